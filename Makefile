@@ -1,0 +1,44 @@
+# `make help` lists what there is. Every target sets up the environment first if needed.
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo repro test test-slow lint fresh reproduce readme
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/installed ## the environment .venv, from uv.lock
+
+.venv/installed: pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed: make PYTHON=python3.12" \
+	    if sys.version_info < (3, 11) else 0)'
+	test -x .venv/bin/uv || { $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet uv; }
+	.venv/bin/uv sync --frozen --quiet
+	@touch $@
+
+demo: setup ## the whole pipeline on synthetic films, in build/demo
+	python -m scripts.demo
+
+repro: setup ## the whole pipeline on the data that params.yaml names
+	dvc repro
+
+test: setup ## the test suite
+	pytest -m "not slow"
+
+test-slow: setup ## the long checks
+	pytest -m slow
+
+lint: setup ## ruff and mypy
+	ruff check .
+	ruff format --check .
+	mypy
+
+fresh: setup ## prove that the committed results belong to the committed code
+	@dvc repro --dry --allow-missing | tee /dev/stderr | grep -qx "Data and pipelines are up to date."
+
+readme: setup ## write the results table of README.md from the metrics files
+	python -m scripts.readme
+
+reproduce: setup ## two runs from nothing, compared byte for byte
+	python -m scripts.reproduce

@@ -1,0 +1,1 @@
+"""What the stages and the service of the chest X-ray pipeline share."""

@@ -1,0 +1,67 @@
+"""Whole-batch augmentation on tensors: every film of a batch gets its own draw in a few tensor operations."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cxr.params import Augment
+
+
+def augment(grey: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
+    """A random variant of each film. grey: (N, 1, H, W) float32 in [0, 1]; so is the result.
+
+    `generator` lives on the device of `grey` and is the only source of randomness.
+    """
+    grey = _affine(grey, settings, generator)
+    grey = _intensity(grey, settings, generator)
+    if settings.noise:
+        deviation = settings.noise * _uniform(grey, generator, 0, 1)
+        grey = grey + deviation * torch.randn(grey.shape, generator=generator, device=grey.device)
+    if settings.erasing:
+        grey = _erase(grey, settings.erasing, generator)
+    return grey.clamp(0, 1)
+
+
+def _uniform(grey: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:
+    """One draw for each film, (N, 1, 1, 1)."""
+    return torch.empty(len(grey), 1, 1, 1, device=grey.device).uniform_(low, high, generator=generator)
+
+
+def _affine(grey: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
+    """Rotation, scale, shift and mirror image in one resampling."""
+
+    def draw(half_width: float) -> Tensor:
+        return _uniform(grey, generator, -half_width, half_width).flatten()
+
+    angle = draw(math.radians(settings.rotation))
+    zoom = 1 / (1 + draw(settings.scale))
+    mirror = torch.where(_uniform(grey, generator, 0, 1).flatten() < settings.flip, -1.0, 1.0)
+    # The grid runs from -1 to 1, so a shift by a fraction of the side is twice that fraction.
+    right, down = draw(2 * settings.shift), draw(2 * settings.shift)
+    cos, sin = zoom * angle.cos(), zoom * angle.sin()
+    theta = torch.stack([mirror * cos, -sin, right, mirror * sin, cos, down], dim=1).view(-1, 2, 3)
+    grid = F.affine_grid(theta, list(grey.shape), align_corners=False)
+    return F.grid_sample(grey, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _intensity(grey: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
+    gamma = _uniform(grey, generator, -settings.gamma, settings.gamma).exp()
+    contrast = 1 + _uniform(grey, generator, -settings.contrast, settings.contrast)
+    brightness = _uniform(grey, generator, -settings.brightness, settings.brightness)
+    grey = grey.clamp(min=1e-6) ** gamma
+    mean = grey.mean(dim=(1, 2, 3), keepdim=True)
+    return (grey - mean) * contrast + mean + brightness
+
+
+def _erase(grey: Tensor, largest: float, generator: torch.Generator) -> Tensor:
+    """Random erasing (Zhong et al., 2020, https://arxiv.org/abs/1708.04896) of one square in each film,
+    filled with the film's mean."""
+    height, width = grey.shape[-2:]
+    half = _uniform(grey, generator, 0, largest / 2)
+    y, x = _uniform(grey, generator, 0, 1), _uniform(grey, generator, 0, 1)
+    rows = (torch.arange(height, device=grey.device).view(1, 1, -1, 1) + 0.5) / height
+    columns = (torch.arange(width, device=grey.device).view(1, 1, 1, -1) + 0.5) / width
+    inside = ((rows - y).abs() < half) & ((columns - x).abs() < half)
+    return torch.where(inside, grey.mean(dim=(1, 2, 3), keepdim=True), grey)

@@ -1,0 +1,75 @@
+"""From the ensemble's mean probability to one that means what it says, and the threshold that decides.
+
+Temperature scaling: Guo et al., 2017, https://arxiv.org/abs/1706.04599, applied to the averaged probability
+("pool, then calibrate": Rahaman & Thiery, 2021, https://arxiv.org/abs/2007.08792).
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import roc_curve
+
+from cxr.errors import UserError
+from cxr.files import read_json, write_json
+
+PATH = Path("models/calibration.json")
+SMALLEST = 1e-12  # stands for a probability of 0 in a logarithm
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """temperature: above 0, more than 1 makes less sure. threshold: a film is positive at this probability
+    or more; None for three classes or more, where the most probable class is the decision."""
+
+    temperature: float
+    threshold: float | None
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        """(..., classes) float in, the same shape as float64 out: p ** (1 / temperature), sum 1."""
+        logits = np.log(np.clip(probabilities.astype(np.float64), SMALLEST, 1)) / self.temperature
+        scaled = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return scaled / scaled.sum(axis=-1, keepdims=True)
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature of the lowest NLL. probabilities: (N, classes), labels: (N,) int."""
+
+    def loss(log_temperature: float) -> float:
+        return nll(Calibration(float(np.exp(log_temperature)), None)(probabilities), labels)
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+def youden_threshold(positive: np.ndarray, probability: np.ndarray) -> float:
+    """The threshold of the highest sensitivity + specificity - 1 (Youden, 1950).
+
+    positive: (N,) bool, probability: (N,) float of the positive class. It lies half-way between two
+    observed probabilities; of equally good ones the nearest to 0.5 is taken.
+    """
+    false_positive, true_positive, scores = roc_curve(positive, probability, drop_intermediate=False)
+    ordered = np.append(scores[1:], 0.0)  # scores fall; scores[0] is infinite and means "nobody"
+    between = (np.minimum(scores, 1.0) + ordered) / 2
+    gain = true_positive - false_positive
+    best = between[np.isclose(gain, gain.max(), rtol=0, atol=1e-12)]
+    return float(best[np.argmin(np.abs(best - 0.5))])
+
+
+def nll(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean negative log-likelihood. probabilities: (N, classes), labels: (N,) int."""
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.clip(of_truth, SMALLEST, 1)).mean())
+
+
+def save(calibration: Calibration) -> None:
+    write_json(PATH, asdict(calibration))
+
+
+def load() -> Calibration:
+    """Raises `UserError` if the calibration has not been built."""
+    if not PATH.is_file():
+        raise UserError(
+            f"{PATH}: no calibration here; build it with `dvc repro`, or fetch it with `dvc pull`"
+        )
+    return Calibration(**read_json(PATH))

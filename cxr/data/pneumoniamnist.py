@@ -1,0 +1,58 @@
+"""PneumoniaMNIST of MedMNIST v2 (CC BY 4.0), by the `medmnist` package's own index of URLs and md5s.
+
+Yang et al., 2023, https://doi.org/10.1038/s41597-022-01721-8; films of Kermany et al., 2018.
+"""
+
+import zipfile
+
+import numpy as np
+
+from cxr.data.mirror import fetch
+from cxr.data.raw import SPLITS, Raw
+from cxr.errors import UserError
+
+
+def read_pneumoniamnist(size: int) -> Raw:
+    """The edition of `size` pixels (28, 64, 128 or 224) with its published splits.
+
+    Raises `UserError` for another size, an unreachable file, a wrong md5, or wrong contents.
+    """
+    from medmnist import INFO  # imports torchvision and pandas: only where it is needed
+
+    info = INFO["pneumoniamnist"]
+    suffix = "" if size == 28 else f"_{size}"
+    if f"url{suffix}" not in info:
+        raise UserError(f"params.yaml: download.size is {size}; pneumoniamnist has 28, 64, 128 and 224")
+    with fetch(info[f"url{suffix}"], info[f"MD5{suffix}"]) as path:
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in archive.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path}: not a readable npz file ({error})") from None
+        return unpack(arrays, size, info["n_samples"], info["label"], path.name)
+
+
+def unpack(
+    arrays: dict[str, np.ndarray], size: int, counts: dict[str, int], names: dict[str, str], file: str
+) -> Raw:
+    """The npz's arrays `<split>_images` (N, size, size) uint8 and `<split>_labels` (N, 1) as a `Raw`.
+
+    Altered copies of this set are in circulation, so shapes, counts and labels are checked (`UserError`).
+    """
+    images, classes, sources, splits = [], [], [], []
+    for split in SPLITS:
+        pictures, labels = arrays.get(f"{split}_images"), arrays.get(f"{split}_labels")
+        expected = (counts[split], size, size)
+        if pictures is None or labels is None or pictures.shape != expected or pictures.dtype != np.uint8:
+            found = "nothing" if pictures is None else f"{pictures.dtype} {pictures.shape}"
+            raise UserError(f"{file}: {split}_images holds {found}, not uint8 {expected}: an altered copy?")
+        codes = [str(code) for code in labels.ravel()]
+        if len(codes) != counts[split] or not set(codes) <= set(names):
+            raise UserError(
+                f"{file}: {split}_labels do not fit {counts[split]} pictures of {len(names)} classes"
+            )
+        images.append(pictures)
+        classes += [names[code] for code in codes]
+        sources += [f"{file}/{split}/{index}" for index in range(len(codes))]
+        splits += [split] * len(codes)
+    return Raw(np.concatenate(images), classes, sources, splits, [""] * len(classes))

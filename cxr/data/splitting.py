@@ -1,0 +1,56 @@
+"""Stratified splits that keep patients together, and what the splits have in common that they should not."""
+
+from collections import Counter, defaultdict
+
+import numpy as np
+
+from cxr.data.raw import SPLITS
+
+
+def stratified(labels: np.ndarray, groups: list[str], ratios: dict[str, float], seed: int) -> list[str]:
+    """The split of each row: by `ratios` within every class, and one split only for each group.
+
+    labels: (N,) int. groups: N strings; rows with an empty one stand for themselves. Groups are dealt
+    out largest first, each to the split that lacks most of what the group holds; those of one size in
+    an order drawn with `seed`.
+    """
+    members = defaultdict(list)
+    for row, group in enumerate(groups):
+        members[group or ("row", row)].append(row)
+    units = list(members.values())
+    order = np.random.default_rng(seed).permutation(len(units))
+    units = sorted((units[i] for i in order), key=len, reverse=True)
+
+    classes = int(labels.max()) + 1
+    totals = np.bincount(labels, minlength=classes)
+    shares = np.array([ratios[split] for split in SPLITS])
+    lacking = shares[:, None] * totals[None, :]  # (splits, classes) rows still wanted
+    result = [""] * len(labels)
+    for rows in units:
+        held = np.bincount(labels[rows], minlength=classes)
+        # Relative to what the split wants in all, so that the largest split does not always come first.
+        split = int(np.argmax((lacking / shares[:, None]) @ held))
+        lacking[split] -= held
+        for row in rows:
+            result[row] = SPLITS[split]
+    return result
+
+
+def duplicates(hashes: list[str], splits: list[str], classes: list[str]) -> dict[str, int]:
+    """How many byte-equal pictures there are: redundant ones in a split, shared ones between two, and
+    pictures that stand under more than one class."""
+    by_split = {
+        split: Counter(h for h, s in zip(hashes, splits, strict=True) if s == split) for split in SPLITS
+    }
+    report = {f"within_{split}": sum(n - 1 for n in count.values()) for split, count in by_split.items()}
+    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        report[f"{first}_{second}"] = len(by_split[first].keys() & by_split[second].keys())
+    labelled = set(zip(hashes, classes, strict=True))
+    report["label_conflicts"] = len(labelled) - len(set(hashes))
+    return report
+
+
+def leaked_into_train(hashes: list[str], splits: list[str]) -> np.ndarray:
+    """(N,) bool: the training rows whose picture stands in val or test as well."""
+    held_out = {h for h, split in zip(hashes, splits, strict=True) if split != "train"}
+    return np.array([s == "train" and h in held_out for h, s in zip(hashes, splits, strict=True)])

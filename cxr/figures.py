@@ -1,0 +1,133 @@
+"""The pictures of the pipeline, as PNG files whose bytes depend on their content alone.
+
+Colours are Okabe and Ito's, which stay apart for colour-blind readers (https://jfly.uni-koeln.de/color/).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cxr.files import atomic
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+
+mpl.use("Agg")
+mpl.rcParams.update(
+    {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100}
+)
+
+
+def save(figure: Figure, path: Path | str) -> None:
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def class_counts(path: Path | str, counts: Mapping[str, Mapping[str, int]], title: str) -> None:
+    """One panel for each key of `counts`, one labelled bar for each class in it."""
+    rows = max(len(panel) for panel in counts.values())
+    figure = Figure(figsize=(4.2 * len(counts), 1.3 + 0.55 * rows), layout="constrained")
+    figure.suptitle(title)
+    names = list(dict.fromkeys(name for panel in counts.values() for name in panel))
+    axes = figure.subplots(1, len(counts), squeeze=False)[0]
+    for ax, (label, panel) in zip(axes, counts.items(), strict=True):
+        bars = ax.barh(list(panel), list(panel.values()), color=[_colour(names, name) for name in panel])
+        total = sum(panel.values())
+        ax.bar_label(bars, [f"{n:,} ({n / total:.1%})" for n in panel.values()], padding=4)
+        ax.set(title=f"{label}: {total:,}", xlabel="films", xlim=(0, 1.6 * max(panel.values())))
+        ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+        ax.invert_yaxis()
+    save(figure, path)
+
+
+def sample_grid(
+    path: Path | str, images: np.ndarray, labels: np.ndarray, splits: np.ndarray, classes: Sequence[str]
+) -> None:
+    """Eight films of each class of each split: the first ones, so that nothing is picked by eye."""
+    rows = {
+        f"{split}\n{name}": list(images[np.flatnonzero((splits == split) & (labels == label))[:8]])
+        for split in dict.fromkeys(splits.tolist())
+        for label, name in enumerate(classes)
+    }
+    film_rows(path, rows, "The first films of each class in each split")
+
+
+def film_rows(path: Path | str, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
+    """A labelled row of (H, W) uint8 films for each key of `rows`."""
+    columns = max(len(films) for films in rows.values())
+    figure = Figure(figsize=(1.6 + 1.05 * columns, 0.5 + 1.05 * len(rows)), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes, (label, films) in zip(grid, rows.items(), strict=True):
+        for ax in axes:
+            ax.set_axis_off()
+        for ax, film in zip(axes, films, strict=False):
+            show_film(ax, film)
+        axes[0].text(-0.12, 0.5, label, transform=axes[0].transAxes, ha="right", va="center")
+    save(figure, path)
+
+
+def show_film(ax: Axes, film: np.ndarray, frame: str | None = None) -> None:
+    """Draw a (H, W) uint8 film on its full grey scale; `frame` is the colour of a border."""
+    ax.imshow(film, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(visible=frame is not None, color=frame, linewidth=3)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """A query film and its nearest films, nearest first."""
+
+    title: str
+    film: np.ndarray
+    truth: str
+    films: Sequence[np.ndarray]
+    classes: Sequence[str]
+    similarity: Sequence[float]
+
+
+def neighbour_rows(path: Path | str, rows: Sequence[Neighbours], title: str) -> None:
+    """One row for each query; a neighbour of the query's class has a blue frame, any other an orange one."""
+    columns = 1 + max(len(row.films) for row in rows)
+    figure = Figure(figsize=(1.6 * columns, 0.6 + 2.05 * len(rows)), layout="constrained")
+    figure.suptitle(f"{title}\nframe: blue = same class as the query, orange = another class")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes, row in zip(grid, rows, strict=True):
+        show_film(axes[0], row.film)
+        axes[0].set_title(f"{row.title}\n{row.truth}", fontsize=10)
+        for ax, film, name, score in zip(axes[1:], row.films, row.classes, row.similarity, strict=True):
+            show_film(ax, film, frame=COLOURS[0] if name == row.truth else COLOURS[1])
+            ax.set_title(f"{name}\ncosine {score:.2f}", fontsize=10)
+    save(figure, path)
+
+
+def projection(path: Path | str, points: np.ndarray, names: np.ndarray) -> None:
+    """First two principal components of `points` (n, d), one colour for each name."""
+    centred = points - points.mean(axis=0)
+    _, values, axes = np.linalg.svd(centred.T @ centred)
+    flat, share = centred @ axes[:2].T, values[:2] / values.sum()
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    ax = figure.subplots()
+    order = sorted(set(names))
+    for name in order:
+        mine = flat[names == name]
+        label = f"{name} ({len(mine):,})"
+        ax.scatter(
+            mine[:, 0], mine[:, 1], s=6, alpha=0.5, color=_colour(order, name), label=label, linewidths=0
+        )
+    ax.set(
+        title="Training films and their sub-classes",
+        xlabel=f"first principal component ({share[0]:.0%} of variance)",
+        ylabel=f"second principal component ({share[1]:.0%} of variance)",
+    )
+    ax.legend(markerscale=3, frameon=False)
+    save(figure, path)
+
+
+def _colour(names: Sequence[str], name: str) -> str:
+    return COLOURS[names.index(name) % len(COLOURS)]

@@ -1,0 +1,18 @@
+"""Timestamped logs in the git-ignored folder logs/, to follow an unattended run and to read later."""
+
+import logging
+from pathlib import Path
+
+FOLDER = Path("logs")
+
+
+def open_log(stage: str) -> logging.Logger:
+    """A logger that appends to logs/<stage>.log, one line with date and time for each message."""
+    FOLDER.mkdir(exist_ok=True)
+    handler = logging.FileHandler(FOLDER / f"{stage}.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger(f"cxr.{stage}")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    return log

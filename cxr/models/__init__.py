@@ -1,0 +1,1 @@
+"""Backbones and the classifier made of them."""

@@ -1,0 +1,44 @@
+"""Recipes: named sets of parameters in recipes/*.yaml, each a part of params.yaml's tree."""
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from cxr import params
+from cxr.errors import UserError
+from cxr.files import atomic
+
+
+def yaml() -> YAML:
+    """Reads and writes params.yaml so that comments and everything not changed stay as they are."""
+    handler = YAML()
+    handler.width = 4096
+    return handler
+
+
+def apply(recipe: Path, target: Path = params.PATH) -> None:
+    """Write the recipe's values into `target`, keeping its comments.
+
+    Raises `UserError`, and leaves `target` as it was, if the recipe has a key that params.yaml does not
+    have, or a value that it does not allow.
+    """
+    handler = yaml()
+    if not recipe.is_file():
+        known = ", ".join(sorted(path.stem for path in recipe.parent.glob("*.yaml")))
+        raise UserError(f"{recipe}: no such recipe; there are {known}")
+    tree = handler.load(target)
+    _merge(tree, handler.load(recipe), "", recipe)
+    with atomic(target) as temporary:
+        handler.dump(tree, temporary)
+        params.load(temporary)
+
+
+def _merge(tree: Any, changes: Any, prefix: str, recipe: Path) -> None:
+    for key, value in changes.items():
+        if key not in tree:
+            raise UserError(f"{recipe}: unknown key {prefix}{key}; allowed here: {', '.join(tree)}")
+        if isinstance(value, dict):
+            _merge(tree[key], value, f"{prefix}{key}.", recipe)
+        else:
+            tree[key] = value

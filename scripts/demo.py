@@ -1,0 +1,45 @@
+"""`make demo`: the pipeline of this repository on built-in phantoms, in a copy under build/demo."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from cxr import recipes, workspace
+
+DEMO = Path("build/demo")
+
+
+def main() -> None:
+    workspace.copy_tracked(Path(), DEMO)
+    recipes.apply(Path("recipes/demo.yaml"), DEMO / "params.yaml")
+    try:
+        workspace.call(DEMO, "dvc", "repro")
+        workspace.call(DEMO, "dvc", "plots", "show", "--quiet")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"error: `{' '.join(error.cmd)}` failed in {DEMO}; its own message stands above")
+    workspace.commit(DEMO, "The demo's run")
+    show()
+
+
+def show() -> None:
+    test = json.loads((DEMO / "metrics/test.json").read_text())
+    retrieval = json.loads((DEMO / "metrics/retrieval.json").read_text())["overall"]
+    baseline = test.pop("majority_baseline")
+    print("\nSynthetic test films: these numbers show that the pipeline works, nothing about patients.\n")
+    print(f"{'metric':24}{'members: mean +- std':>22}{'ensemble':>10}{'95 % interval':>20}")
+    for name, value in test.items():
+        spread = f"{value['mean']:.3f} +- {value['std']:.3f}"
+        interval = f"{value['low']:.3f} to {value['high']:.3f}"
+        print(f"{name:24}{spread:>22}{value['ensemble']:>10.3f}{interval:>20}")
+    print(f"{'majority baseline':24}{'':22}{baseline:>10.3f}")
+    print(
+        f"{'precision at 5':24}{'':22}{retrieval['precision_at_5']:>10.3f}   chance {retrieval['chance']:.3f}"
+    )
+    print(f"\nall plots     {DEMO}/dvc_plots/index.html (open it in a browser)")
+    print(f"pictures      {', '.join(sorted(str(path) for path in (DEMO / 'plots').glob('*.png')))}")
+    print(f"to go on      cd {DEMO} && dvc exp run -S train.lr=1e-3 && dvc metrics diff")
+
+
+if __name__ == "__main__":
+    main()

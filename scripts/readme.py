@@ -1,0 +1,49 @@
+"""`make readme`: write the results table of README.md from the committed metrics files."""
+
+import json
+import sys
+from pathlib import Path
+
+README = Path("README.md")
+BEGIN, END = "<!-- results: written by `make readme` -->\n", "<!-- end of results -->\n"
+
+
+def main() -> None:
+    text = README.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        sys.exit(f"error: {README} has lost the line {BEGIN.strip()} or {END.strip()}")
+    before, rest = text.split(BEGIN)
+    README.write_text(before + BEGIN + results() + END + rest.split(END)[1], encoding="utf-8")
+
+
+def results() -> str:
+    """The table and the lines around it, as Markdown."""
+    test = json.loads(Path("metrics/test.json").read_text())
+    data = json.loads(Path("metrics/data.json").read_text())
+    retrieval = json.loads(Path("metrics/retrieval.json").read_text())["overall"]
+    members = len(json.loads(Path("metrics/details.json").read_text())["test"]["members"])
+    baseline = test.pop("majority_baseline")
+    similar, chance = retrieval["precision_at_5"], retrieval["chance"]
+    films = {split: sum(count.values()) for split, count in data["counts"].items()}
+    lines = [
+        f"`dvc repro` with the default `params.yaml`: trained on {films['train']:,} films, measured on",
+        f"{films['test']:,} test films. `mean` and `std` are over {members} members (seeds), `ensemble` is",
+        "what is shipped, and the interval is a bootstrap over the test films.",
+        "",
+        "| test metric | mean | std | ensemble | 95 % interval |",
+        "|---|---|---|---|---|",
+    ]
+    for name, value in test.items():
+        numbers = f"{value['mean']:.4f} | {value['std']:.4f} | {value['ensemble']:.4f}"
+        lines.append(f"| `{name}` | {numbers} | {value['low']:.4f} to {value['high']:.4f} |")
+    lines += [
+        f"| accuracy of always naming the larger class | | | {baseline:.4f} | |",
+        f"| share of the 5 most similar training films with the same class | | | {similar:.4f} | |",
+        f"| the same for films drawn at random | | | {chance:.4f} | |",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

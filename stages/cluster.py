@@ -1,0 +1,71 @@
+"""Split classes into sub-classes by k-means on the training films' embeddings, and show what they hold."""
+
+import numpy as np
+
+from cxr import figures
+from cxr.clustering import Clusters, chosen_classes, find_clusters
+from cxr.data import packed
+from cxr.errors import run
+from cxr.files import write_csv, write_json, write_npy
+from cxr.params import load
+
+
+def main() -> None:
+    params = load()
+    data = packed.load()
+    embeddings = np.load("data/embeddings.npy")
+    train = data.rows("train")
+    labels = data.labels[train]
+
+    names = np.array(data.classes)[labels].astype(object)
+    found: dict[str, Clusters] = {}
+    for name in chosen_classes(params.cluster.classes, labels, data.classes):
+        inside = labels == data.classes.index(name)
+        clusters = find_clusters(
+            embeddings[train][inside], params.cluster.k, params.cluster.k_max, params.seed
+        )
+        names[inside] = [f"{name}_{number}" for number in clusters.assignment]
+        found[name] = clusters
+
+    write_csv("data/subclasses.csv", ("row", "subclass"), zip(train, names, strict=True))
+    write_npy("data/centroids.npy", np.concatenate([clusters.centroids for clusters in found.values()]))
+    write_json("metrics/cluster.json", {name: summary(clusters) for name, clusters in found.items()})
+
+    before = {name: int(np.sum(labels == i)) for i, name in enumerate(data.classes)}
+    after = {str(name): int(np.sum(names == name)) for name in sorted(set(names))}
+    figures.class_counts(
+        "plots/subclass_counts.png",
+        {"classes": before, "sub-classes": after},
+        "Training films before and after decomposition",
+    )
+    figures.projection("plots/subclasses.png", embeddings[train], names)
+    nearest = {
+        f"{name}_{number}": nearest_films(
+            embeddings[train], data.images, train, names == f"{name}_{number}", centroid
+        )
+        for name, clusters in found.items()
+        for number, centroid in enumerate(clusters.centroids)
+    }
+    figures.film_rows("plots/centroids.png", nearest, "Films nearest each sub-class centroid")
+    print(", ".join(f"{name} {count:,}" for name, count in after.items()))
+
+
+def summary(clusters: Clusters) -> dict[str, object]:
+    return {
+        "k": len(clusters.centroids),
+        "sizes": np.bincount(clusters.assignment).tolist(),
+        "silhouette": clusters.silhouette,
+        "stability": clusters.stability,
+    }
+
+
+def nearest_films(
+    points: np.ndarray, images: np.ndarray, rows: np.ndarray, inside: np.ndarray, centroid: np.ndarray
+) -> list[np.ndarray]:
+    """The eight films of one sub-class closest to its centroid, nearest first."""
+    distance = np.linalg.norm(points[inside] - centroid, axis=1)
+    return [images[row] for row in rows[inside][np.argsort(distance, kind="stable")[:8]]]
+
+
+if __name__ == "__main__":
+    run(main)

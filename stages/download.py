@@ -1,0 +1,52 @@
+"""Fetch the data set that params.yaml names and store every picture of it, unchanged, in data/raw/."""
+
+from pathlib import Path
+
+import numpy as np
+
+from cxr.data import raw
+from cxr.data.folder import read_folder
+from cxr.data.phantom import CLASSES, make_phantoms
+from cxr.data.pneumoniamnist import read_pneumoniamnist
+from cxr.errors import run
+from cxr.params import Phantom, load
+
+# Shares of PneumoniaMNIST: how large each split is, and how many of its films are normal.
+PHANTOM_SPLITS = {"train": (0.804, 0.258), "val": (0.089, 0.258), "test": (0.107, 0.375)}
+
+
+def main() -> None:
+    params = load()
+    size = params.download.size
+    match params.download.source:
+        case "pneumoniamnist":
+            data = read_pneumoniamnist(size)
+        case "folder":
+            data = read_folder(Path(params.download.folder), size)
+        case "phantom":
+            data = phantoms(params.phantom, size)
+    raw.save(data)
+    print(f"{len(data.images):,} pictures of {size} x {size} pixels in {len(set(data.classes))} classes")
+
+
+def phantoms(settings: Phantom, size: int) -> raw.Raw:
+    """Synthetic films of two classes, split and imbalanced like PneumoniaMNIST."""
+    parts, splits = [], []
+    for split, (share, normal) in PHANTOM_SPLITS.items():
+        films = round(settings.images * share)
+        normals = round(films * normal)
+        parts.append(make_phantoms((normals, films - normals), size, settings.seed, split))
+        splits += [split] * films
+    labels = np.concatenate([part.labels for part in parts])
+    patients = np.concatenate([part.patients for part in parts])
+    return raw.Raw(
+        images=np.concatenate([part.images for part in parts]),
+        classes=[CLASSES[label] for label in labels],
+        sources=[f"phantom/{row}" for row in range(len(labels))],
+        splits=splits,
+        patients=[str(patient) for patient in patients],
+    )
+
+
+if __name__ == "__main__":
+    run(main)

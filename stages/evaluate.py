@@ -1,0 +1,100 @@
+"""Describe the shipped classifier on test, which nothing before this stage has looked at."""
+
+import numpy as np
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from cxr import calibration, predictions, runtime
+from cxr.data import packed
+from cxr.errors import run
+from cxr.files import read_csv, write_csv, write_json
+from cxr.metrics import confusion, decide, headline, majority_baseline, per_class, summarise
+from cxr.models import classifier
+from cxr.models.classifier import predict
+from cxr.params import load
+from cxr.predictions import Predictions
+
+
+def main() -> None:
+    params = load()
+    device = runtime.configure(params.compute)
+    data = packed.load()
+    calibrate = calibration.load()
+    rows = data.rows("val", "test")
+    raw = predict(classifier.load(), data.images[rows], device)
+    predictions.save(
+        Predictions(
+            classes=data.classes,
+            rows=rows,
+            splits=data.splits[rows],
+            labels=data.labels[rows],
+            ensemble=calibrate(raw.mean),
+            members=calibrate(raw.probabilities),
+        )
+    )
+    # From here on only the published file counts, so that anyone can recompute every number from it.
+    published = predictions.load()
+    test = published.of("test")
+    summary = summarise(test, calibrate.threshold, params.evaluate.bootstrap)
+    write_json("metrics/test.json", {**summary, "majority_baseline": majority_baseline(test.labels)})
+    write_json(
+        "metrics/details.json", {split: details(published.of(split), calibrate) for split in ("val", "test")}
+    )
+    write_curves(test)
+    write_learning_curve()
+    for name, value in summary.items():
+        print(f"{name:24} {value['mean']:.4f} +- {value['std']:.4f}   ensemble {value['ensemble']:.4f}")
+
+
+def details(split: Predictions, calibrate: calibration.Calibration) -> dict[str, object]:
+    """Every decision point, class and member of one split."""
+    points: dict[str, float | None] = {"most_probable": None}
+    if calibrate.threshold is not None:
+        points["val_threshold"] = calibrate.threshold
+    decisions = {name: decide(split.ensemble, threshold) for name, threshold in points.items()}
+    return {
+        "temperature": calibrate.temperature,
+        "threshold": calibrate.threshold,
+        "ensemble": headline(split.labels, split.ensemble, split.classes, calibrate.threshold),
+        "members": [headline(split.labels, p, split.classes, calibrate.threshold) for p in split.members],
+        "decisions": {
+            name: {
+                "confusion": confusion(split.labels, chosen, len(split.classes)),
+                "per_class": per_class(split.labels, chosen, split.classes),
+            }
+            for name, chosen in decisions.items()
+        },
+    }
+
+
+def write_curves(test: Predictions) -> None:
+    """ROC and precision-recall curve of each positive class against the rest, and the confusion table."""
+    roc, pr = [], []
+    for label, name in (
+        list(enumerate(test.classes))[1:] if len(test.classes) == 2 else enumerate(test.classes)
+    ):
+        false_positive, true_positive, _ = roc_curve(test.labels == label, test.ensemble[:, label])
+        roc += [(name, *point) for point in zip(false_positive, true_positive, strict=True)]
+        precision, recall, _ = precision_recall_curve(test.labels == label, test.ensemble[:, label])
+        pr += [(name, *point) for point in zip(recall, precision, strict=True)]
+    write_csv("plots/roc.csv", ("class", "false_positive_rate", "sensitivity"), roc)
+    write_csv("plots/precision_recall.csv", ("class", "recall", "precision"), pr)
+    names = np.array(test.classes)
+    decisions = decide(test.ensemble, None)
+    write_csv(
+        "plots/confusion.csv", ("actual", "predicted"), zip(names[test.labels], names[decisions], strict=True)
+    )
+
+
+def write_learning_curve() -> None:
+    """The mean over members of each column of models/history.csv, for each epoch."""
+    history = read_csv("models/history.csv")
+    columns = ("train_nll", "val_nll", "train_accuracy", "val_accuracy")
+    epochs = sorted({int(row["epoch"]) for row in history})
+    values = np.array([[float(row[name]) for name in columns] for row in history])
+    of_epoch = np.array([int(row["epoch"]) for row in history])
+    means = [(epoch, *values[of_epoch == epoch].mean(axis=0)) for epoch in epochs]
+    write_csv("plots/learning_curve.csv", ("epoch", *columns), means)
+
+
+if __name__ == "__main__":
+    run(main)

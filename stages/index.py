@@ -1,0 +1,82 @@
+"""Index the training films by the classifier's features, and measure how well test films find their like."""
+
+import hashlib
+
+import numpy as np
+
+from cxr import figures, retrieval, runtime
+from cxr.data import packed
+from cxr.errors import run
+from cxr.files import write_json
+from cxr.models import classifier
+from cxr.models.classifier import predict
+from cxr.params import load
+
+DEPTHS = (1, 5, 10)
+SHOWN = (0, 20, 70)  # the queries of the published ResNet-18 system's gallery
+
+
+def main() -> None:
+    params = load()
+    device = runtime.configure(params.compute)
+    data = packed.load()
+    model = classifier.load()
+    gallery, queries = data.rows("train"), data.rows("test")
+
+    index = retrieval.build_index(predict(model, data.images[gallery], device).embeddings)
+    meta = retrieval.Meta(
+        embedding="classifier",
+        metric="cosine",
+        dimensions=index.d,
+        model_sha256=hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest(),
+        rows=gallery.tolist(),
+    )
+    retrieval.save(index, meta)
+
+    vectors = retrieval.unit(predict(model, data.images[queries], device).embeddings)
+    similarity, neighbours = index.search(vectors, max(DEPTHS))
+    report = evaluate(data.labels[gallery], data.labels[queries], neighbours, data.classes)
+    write_json("metrics/retrieval.json", report)
+    picture(data, gallery, queries, neighbours, similarity)
+    print(", ".join(f"{name} {value:.4f}" for name, value in report["overall"].items()))
+
+
+def evaluate(
+    gallery: np.ndarray, queries: np.ndarray, neighbours: np.ndarray, classes: list[str]
+) -> dict[str, dict[str, float]]:
+    """Precision at each depth beside chance, over all queries and for the queries of each class."""
+    values = {f"precision_at_{k}": retrieval.precision_at(k, gallery, queries, neighbours) for k in DEPTHS}
+    values["chance"] = retrieval.chance(gallery, queries)
+    groups = {"overall": np.ones(len(queries), bool)}
+    groups |= {name: queries == label for label, name in enumerate(classes)}
+    return {
+        group: {name: float(value[mine].mean()) for name, value in values.items()}
+        for group, mine in groups.items()
+    }
+
+
+def picture(
+    data: packed.Packed,
+    gallery: np.ndarray,
+    queries: np.ndarray,
+    neighbours: np.ndarray,
+    similarity: np.ndarray,
+) -> None:
+    names = np.array(data.classes)[data.labels]
+    rows = [
+        figures.Neighbours(
+            title=f"test film {shown}",
+            film=data.images[queries[shown]],
+            truth=names[queries[shown]],
+            films=[data.images[gallery[i]] for i in neighbours[shown][:5]],
+            classes=[names[gallery[i]] for i in neighbours[shown][:5]],
+            similarity=similarity[shown][:5].tolist(),
+        )
+        for shown in SHOWN
+        if shown < len(queries)
+    ]
+    figures.neighbour_rows("plots/retrieval.png", rows, "Test films and their five nearest training films")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,60 @@
+"""What several test files share: one small run of the real pipeline on phantoms."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from cxr import recipes, workspace
+
+ROOT = Path(__file__).resolve().parent.parent
+# `python` and `dvc` inside the pipeline are those that run the tests.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+TINY = """\
+download: {source: phantom}
+phantom: {images: 240}
+train: {members: 2, epochs: 2, batch_size: 32}
+imbalance: {strategy: both}
+evaluate: {bootstrap: 200}
+"""
+
+
+class Repository:
+    """A copy of this repository, and commands in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """The command's output, both streams; fails the test if it ends with another code."""
+        done = subprocess.run(command, cwd=self.path, capture_output=True, text=True)
+        assert done.returncode == code, (
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
+        return done.stdout + done.stderr
+
+    def lock(self) -> dict[str, dict]:
+        return YAML(typ="safe").load(self.path / "dvc.lock")["stages"]
+
+
+def copy_of(repository: Repository, path: Path) -> Repository:
+    """A Git clone: what a colleague gets, without any DVC cache."""
+    subprocess.run(["git", "clone", "--quiet", str(repository.path), str(path)], check=True)
+    return Repository(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """The pipeline after one `dvc repro` on a few phantoms, committed. Tests leave it as they find it."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    repository = Repository(folder / "repository")
+    workspace.copy_tracked(ROOT, repository.path)
+    (folder / "tiny.yaml").write_text(TINY)
+    recipes.apply(folder / "tiny.yaml", repository.path / "params.yaml")
+    repository.run("dvc", "repro")
+    workspace.commit(repository.path, "tiny run")
+    return repository
