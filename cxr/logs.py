@@ -7,11 +7,16 @@ FOLDER = Path("logs")
 
 
 def open_log(stage: str) -> logging.Logger:
-    """A logger that appends to logs/<stage>.log, one line with date and time for each message."""
+    """A logger that appends to logs/<stage>.log, one line with date and time for each message.
+
+    Several processes may hold one; whoever asks twice in one process gets the same.
+    """
+    log = logging.getLogger(f"cxr.{stage}")
+    if log.handlers:
+        return log
     FOLDER.mkdir(exist_ok=True)
     handler = logging.FileHandler(FOLDER / f"{stage}.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log = logging.getLogger(f"cxr.{stage}")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False

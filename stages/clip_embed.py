@@ -1,5 +1,7 @@
 """Turn every film into an embedding, the space in which the stage cluster looks for sub-classes."""
 
+from threadpoolctl import threadpool_limits
+
 from cxr.data import packed
 from cxr.encoders import embed_pixels
 from cxr.errors import run
@@ -12,7 +14,8 @@ OUTPUT = "data/embeddings.npy"
 def main() -> None:
     params = load()
     data = packed.load()
-    embeddings = embed_pixels(data.images, data.rows("train"), params.clip_embed.dimensions)
+    with threadpool_limits(1):  # more threads add up in another order, and the bytes would follow the machine
+        embeddings = embed_pixels(data.images, data.rows("train"), params.clip_embed.dimensions)
     write_npy(OUTPUT, embeddings)
     print(f"{embeddings.shape[0]:,} embeddings of {embeddings.shape[1]} numbers")
 

@@ -1,6 +1,7 @@
 """Split classes into sub-classes by k-means on the training films' embeddings, and show what they hold."""
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from cxr import figures
 from cxr.clustering import Clusters, chosen_classes, find_clusters
@@ -68,4 +69,5 @@ def nearest_films(
 
 
 if __name__ == "__main__":
-    run(main)
+    with threadpool_limits(1):  # more threads add up in another order, and the bytes would follow the machine
+        run(main)

@@ -6,9 +6,9 @@ import numpy as np
 
 from cxr.data import raw
 from cxr.data.folder import read_folder
-from cxr.data.phantom import CLASSES, make_phantoms
+from cxr.data.phantom import CLASSES, MAX_SIZE, make_phantoms
 from cxr.data.pneumoniamnist import read_pneumoniamnist
-from cxr.errors import run
+from cxr.errors import UserError, run
 from cxr.params import Phantom, load
 
 # Shares of PneumoniaMNIST: how large each split is, and how many of its films are normal.
@@ -30,7 +30,12 @@ def main() -> None:
 
 
 def phantoms(settings: Phantom, size: int) -> raw.Raw:
-    """Synthetic films of two classes, split and imbalanced like PneumoniaMNIST."""
+    """Synthetic films of two classes, split and imbalanced like PneumoniaMNIST.
+
+    Raises `UserError` if `size` is larger than phantoms can be drawn.
+    """
+    if size > MAX_SIZE:
+        raise UserError(f"params.yaml: download.size is {size}; phantoms have at most {MAX_SIZE} pixels")
     parts, splits = [], []
     for split, (share, normal) in PHANTOM_SPLITS.items():
         films = round(settings.images * share)

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import faiss
 import numpy as np
 
 from cxr import figures, retrieval, runtime
@@ -19,6 +20,7 @@ SHOWN = (0, 20, 70)  # the queries of the published ResNet-18 system's gallery
 def main() -> None:
     params = load()
     device = runtime.configure(params.compute)
+    faiss.omp_set_num_threads(params.compute.threads)
     data = packed.load()
     model = classifier.load()
     gallery, queries = data.rows("train"), data.rows("test")

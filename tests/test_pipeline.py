@@ -1,4 +1,4 @@
-"""The pipeline as its users run it: `dvc repro`, `dvc exp run`, push and pull, in a copy of the repository."""
+"""The pipeline as its users run it: `dvc repro`, `dvc exp run`, push and pull, in a copy of it."""
 
 import json
 import shutil

@@ -23,8 +23,6 @@ class Packed:
     labels: np.ndarray
     classes: list[str]
     splits: np.ndarray
-    sources: list[str]
-    hashes: list[str]
 
     def rows(self, *splits: str) -> np.ndarray:
         """Row numbers, ascending, of the films in any of `splits`."""
@@ -50,6 +48,4 @@ def load() -> Packed:
         labels=np.array([classes.index(row["class"]) for row in table], dtype=np.int64),
         classes=classes,
         splits=np.array([row["split"] for row in table]),
-        sources=[row["source"] for row in table],
-        hashes=[row["sha256"] for row in table],
     )

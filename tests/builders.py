@@ -1,0 +1,130 @@
+"""What several test files build: parameters, small data sets, small classifiers, and the look of a refusal."""
+
+import http.server
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cxr import params, recipes
+from cxr.data import packed
+from cxr.errors import UserError
+from cxr.models.classifier import Classifier, Spec, build_member
+
+ROOT = Path(__file__).parents[1]
+
+
+@contextmanager
+def refused(*parts: str) -> Iterator[None]:
+    """The block raises a `UserError` of one line that contains every one of `parts`."""
+    with pytest.raises(UserError) as caught:
+        yield
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def files_below(folder: Path) -> list[str]:
+    """Every file in `folder`, hidden ones too, so that a half-written output cannot be overlooked."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def write_params(folder: Path, changes: dict[str, Any]) -> Path:
+    """The repository's params.yaml in `folder`, with `changes` to dotted keys such as "train.lr"."""
+    handler = recipes.yaml()
+    tree = handler.load(ROOT / "params.yaml")
+    for key, value in changes.items():
+        *sections, name = key.split(".")
+        section = tree
+        for part in sections:
+            section = section[part]
+        section[name] = value
+    path = folder / "params.yaml"
+    handler.dump(tree, path)
+    return path
+
+
+def settings(section: str, **changes: Any) -> Any:
+    """One section of the repository's params.yaml with some values changed."""
+    return replace(getattr(params.load(ROOT / "params.yaml"), section), **changes)
+
+
+def augmentation(**changes: float) -> params.Augment:
+    """No augmentation at all but for `changes`."""
+    names = ("rotation", "scale", "shift", "flip", "gamma", "contrast", "brightness", "noise", "erasing")
+    return params.Augment(**(dict.fromkeys(names, 0.0) | changes))
+
+
+def noise_films(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size), dtype=np.uint8)
+
+
+def write_packed(counts: dict[str, tuple[int, ...]], classes: list[str], size: int = 16) -> None:
+    """data/images.npy and data/labels.csv in the working directory: films of noise, of which each class is
+    brighter than the one before. counts: for each split the films of each class."""
+    generator = np.random.default_rng(0)
+    images, rows = [], []
+    for split, of_class in counts.items():
+        for label, count in enumerate(of_class):
+            level = 70 + 60 * label
+            images.append(generator.normal(level, 40, (count, size, size)).clip(0, 255).astype(np.uint8))
+            rows += [(split, classes[label], f"{split}/{label}/{i}") for i in range(count)]
+    pictures = np.concatenate(images)
+    # Shuffled, as in a real data set: neither splits nor classes stand in blocks.
+    order = generator.permutation(len(rows))
+    hashes = packed.hash_images(pictures)
+    packed.save(pictures[order], [(*rows[i], hashes[i], "") for i in order])
+
+
+def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classifier:
+    """An untrained classifier for 16-pixel films whose probabilities differ clearly between films."""
+    spec = Spec(
+        backbone="compact_cnn",
+        dropout=0.3,
+        classes=["normal", "pneumonia"],
+        outputs=["normal", "pneumonia"],
+        output_classes=[0, 1],
+        size=16,
+        mean=0.4,
+        std=0.2,
+        flip_tta=True,
+        members=members,
+    )
+    spec = replace(spec, **changes)
+    torch.manual_seed(seed)
+    networks = [build_member(spec) for _ in range(spec.members)]
+    with torch.no_grad():
+        for network in networks:
+            network.head.weight *= 30  # a fresh head says about 0.5 for everything
+    return Classifier(spec, networks).eval()
+
+
+class Site(http.server.ThreadingHTTPServer):
+    """A server on this machine that answers every request with `body`."""
+
+    body = b""
+    announced: int | None = None  # what Content-Length says, if it lies
+    status = 200
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/records/tiny.npz?download=1"
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    server: Site
+
+    def do_GET(self) -> None:
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(self.server.announced or len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def log_message(self, *_: object) -> None:
+        pass

@@ -1,0 +1,178 @@
+"""params.yaml becomes checked, typed sections, and every mistake in it is refused in one line."""
+
+import io
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from cxr import recipes
+from cxr.params import load
+from tests.builders import ROOT, refused, write_params
+
+TEXT = (ROOT / "params.yaml").read_text()
+
+
+def edited(folder: Path, old: str, new: str) -> Path:
+    assert TEXT.count(old) == 1
+    path = folder / "params.yaml"
+    path.write_text(TEXT.replace(old, new))
+    return path
+
+
+def test_repository_file_loads_every_value():
+    assert asdict(load(ROOT / "params.yaml")) == YAML(typ="safe").load(TEXT)
+
+
+def test_edge_values_are_allowed(tmp_path):
+    path = write_params(
+        tmp_path,
+        {"seed": 2**32 - 1, "augment.flip": 1, "augment.rotation": 180, "train.weight_decay": 0}
+        | {"cluster.k": "auto", "cluster.classes": ["normal"], "calibrate.threshold": 0.5},
+    )
+    params = load(path)
+    assert params.seed == 2**32 - 1
+    assert (params.augment.flip, params.augment.rotation, params.train.weight_decay) == (1, 180, 0)
+    assert (params.cluster.k, params.cluster.classes, params.calibrate.threshold) == ("auto", ["normal"], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("1e-05", 1e-5), ("1e-5", 1e-5), ("1.0E-5", 1e-5), ("2", 2.0), (".5", 0.5)],
+    ids=["as DVC writes it", "as a person writes it", "capital E", "whole number", "no leading zero"],
+)
+def test_number_arrives_as_float(tmp_path, written, value):
+    lr = load(edited(tmp_path, "lr: 0.003", f"lr: {written}")).train.lr
+    assert type(lr) is float
+    assert lr == value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("train.lr", -1, "a number above 0"),
+        ("train.lr", 0, "a number above 0"),
+        ("train.lr", math.nan, "a number above 0"),
+        ("train.lr", math.inf, "a number above 0"),
+        ("train.lr", "fast", "a number above 0"),
+        ("train.lr", True, "a number above 0"),
+        ("train.lr", None, "a number above 0"),
+        ("train.lr", [0.1], "a number above 0"),
+        ("train.lr", "1\n2", "a number above 0"),
+        ("train.epochs", 0, "a whole number 1 or more"),
+        ("train.epochs", True, "a whole number 1 or more"),
+        ("train.epochs", 3.0, "a whole number 1 or more"),
+        ("train.batch_size", 1, "a whole number 2 or more"),
+        ("train.members", 101, "a whole number 1 or more and at most 100"),
+        ("train.precision", "fp16", "bf16, float32"),
+        ("train.label_smoothing", 1, "a number 0 or more and below 1"),
+        ("train.weight_decay", -0.1, "a number 0 or more"),
+        ("model.backbone", "resnet19", "compact_cnn"),
+        ("model.dropout", 1.0, "a number 0 or more and below 1"),
+        ("model.flip_tta", 1, "true or false"),
+        ("model.flip_tta", "yes", "true or false"),
+        ("augment.flip", 1.01, "a number 0 or more and at most 1"),
+        ("augment.rotation", -5, "a number 0 or more and at most 180"),
+        ("augment.scale", 1, "a number 0 or more and below 1"),
+        ("clip_embed.encoder", "vit", "pixels"),
+        ("clip_embed.dimensions", 0, "a whole number 1 or more and at most 4096"),
+        ("download.source", "kaggle", "pneumoniamnist, folder, phantom"),
+        ("download.size", 8, "a whole number 16 or more and at most 1024"),
+        ("download.folder", 7, "text"),
+        ("phantom.images", 59, "a whole number 60 or more"),
+        ("split.method", "random", "published, stratified"),
+        ("split.ratios.val", 0, "a number above 0 and below 1"),
+        ("split.by_patient", 0, "true or false"),
+        ("cluster.classes", "minority", "majority, all or a list of names"),
+        ("cluster.classes", [], "majority, all or a list of names"),
+        ("cluster.classes", ["normal", 3], "majority, all or a list of names"),
+        ("cluster.k", 1, "a whole number 2 or more and at most 100 or auto"),
+        ("cluster.k", "many", "a whole number 2 or more and at most 100 or auto"),
+        ("cluster.k_max", "auto", "a whole number 2 or more and at most 100"),
+        ("imbalance.strategy", "oversample", "none, class_weights, decompose, both"),
+        ("calibrate.threshold", 1, "a number above 0 and below 1 or youden"),
+        ("evaluate.bootstrap", 99, "a whole number 100 or more"),
+        ("compute.device", "tpu", "auto, cpu, cuda"),
+        ("compute.threads", 0, "a whole number 1 or more"),
+        ("seed", -1, "a whole number 0 or more"),
+        ("seed", 2**32, "at most 4.29497e+09"),
+    ],
+)
+def test_impossible_value_is_refused(tmp_path, key, value, allowed):
+    path = write_params(tmp_path, {key: value})
+    with refused(f"{path}: {key} is {value!r}; allowed: ", allowed):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("  lr: 0.003", "  learning_rate: 0.003", ("unknown key train.learning_rate", "lr, weight_decay")),
+        ("    train: 0.7", "    tran: 0.7", ("unknown key split.ratios.tran", "train, val, test")),
+        ("seed: 0\n\ncompute", "sead: 0\n\ncompute", ("unknown key sead", "seed, compute, download")),
+        ("  epochs: 30\n", "", ("missing key train.epochs", "git diff")),
+        ("    val: 0.1\n", "", ("missing key split.ratios.val",)),
+        ("calibrate:\n", "calibrate: 3\nx:\n", ("unknown key x",)),
+        ("  threshold: youden\n", "", ("calibrate must be a section with the keys threshold",)),
+        ("  ratios:\n    train: 0.7\n    val: 0.1\n    test: 0.2\n", "  ratios: 1\n", ("split.ratios must be",)),
+        ("    train: 0.7", "    train: 0.8", ("split.ratios add up to 1.1", "must add up to 1")),
+        ("  lr: 0.003", "  lr: 0.003\n  lr: 0.1", ("not valid YAML in line",)),
+        ("  lr: 0.003", "  lr: [0.003", ("not valid YAML in line",)),
+        ("  lr: 0.003", "\tlr: 0.003", ("not valid YAML in line",)),
+    ],
+    ids=[
+        *("unknown", "unknown nested", "unknown at the top", "missing", "missing nested", "stray section"),
+        *("empty section", "number for a section", "ratios", "duplicate key", "unclosed list", "tab"),
+    ],
+)
+def test_broken_tree_is_refused(tmp_path, old, new, parts):
+    path = edited(tmp_path, old, new)
+    with refused(str(path), *parts):
+        load(path)
+
+
+def test_invalid_yaml_names_the_line(tmp_path):
+    line = TEXT[: TEXT.index("  lr: 0.003")].count("\n") + 2  # the second of two equal keys
+    with refused(f"not valid YAML in line {line};"):
+        load(edited(tmp_path, "  lr: 0.003", "  lr: 0.003\n  lr: 0.1"))
+
+
+@pytest.mark.parametrize("content", [b"", b"- 1\n", b"text\n"], ids=["empty", "list", "text"])
+def test_file_that_is_no_tree_is_refused(tmp_path, content):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with refused(f"{path}: the file must be a section with the keys seed, compute"):
+        load(path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"seed: \xff\xfe")
+    with refused(f"{path}: not valid YAML"):
+        load(path)
+
+
+def test_missing_file_is_refused(tmp_path):
+    with refused(f"{tmp_path / 'params.yaml'}: no such file", "repository's root"):
+        load(tmp_path / "params.yaml")
+
+
+def test_ratios_may_carry_rounding(tmp_path):
+    thirds: dict[str, Any] = {f"split.ratios.{name}": 0.3333333 for name in ("train", "val")}
+    assert load(write_params(tmp_path, thirds | {"split.ratios.test": 0.3333334})).split.ratios.val == 0.3333333
+
+
+def test_file_survives_a_round_trip_unchanged():
+    # Otherwise `dvc exp run -S` would rewrite lines that nobody changed.
+    handler, stream = recipes.yaml(), io.StringIO()
+    handler.dump(handler.load(TEXT), stream)
+    assert stream.getvalue() == TEXT
+
+
+def test_changing_one_value_changes_one_line(tmp_path):
+    lines = write_params(tmp_path, {"train.lr": 1e-5}).read_text().splitlines()
+    changed = [(a, b) for a, b in zip(TEXT.splitlines(), lines, strict=True) if a != b]
+    assert changed == [("  lr: 0.003", "  lr: 1e-05")]
