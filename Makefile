@@ -1,6 +1,8 @@
 # `make help` lists what there is. Every target sets up the environment first if needed.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Every stage is a process of its own: without cached bytecode each would compile PyTorch's sources again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo repro test test-slow lint fresh reproduce readme

@@ -47,13 +47,14 @@ def find_clusters(points: np.ndarray, k: int | str, k_max: int, seed: int) -> Cl
     """k-means on `points` (n, d) float32; k "auto" takes the k from 2 to `k_max` of the highest silhouette.
 
     Stability is the mean adjusted Rand index between the assignment and those of other seeds.
-    Raises `UserError` if there are not more points than clusters.
+    Raises `UserError` if there are not more different points than clusters.
     """
     largest = k_max if k == "auto" else int(k)
-    if largest >= len(points):
+    distinct = len(np.unique(points, axis=0))
+    if largest >= distinct:
         key = "cluster.k_max" if k == "auto" else "cluster.k"
         raise UserError(
-            f"params.yaml: {key} is {largest}, but the class has only {len(points)} training films"
+            f"params.yaml: {key} is {largest}, but the class has {distinct} different training films"
         )
     candidates = range(2, k_max + 1) if k == "auto" else (int(k),)
     fits = [KMeans(number, n_init=10, random_state=seed).fit(points) for number in candidates]
@@ -62,7 +63,8 @@ def find_clusters(points: np.ndarray, k: int | str, k_max: int, seed: int) -> Cl
     fit, number = fits[best], candidates[best]
     # n_init=1: the spread of single runs is what instability looks like; the best of ten hides it.
     others = [
-        KMeans(number, n_init=1, random_state=seed + 1 + i).fit(points).labels_ for i in range(STABILITY_RUNS)
+        KMeans(number, n_init=1, random_state=(seed + 1 + i) % 2**32).fit(points).labels_
+        for i in range(STABILITY_RUNS)
     ]
     agreement = [adjusted_rand_score(a, b) for a, b in combinations(others, 2)]
     return Clusters(

@@ -4,6 +4,7 @@ MedMNIST v2 (Yang et al., 2023, https://doi.org/10.1038/s41597-022-01721-8) crop
 film and resizes it bicubically, so a film read here looks to the model like the pictures it learnt from.
 """
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def read_film(path: Path | str, size: int) -> np.ndarray:
         raise UserError(f"{path}: a folder, not a picture") from None
     except UnidentifiedImageError:
         raise UserError(f"{path}: not a PNG or JPEG picture") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: damaged or unreadable picture ({error})") from None
 
 

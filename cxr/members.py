@@ -15,7 +15,7 @@ from cxr.params import Params
 from cxr.preprocess import Normalisation
 from cxr.training import autocast, fit, member_seed
 
-# Train and val are measured alike: single view, no augmentation, weights or label smoothing, equally many films.
+# Train and val are measured alike: one view, no augmentation, weights or label smoothing, equally many films.
 HISTORY_COLUMNS = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
 
 

@@ -40,8 +40,9 @@ def side_by_side(
         try:
             _follow(futures, progress, bar)
         except BaseException:
+            running = list(pool._processes.values())  # there is no public way to end a running task
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in pool._processes.values():  # no public way to end a running task
+            for process in running:
                 process.terminate()
             raise
         return [future.result() for future in futures]

@@ -6,6 +6,7 @@ which a YAML 1.1 reader takes for a string.
 """
 
 import math
+import re
 import types
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from ruamel.yaml.error import YAMLError
 from cxr.errors import UserError
 
 PATH = Path("params.yaml")
+LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,20 @@ class Limits:
             return low
         high = f"below {self.high:g}" if self.below else f"at most {self.high:g}"
         return f"{low} and {high}"
+
+
+@dataclass(frozen=True)
+class Form:
+    """Text that matches `pattern` as a whole; `meaning` says so to people."""
+
+    pattern: str
+    meaning: str
+
+    def allow(self, value: str) -> bool:
+        return re.fullmatch(self.pattern, value) is not None
+
+    def __str__(self) -> str:
+        return self.meaning
 
 
 Probability = Annotated[float, Limits(0, 1)]
@@ -84,8 +100,17 @@ class Split:
 
 @dataclass(frozen=True)
 class ClipEmbed:
-    encoder: Literal["pixels"]
-    dimensions: Annotated[int, Limits(1, 4096)]
+    encoder: Annotated[
+        str,
+        Form(
+            r"pixels|open_clip:[^/\s]+/[^/\s]+|torchvision:[^/:\s]+|[^/:\s]+/[^/:\s]+",
+            "pixels, a Hugging Face id such as openai/clip-vit-base-patch32, open_clip:<model>/<pretrained> "
+            "or torchvision:<name>",
+        ),
+    ]
+    revision: Annotated[str, Form(r"\S+", "a branch, tag or commit")]
+    dimensions: Annotated[int, Limits(2, 4096)]
+    precision: Literal["bf16", "float32"]
 
 
 @dataclass(frozen=True)
@@ -158,8 +183,8 @@ class Params:
     evaluate: Evaluate
 
 
-def load(path: Path = PATH) -> Params:
-    """Read and check `path`. Raises `UserError` for the first mistake found."""
+def load(path: Path = PATH, blame: Path | None = None) -> Params:
+    """Read and check `path`. Raises `UserError` for the first mistake found; it names `blame` as the file."""
     try:
         tree = YAML(typ="safe").load(path)
     except FileNotFoundError:
@@ -168,8 +193,8 @@ def load(path: Path = PATH) -> Params:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}: not valid YAML{where}; compare it with `git diff {path}`") from None
-    params: Params = _section(Params, tree, "", path)
-    _check_together(params, path)
+    params: Params = _section(Params, tree, "", blame or path)
+    _check_together(params, blame or path)
     return params
 
 
@@ -218,7 +243,7 @@ def _match(hint: Any, value: Any) -> tuple[bool, Any]:
     if get_origin(hint) is list:
         return isinstance(value, list) and bool(value) and all(type(v) is str for v in value), value
     if hint is float:
-        number = type(value) in (int, float) and math.isfinite(value)
+        number = type(value) in (int, float) and -LARGEST <= value <= LARGEST  # so not NaN or infinite
         return number, float(value) if number else value
     return type(value) is hint, value
 
@@ -226,7 +251,7 @@ def _match(hint: Any, value: Any) -> tuple[bool, Any]:
 def _describe(hint: Any) -> str:
     if get_origin(hint) is Annotated:
         base, limits = get_args(hint)
-        return f"{_describe(base)} {limits}"
+        return str(limits) if base is str else f"{_describe(base)} {limits}"
     if get_origin(hint) is Literal:
         return ", ".join(get_args(hint))
     if get_origin(hint) is list:

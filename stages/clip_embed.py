@@ -1,9 +1,7 @@
 """Turn every film into an embedding, the space in which the stage cluster looks for sub-classes."""
 
-from threadpoolctl import threadpool_limits
-
 from cxr.data import packed
-from cxr.encoders import embed_pixels
+from cxr.encoders.embed import embed
 from cxr.errors import run
 from cxr.files import write_npy
 from cxr.params import load
@@ -14,8 +12,7 @@ OUTPUT = "data/embeddings.npy"
 def main() -> None:
     params = load()
     data = packed.load()
-    with threadpool_limits(1):  # more threads add up in another order, and the bytes would follow the machine
-        embeddings = embed_pixels(data.images, data.rows("train"), params.clip_embed.dimensions)
+    embeddings = embed(data.images, data.rows("train"), params.clip_embed, params.compute)
     write_npy(OUTPUT, embeddings)
     print(f"{embeddings.shape[0]:,} embeddings of {embeddings.shape[1]} numbers")
 

@@ -36,10 +36,11 @@ def phantoms(settings: Phantom, size: int) -> raw.Raw:
     """
     if size > MAX_SIZE:
         raise UserError(f"params.yaml: download.size is {size}; phantoms have at most {MAX_SIZE} pixels")
+    sizes = {split: round(settings.images * share) for split, (share, _) in PHANTOM_SPLITS.items()}
+    sizes["test"] = settings.images - sizes["train"] - sizes["val"]
     parts, splits = [], []
-    for split, (share, normal) in PHANTOM_SPLITS.items():
-        films = round(settings.images * share)
-        normals = round(films * normal)
+    for split, films in sizes.items():
+        normals = round(films * PHANTOM_SPLITS[split][1])
         parts.append(make_phantoms((normals, films - normals), size, settings.seed, split))
         splits += [split] * films
     labels = np.concatenate([part.labels for part in parts])

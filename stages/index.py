@@ -7,7 +7,7 @@ import numpy as np
 
 from cxr import figures, retrieval, runtime
 from cxr.data import packed
-from cxr.errors import run
+from cxr.errors import UserError, run
 from cxr.files import write_json
 from cxr.models import classifier
 from cxr.models.classifier import predict
@@ -24,6 +24,8 @@ def main() -> None:
     data = packed.load()
     model = classifier.load()
     gallery, queries = data.rows("train"), data.rows("test")
+    if len(gallery) < max(DEPTHS):
+        raise UserError(f"train has {len(gallery)} films, retrieval needs {max(DEPTHS)}")
 
     index = retrieval.build_index(predict(model, data.images[gallery], device).embeddings)
     meta = retrieval.Meta(

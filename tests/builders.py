@@ -1,4 +1,4 @@
-"""What several test files build: parameters, small data sets, small classifiers, and the look of a refusal."""
+"""What several test files build: parameters, data, classifiers, a web server, and the look of a refusal."""
 
 import http.server
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def write_packed(counts: dict[str, tuple[int, ...]], classes: list[str], size: i
 
 
 def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classifier:
-    """An untrained classifier for 16-pixel films whose probabilities differ clearly between films."""
+    """An untrained classifier for 16-pixel films whose probabilities differ between dark and bright films."""
     spec = Spec(
         backbone="compact_cnn",
         dropout=0.3,
@@ -99,9 +99,14 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
     spec = replace(spec, **changes)
     torch.manual_seed(seed)
     networks = [build_member(spec) for _ in range(spec.members)]
+    # A fresh head says about the same of every film. Here each feature counts by how much it varies from dark
+    # to bright films, and an average film is undecided.
+    films = torch.linspace(0, 1, 50).view(-1, 1, 1, 1) * torch.rand(50, 1, spec.size, spec.size)
     with torch.no_grad():
         for network in networks:
-            network.head.weight *= 30  # a fresh head says about 0.5 for everything
+            features = network.eval().features((films - spec.mean) / spec.std)
+            network.head.weight *= 3 / features.std(dim=0).clamp(min=1e-3)
+            network.head.bias.copy_(-network.head.weight @ features.mean(dim=0))
     return Classifier(spec, networks).eval()
 
 

@@ -1,5 +1,6 @@
 """What several test files share: one small run of the real pipeline on phantoms."""
 
+import json
 import os
 import subprocess
 import sys
@@ -31,11 +32,19 @@ class Repository:
 
     def run(self, *command: str, code: int = 0) -> str:
         """The command's output, both streams; fails the test if it ends with another code."""
+        done = self._done(command, code)
+        return done.stdout + done.stderr
+
+    def json(self, *command: str) -> dict:
+        """What the command prints as JSON; DVC's remarks on the other stream do not count."""
+        return json.loads(self._done((*command, "--json"), 0).stdout)
+
+    def _done(self, command: tuple[str, ...], code: int) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(command, cwd=self.path, capture_output=True, text=True)
         assert done.returncode == code, (
             f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         )
-        return done.stdout + done.stderr
+        return done
 
     def lock(self) -> dict[str, dict]:
         return YAML(typ="safe").load(self.path / "dvc.lock")["stages"]

@@ -58,7 +58,9 @@ def assert_equals_torchvision(films: Tensor, angles, rights, downs, factors) -> 
     """`films` are `waves()` after these moves, away from the border, where fillings may differ."""
     original = waves()[0]
     inside = (..., slice(14, -14), slice(14, -14))
-    for film, angle, right, down, factor in list(zip(films, angles, rights, downs, factors, strict=True))[:20]:
+    for film, angle, right, down, factor in list(zip(films, angles, rights, downs, factors, strict=True))[
+        :20
+    ]:
         expected = affine(
             *(original, float(angle), [float(right), float(down)], float(factor), [0.0, 0.0]),
             interpolation=InterpolationMode.BILINEAR,
@@ -111,6 +113,7 @@ def test_flip_of_a_third_mirrors_a_third():
 def test_mirrored_films_turn_and_shift_like_others():
     # A mirror image must not bias which way a film turns or moves.
     x, y = centre(run(blob(), flip=1, rotation=20))
+    np.testing.assert_allclose(np.hypot(x, y), OFFSET, atol=0.15)  # and are not sheared
     assert_fills(np.degrees(np.arctan2(y, -x)), 20, 0.3)
     x, y = centre(run(blob(), flip=1, shift=0.1))
     assert_fills(x + OFFSET, 0.1 * SIZE, 0.05)

@@ -7,7 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cxr.data import packed
-from cxr.encoders import embed_pixels
+from cxr.encoders.pixels import embed_pixels
 from stages import clip_embed
 from tests.builders import files_below, refused, write_packed, write_params
 
@@ -77,7 +77,9 @@ def test_more_dimensions_than_the_data_have_are_refused(rows, size, dimensions, 
 def test_as_many_dimensions_as_pixels_keep_all_distances():
     images = films(120, 4)
     embeddings = embed_pixels(images, TRAIN, 16)
-    scaled = StandardScaler().fit(images.reshape(120, -1)[TRAIN].astype(float)).transform(images.reshape(120, -1))
+    scaled = (
+        StandardScaler().fit(images.reshape(120, -1)[TRAIN].astype(float)).transform(images.reshape(120, -1))
+    )
     ours, theirs = (np.linalg.norm(points - points[0], axis=1) for points in (embeddings, scaled))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
 

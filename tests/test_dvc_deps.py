@@ -44,7 +44,7 @@ def closure(path: Path) -> set[Path]:
 
 
 def params_read(path: Path) -> set[str]:
-    """The sections that a stage takes from what `load()` of cxr.params returned, as `params.<section>`."""
+    """The sections that code takes from what `load()` of cxr.params returned, as `params.<section>`."""
     nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
     return {node.attr for node in nodes if isinstance(node.value, ast.Name) and node.value.id == "params"}
 
@@ -60,7 +60,8 @@ def test_declared_code_is_the_imported_code(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_declared_params_are_the_ones_read(stage: str) -> None:
-    assert set(STAGES[stage].get("params", [])) == params_read(script(stage))
+    code = closure(script(stage)) - {ROOT / "cxr/params.py"}  # which checks them all
+    assert set(STAGES[stage].get("params", [])) == set().union(*(params_read(path) for path in code))
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("cxr/**/__init__.py")), ids=lambda path: path.parent.name)

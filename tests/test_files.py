@@ -61,7 +61,9 @@ def test_csv_probabilities_lose_less_than_a_float32_has(tmp_path):
 
 def test_json_rounds_and_takes_numpy(tmp_path):
     path = tmp_path / "t.json"
-    write_json(path, {1: np.float32(0.1), "n": np.int64(3), "a": np.eye(2, dtype=np.int64), "t": (True, None)})
+    write_json(
+        path, {1: np.float32(0.1), "n": np.int64(3), "a": np.eye(2, dtype=np.int64), "t": (True, None)}
+    )
     assert read_json(path) == {"1": 0.1, "n": 3, "a": [[1, 0], [0, 1]], "t": [True, None]}
     assert path.read_bytes().endswith(b"}\n")
     write_json(path, {"third": 1 / 3})

@@ -78,7 +78,7 @@ def test_number_arrives_as_float(tmp_path, written, value):
         ("augment.rotation", -5, "a number 0 or more and at most 180"),
         ("augment.scale", 1, "a number 0 or more and below 1"),
         ("clip_embed.encoder", "vit", "pixels"),
-        ("clip_embed.dimensions", 0, "a whole number 1 or more and at most 4096"),
+        ("clip_embed.dimensions", 0, "a whole number 2 or more and at most 4096"),
         ("download.source", "kaggle", "pneumoniamnist, folder, phantom"),
         ("download.size", 8, "a whole number 16 or more and at most 1024"),
         ("download.folder", 7, "text"),
@@ -117,7 +117,11 @@ def test_impossible_value_is_refused(tmp_path, key, value, allowed):
         ("    val: 0.1\n", "", ("missing key split.ratios.val",)),
         ("calibrate:\n", "calibrate: 3\nx:\n", ("unknown key x",)),
         ("  threshold: youden\n", "", ("calibrate must be a section with the keys threshold",)),
-        ("  ratios:\n    train: 0.7\n    val: 0.1\n    test: 0.2\n", "  ratios: 1\n", ("split.ratios must be",)),
+        (
+            "  ratios:\n    train: 0.7\n    val: 0.1\n    test: 0.2\n",
+            "  ratios: 1\n",
+            ("split.ratios must be",),
+        ),
         ("    train: 0.7", "    train: 0.8", ("split.ratios add up to 1.1", "must add up to 1")),
         ("  lr: 0.003", "  lr: 0.003\n  lr: 0.1", ("not valid YAML in line",)),
         ("  lr: 0.003", "  lr: [0.003", ("not valid YAML in line",)),
@@ -162,7 +166,9 @@ def test_missing_file_is_refused(tmp_path):
 
 def test_ratios_may_carry_rounding(tmp_path):
     thirds: dict[str, Any] = {f"split.ratios.{name}": 0.3333333 for name in ("train", "val")}
-    assert load(write_params(tmp_path, thirds | {"split.ratios.test": 0.3333334})).split.ratios.val == 0.3333333
+    assert (
+        load(write_params(tmp_path, thirds | {"split.ratios.test": 0.3333334})).split.ratios.val == 0.3333333
+    )
 
 
 def test_file_survives_a_round_trip_unchanged():

@@ -32,6 +32,12 @@ def test_every_class_is_cut_by_the_ratios(ratios):
             assert abs(share(splits, labels, name, label) - ratio) * size < 1.01
 
 
+def test_rare_class_reaches_every_split():
+    labels = np.repeat([0, 1], [100, 3])
+    splits = stratified(labels, [""] * 103, RATIOS, seed=0)
+    assert sorted(splits[100:]) == sorted(SPLITS)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_no_patient_is_in_two_splits(seed):
     generator = np.random.default_rng(seed)
@@ -149,7 +155,11 @@ def test_stratified_stage_keeps_patients_together(run):
     patients = [f"p{i // 4}" for i in range(60)]
     classes = ["sick" if i // 4 % 2 else "normal" for i in range(60)]
     pictures = source(images=noise_films(60, 16), splits=[""] * 60, patients=patients, classes=classes)
-    changes = {"method": "stratified", "by_patient": True, "ratios": {"train": 0.5, "val": 0.25, "test": 0.25}}
+    changes = {
+        "method": "stratified",
+        "by_patient": True,
+        "ratios": {"train": 0.5, "val": 0.25, "test": 0.25},
+    }
     data, _ = run(pictures, **changes)
     placed = {(patients[int(name.split()[1])], s) for name, s in zip(sources(), data.splits, strict=True)}
     assert len(placed) == 15
@@ -162,7 +172,11 @@ def test_stratified_stage_keeps_patients_together(run):
 @pytest.mark.parametrize(
     ("pictures", "changes", "message"),
     [
-        (source(splits=[""] * 60), {}, "params.yaml: split.method is published, but this source has no splits"),
+        (
+            source(splits=[""] * 60),
+            {},
+            "params.yaml: split.method is published, but this source has no splits",
+        ),
         (
             source(splits=[""] * 60),
             {"method": "stratified", "by_patient": True},

@@ -23,13 +23,7 @@ def read_folder(root: Path, size: int) -> Raw:
     """
     if not root.is_dir():
         raise UserError(f"params.yaml: download.folder is {str(root)!r}, which is not a folder")
-    top = {path.name for path in root.iterdir() if path.is_dir()}
-    splits = SPLITS if top and top <= set(SPLITS) else ("",)
-    missing = [split for split in splits if split and split not in top]
-    if missing:
-        raise UserError(
-            f"{root}: has {', '.join(sorted(top))} but no {', '.join(missing)}; all three, or none"
-        )
+    splits = _splits(root)
     found = [(split, folder.name, path) for split in splits for folder, path in _pictures(root / split)]
     _check_classes(root, found)
 
@@ -41,6 +35,20 @@ def read_folder(root: Path, size: int) -> Raw:
             images[row] = film
     names = [path.relative_to(root).as_posix() for path in files]
     return Raw(images, [c for _, c, _ in found], names, [s for s, _, _ in found], _patients(root, names))
+
+
+def _splits(root: Path) -> tuple[str, ...]:
+    """train, val and test if the tree has these folders, else one nameless split."""
+    top = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    if not top & set(SPLITS):
+        return ("",)
+    if missing := [split for split in SPLITS if split not in top]:
+        raise UserError(
+            f"{root}: has {', '.join(sorted(top))} but no {', '.join(missing)}; all three, or none"
+        )
+    if strangers := sorted(top - set(SPLITS)):
+        raise UserError(f"{root}: has {strangers[0]} beside train, val and test; move it elsewhere")
+    return SPLITS
 
 
 def _pictures(folder: Path) -> list[tuple[Path, Path]]:
@@ -70,7 +78,7 @@ def _patients(root: Path, names: list[str]) -> list[str]:
     path = root / PATIENTS
     if not path.is_file():
         return [""] * len(names)
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if not {"file", "patient"} <= set(reader.fieldnames or ()):
             raise UserError(f"{path}: needs the columns file and patient")

@@ -43,9 +43,11 @@ def unpack(
     for split in SPLITS:
         pictures, labels = arrays.get(f"{split}_images"), arrays.get(f"{split}_labels")
         expected = (counts[split], size, size)
-        if pictures is None or labels is None or pictures.shape != expected or pictures.dtype != np.uint8:
+        if pictures is None or pictures.shape != expected or pictures.dtype != np.uint8:
             found = "nothing" if pictures is None else f"{pictures.dtype} {pictures.shape}"
             raise UserError(f"{file}: {split}_images holds {found}, not uint8 {expected}: an altered copy?")
+        if labels is None:
+            raise UserError(f"{file}: {split}_labels are missing: an altered copy?")
         codes = [str(code) for code in labels.ravel()]
         if len(codes) != counts[split] or not set(codes) <= set(names):
             raise UserError(

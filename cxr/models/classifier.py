@@ -82,7 +82,6 @@ def build_member(spec: Spec) -> CompactCNN:
     return CompactCNN(len(spec.outputs), spec.dropout)
 
 
-@torch.inference_mode()
 def predict(classifier: Classifier, images: np.ndarray, device: torch.device) -> Prediction:
     """images: (N, size, size) uint8. On `device`, a batch at a time, in float32 unless autocast is on.
 
@@ -93,10 +92,11 @@ def predict(classifier: Classifier, images: np.ndarray, device: torch.device) ->
         found = " x ".join(str(side) for side in images.shape[1:])
         raise UserError(f"images are {found} pixels, the classifier takes {size} x {size}")
     classifier = classifier.to(device).to(memory_format=torch.channels_last).eval()
-    parts = [
-        classifier(torch.from_numpy(np.array(images[start : start + BATCH])).to(device))
-        for start in range(0, len(images), BATCH)
-    ]
+    with torch.inference_mode():
+        parts = [
+            classifier(torch.from_numpy(np.array(images[start : start + BATCH])).to(device))
+            for start in range(0, len(images), BATCH)
+        ]
     probabilities = torch.cat([part[0] for part in parts], dim=1)
     embeddings = torch.cat([part[1] for part in parts])
     return Prediction(probabilities.float().cpu().numpy(), embeddings.float().cpu().numpy())

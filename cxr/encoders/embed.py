@@ -1,0 +1,42 @@
+"""Films to embeddings by the encoder that params.yaml names."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxr.encoders.pixels import embed_pixels
+from cxr.params import ClipEmbed, Compute
+
+if TYPE_CHECKING:
+    from cxr.encoders.network import Network
+
+
+def embed(images: np.ndarray, train: np.ndarray, settings: ClipEmbed, compute: Compute) -> np.ndarray:
+    """images: (N, S, S) uint8, may be a memory map. train: row numbers that `pixels` may learn from; the
+    other encoders learn nothing. Returns (N, d) float32.
+
+    Raises `UserError` if the encoder is unknown, or if its weights are not to be had or not what they claim.
+    """
+    if settings.encoder == "pixels":
+        return embed_pixels(images, train, settings.dimensions)
+    # PyTorch takes seconds to import, and `pixels` does without it.
+    from cxr.encoders.network import encode
+    from cxr.runtime import configure
+
+    device = configure(compute)
+    return encode(_load(settings), images, device, settings.precision)
+
+
+def _load(settings: ClipEmbed) -> "Network":
+    library, _, name = settings.encoder.rpartition(":")
+    if library == "open_clip":
+        from cxr.encoders import openclip
+
+        return openclip.load(name)
+    if library == "torchvision":
+        from cxr.encoders import torchvision_features
+
+        return torchvision_features.load(name)
+    from cxr.encoders import huggingface
+
+    return huggingface.load(name, settings.revision)

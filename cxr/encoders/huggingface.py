@@ -1,0 +1,59 @@
+"""Vision towers of CLIP models from the Hugging Face hub (CLIP: https://arxiv.org/abs/2103.00020)."""
+
+from typing import Any
+
+import torch
+from transformers import CLIPImageProcessor, CLIPVisionModel
+from transformers.image_utils import pil_torch_interpolation_mapping
+from transformers.utils import logging
+
+from cxr.encoders.network import Network, Preparation
+from cxr.encoders.weights import from_hub, reading, refusal
+from cxr.files import read_json
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+OTHERS = ("config.json", "preprocessor_config.json", "processor_config.json", "model-*.safetensors")
+MODEL_TYPES = ("clip", "clip_vision_model")
+
+
+def load(name: str, revision: str) -> Network:
+    """name: `<org>/<model>`. Its features are `CLIPVisionModel`'s `pooler_output`, not normalised.
+
+    Raises `UserError` if the weights are not to be had, are not CLIP's or are incomplete.
+    """
+    path = from_hub(name, name, revision, WEIGHTS, OTHERS)
+    folder = path.parent
+    logging.set_verbosity_error()  # else it lists the text tower's weights as unexpected
+    logging.disable_progress_bar()
+    with reading(name, folder):
+        # A tower of another model would load as well, with fresh weights wherever the names differ.
+        model_type = read_json(folder / "config.json").get("model_type")
+        if model_type not in MODEL_TYPES:
+            raise refusal(name, f"{folder} holds a model of type {model_type}, not clip; choose a CLIP model")
+        processor = CLIPImageProcessor.from_pretrained(folder)
+        loaded: Any = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    model, report = loaded
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise refusal(
+            name,
+            f"{path} lacks weights, {missing[0]} among them; replace it by the published file",
+        )
+    return Network(_preparation(processor), model, lambda x: model(x).pooler_output, model.config.hidden_size)
+
+
+def _preparation(processor: Any) -> Preparation:
+    """What `processor` does to a square film."""
+    edge = processor.size.shortest_edge
+    height, width = (edge, edge) if edge else (processor.size.height, processor.size.width)
+    crop = (0, 0, height, width)
+    if processor.do_center_crop:
+        rows, columns = processor.crop_size.height, processor.crop_size.width
+        crop = (int((height - rows) / 2), int((width - columns) / 2), rows, columns)
+    return Preparation(
+        (height, width),
+        crop,
+        pil_torch_interpolation_mapping[processor.resample],
+        tuple(value / processor.rescale_factor for value in processor.image_mean),
+        tuple(value / processor.rescale_factor for value in processor.image_std),
+    )

@@ -1,0 +1,175 @@
+"""The temperature and the threshold are the best ones there are, and are chosen on val alone."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from sklearn.metrics import log_loss
+
+from cxr import calibration
+from cxr.calibration import Calibration, fit_temperature, nll, youden_threshold
+from cxr.data import packed
+from cxr.models import classifier
+from cxr.models.classifier import predict
+from stages import calibrate
+from tests.builders import files_below, noise_films, refused, small_classifier, write_packed, write_params
+
+
+def sample(classes: int, factor: float, films: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities whose logits are `factor` times the true ones, and labels drawn from the true ones."""
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(films, classes)) * 1.5
+    true = softmax(logits, axis=1)
+    labels = (true.cumsum(axis=1) < generator.random((films, 1))).sum(axis=1)
+    return softmax(logits * factor, axis=1), labels
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
+def test_temperature_of_a_model_that_is_too_sure_or_not_sure_enough(classes, factor):
+    probabilities, labels = sample(classes, factor)
+    temperature = fit_temperature(probabilities, labels)
+    assert temperature == pytest.approx(factor, rel=0.05)
+    losses = [nll(Calibration(t, None)(probabilities), labels) for t in np.geomspace(0.1, 10, 200)]
+    assert nll(Calibration(temperature, None)(probabilities), labels) <= min(losses)
+
+
+def test_calibrated_probabilities_are_scaled_logits():
+    logits = np.random.default_rng(0).normal(size=(2, 50, 3)) * 4
+    calibrated = Calibration(2.5, None)(softmax(logits, axis=-1).astype(np.float32))
+    assert calibrated.dtype == np.float64
+    np.testing.assert_allclose(calibrated, softmax(logits / 2.5, axis=-1), atol=1e-6)
+    np.testing.assert_allclose(calibrated.sum(axis=-1), 1)
+
+
+def test_temperature_of_one_changes_nothing():
+    probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], 50)
+    np.testing.assert_allclose(Calibration(1.0, None)(probabilities), probabilities, atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 0.8, 20])
+def test_order_and_decision_stay(temperature):
+    probabilities = np.random.default_rng(0).dirichlet([1, 1], 200)
+    calibrated = Calibration(temperature, None)(probabilities)
+    assert np.array_equal(np.argsort(calibrated[:, 1]), np.argsort(probabilities[:, 1]))
+    assert np.array_equal(calibrated.argmax(axis=1), probabilities.argmax(axis=1))
+
+
+def test_certainty_stays_finite():
+    calibrated = Calibration(0.05, None)(np.array([[0.0, 1.0], [1.0, 0.0]], np.float32))
+    np.testing.assert_allclose(calibrated, [[0, 1], [1, 0]], atol=1e-12)
+    assert nll(np.array([[0.0, 1.0]]), np.array([0])) == pytest.approx(-np.log(1e-12))
+
+
+def test_perfect_model_has_a_temperature():
+    p = np.linspace(0.6, 0.9, 30)
+    probabilities = np.concatenate([np.stack([p, 1 - p], axis=1), np.stack([1 - p, p], axis=1)])
+    temperature = fit_temperature(probabilities, np.repeat([0, 1], 30))
+    assert 0.04 < temperature < 0.1  # the lowest that is tried
+
+
+def test_nll_equals_scikit_learns():
+    probabilities, labels = sample(3, 2.0, films=500)
+    assert nll(probabilities, labels) == pytest.approx(log_loss(labels, probabilities))
+
+
+def youden(positive: np.ndarray, probability: np.ndarray, threshold: float) -> float:
+    decided = probability >= threshold
+    return decided[positive].mean() - decided[~positive].mean()
+
+
+@pytest.mark.parametrize("digits", [1, 2, 8])
+@pytest.mark.parametrize("seed", range(8))
+def test_threshold_equals_a_search_of_all(digits, seed):
+    generator = np.random.default_rng(seed)
+    positive = generator.random(60) < 0.7
+    probability = (generator.beta(2, 2, 60) * 0.7 + 0.3 * positive).round(digits)  # few digits make ties
+    found = youden_threshold(positive, probability)
+    levels = np.unique([0, *probability, 1])
+    candidates = (levels[:-1] + levels[1:]) / 2
+    gains = np.array([youden(positive, probability, threshold) for threshold in candidates])
+    assert youden(positive, probability, found) == pytest.approx(gains.max(), abs=1e-12)
+    best = candidates[gains > gains.max() - 1e-12]
+    assert abs(found - 0.5) == pytest.approx(abs(best - 0.5).min(), abs=1e-12)
+
+
+def test_threshold_between_separate_classes_is_half_way():
+    positive = np.array([False, False, True, True])
+    assert youden_threshold(positive, np.array([0.1, 0.3, 0.8, 0.9])) == pytest.approx(0.55)
+
+
+def test_of_equally_good_thresholds_the_nearest_to_a_half_is_taken():
+    positive = np.array([False, True, False, True])
+    assert youden_threshold(positive, np.array([0.3, 0.5, 0.8, 0.9])) == pytest.approx(0.4)  # not 0.85
+    assert youden_threshold(positive, np.array([0.05, 0.1, 0.4, 0.7])) == pytest.approx(0.55)  # not 0.075
+
+
+def test_one_probability_for_all_still_has_a_threshold():
+    threshold = youden_threshold(np.array([False, True] * 3), np.full(6, 0.2))
+    assert 0 < threshold < 1
+
+
+def test_missing_calibration_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with refused("models/calibration.json: no calibration here", "`dvc repro`", "`dvc pull`"):
+        calibration.load()
+
+
+@pytest.mark.parametrize("threshold", [None, 0.25])
+def test_calibration_survives_its_file(tmp_path, monkeypatch, threshold):
+    monkeypatch.chdir(tmp_path)
+    calibration.save(Calibration(1.25, threshold))
+    assert calibration.load() == Calibration(1.25, threshold)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run the stage on an untrained classifier."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(classes: list[str], rule: str | float) -> Calibration:
+        of_class = (12,) * len(classes)
+        write_packed({"train": of_class, "val": of_class, "test": of_class}, classes)
+        names = range(len(classes))
+        classifier.save(small_classifier(classes=classes, outputs=classes, output_classes=[*names]))
+        write_params(tmp_path, {"calibrate.threshold": rule, "compute.threads": 1, "compute.device": "cpu"})
+        calibrate.main()
+        return calibration.load()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("classes", "rule"),
+    [(["normal", "sick"], "youden"), (["normal", "sick"], 0.3), (["a", "b", "c"], "youden")],
+)
+def test_stage_uses_val_alone(run, classes, rule):
+    found = run(classes, rule)
+    data = packed.load()
+    val = data.rows("val")
+    raw = predict(classifier.load(), data.images[val], torch.device("cpu")).mean
+    assert found.temperature == pytest.approx(fit_temperature(raw, data.labels[val]), abs=1e-6)
+    if len(classes) > 2:
+        assert found.threshold is None
+    elif rule == "youden":
+        p = found(raw)[:, 1]
+        assert found.threshold == pytest.approx(youden_threshold(data.labels[val] == 1, p), abs=1e-6)
+    else:
+        assert found.threshold == rule
+
+    images = np.array(data.images)
+    others = data.rows("train", "test")
+    images[others] = noise_films(len(others), seed=5)
+    packed.write_npy(packed.IMAGES, images)
+    calibrate.main()
+    assert calibration.load() == found
+
+
+def test_stage_without_a_model_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (2, 2), "val": (2, 2), "test": (2, 2)}, ["normal", "sick"])
+    write_params(tmp_path, {"compute.threads": 1})
+    before = files_below(tmp_path)
+    with refused("no model here"):
+        calibrate.main()
+    assert files_below(tmp_path) == before
