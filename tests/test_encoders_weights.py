@@ -110,7 +110,10 @@ def hub(served, monkeypatch):
     server = served(Hub, HubAnswer)
     server.asked = []
     server.files = {"config.json": b"{}", "pytorch_model.bin": BODY, "tf_model.h5": b"large"}
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
     return server
 
 
