@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro test test-slow lint fresh reproduce readme
+.PHONY: help setup demo repro test lint fresh reproduce readme
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,10 +26,7 @@ repro: setup ## the whole pipeline on the data that params.yaml names
 	dvc repro
 
 test: setup ## the test suite
-	pytest -m "not slow"
-
-test-slow: setup ## the long checks
-	pytest -m slow
+	pytest
 
 lint: setup ## ruff and mypy
 	ruff check .

@@ -30,16 +30,16 @@ def save(figure: Figure, path: Path | str) -> None:
 def class_counts(path: Path | str, counts: Mapping[str, Mapping[str, int]], title: str) -> None:
     """One panel for each key of `counts`, one labelled bar for each class in it."""
     rows = max(len(panel) for panel in counts.values())
-    figure = Figure(figsize=(4.2 * len(counts), 1.3 + 0.55 * rows), layout="constrained")
+    figure = Figure(figsize=(min(4.2 * len(counts), 9.5), 1.3 + 0.55 * rows), layout="constrained")
     figure.suptitle(title)
     names = list(dict.fromkeys(name for panel in counts.values() for name in panel))
     axes = figure.subplots(1, len(counts), squeeze=False)[0]
     for ax, (label, panel) in zip(axes, counts.items(), strict=True):
         bars = ax.barh(list(panel), list(panel.values()), color=[_colour(names, name) for name in panel])
         total = sum(panel.values())
-        ax.bar_label(bars, [f"{n:,} ({n / total:.1%})" for n in panel.values()], padding=4)
-        ax.set(title=f"{label}: {total:,}", xlabel="films", xlim=(0, 1.6 * max(panel.values())))
-        ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+        ax.bar_label(bars, [f"{n:,} ({n / total:.0%})" for n in panel.values()], padding=4)
+        ax.set(title=f"{label}: {total:,}", xlabel="films", xlim=(0, 1.9 * max(panel.values())))
+        ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
         ax.invert_yaxis()
     save(figure, path)
 

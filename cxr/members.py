@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from cxr.data import packed
-from cxr.imbalance import Targets
+from cxr.data.packed import Packed
+from cxr.imbalance import Targets, make_targets
 from cxr.logs import open_log
 from cxr.models.classifier import Classifier, Prediction, Spec, build_member, predict
 from cxr.parallel import Tick
 from cxr.params import Params
-from cxr.preprocess import Normalisation
+from cxr.preprocess import Normalisation, fit_normalisation
 from cxr.training import autocast, fit, member_seed
 
 # Train and val are measured alike: one view, no augmentation, weights or label smoothing, equally many films.
@@ -27,13 +28,33 @@ class Trained:
     history: list[tuple[float, ...]]
 
 
+def prepare(params: Params, data: Packed, rows: np.ndarray, subclasses: list[str]) -> tuple[Spec, Targets]:
+    """What the members trained on `rows` have in common. subclasses: the names of the rows' sub-classes."""
+    targets = make_targets(params.imbalance.strategy, data.labels[rows], data.classes, subclasses)
+    normalise = fit_normalisation(data.images[rows])
+    spec = Spec(
+        backbone=params.model.backbone,
+        dropout=params.model.dropout,
+        classes=data.classes,
+        outputs=targets.outputs,
+        output_classes=targets.classes.tolist(),
+        size=data.images.shape[1],
+        mean=normalise.mean,
+        std=normalise.std,
+        flip_tta=params.model.flip_tta,
+        members=params.train.members,
+    )
+    return spec, targets
+
+
 @dataclass(frozen=True)
 class MemberTask:
-    """Trains member `number` when called; can be sent to another process, which reads the data itself."""
+    """Trains member `number` on `rows` when called. Another process it is sent to reads the data itself."""
 
     params: Params
     spec: Spec
     targets: Targets
+    rows: np.ndarray
     device: torch.device
 
     def __call__(self, number: int, tick: Tick) -> Trained:
@@ -41,7 +62,7 @@ class MemberTask:
         params, device = self.params, self.device
         log = open_log("train")
         data = packed.load()
-        train, val = data.rows("train"), data.rows("val")
+        train, val = self.rows, data.rows("val")
         pictures = data.images[train]
         seed = member_seed(params.seed, number)
         torch.manual_seed(seed)

@@ -7,14 +7,12 @@ from cxr import runtime
 from cxr.data import packed
 from cxr.errors import run
 from cxr.files import read_csv, write_csv
-from cxr.imbalance import make_targets
 from cxr.logs import open_log
-from cxr.members import HISTORY_COLUMNS, MemberTask
+from cxr.members import HISTORY_COLUMNS, MemberTask, prepare
 from cxr.models import classifier
-from cxr.models.classifier import Classifier, Spec, build_member
+from cxr.models.classifier import Classifier, build_member
 from cxr.parallel import side_by_side
 from cxr.params import load
-from cxr.preprocess import fit_normalisation
 
 
 def main() -> None:
@@ -23,24 +21,11 @@ def main() -> None:
     data = packed.load()
     train = data.rows("train")
     subclasses = [row["subclass"] for row in read_csv("data/subclasses.csv")]
-    targets = make_targets(params.imbalance.strategy, data.labels[train], data.classes, subclasses)
-    normalise = fit_normalisation(data.images[train])
-    spec = Spec(
-        backbone=params.model.backbone,
-        dropout=params.model.dropout,
-        classes=data.classes,
-        outputs=targets.outputs,
-        output_classes=targets.classes.tolist(),
-        size=data.images.shape[1],
-        mean=normalise.mean,
-        std=normalise.std,
-        flip_tta=params.model.flip_tta,
-        members=params.train.members,
-    )
+    spec, targets = prepare(params, data, train, subclasses)
     log = open_log("train")
     log.info("torch %s on %s, %d films, outputs %s", torch.__version__, device, len(train), spec.outputs)
 
-    task = MemberTask(params, spec, targets, device)
+    task = MemberTask(params, spec, targets, train, device)
     # Members share the CPU threads evenly; a GPU trains them one after the other.
     threads = max(1, params.compute.threads // spec.members)
     workers = 1 if device.type == "cuda" else min(spec.members, params.compute.threads)

@@ -68,8 +68,9 @@ def by_the_library(films, path, monkeypatch, **changes):
 @pytest.mark.parametrize(
     ("changes", "tolerance"),
     [
-        ({}, 2e-6),
-        ({"interpolation": "bicubic", "resize_mode": "shortest"}, 1e-2),
+        ({}, 2e-6),  # measured: 8.3e-7
+        # PIL's bicubic rounds one grey level in 2,000 to its neighbour; measured: 7.3e-4 of about 0.8
+        ({"interpolation": "bicubic", "resize_mode": "shortest"}, 2e-3),
     ],
 )
 def test_equals_open_clip_one_picture_at_a_time(mirror, monkeypatch, changes, tolerance):
@@ -79,7 +80,6 @@ def test_equals_open_clip_one_picture_at_a_time(mirror, monkeypatch, changes, to
     embeddings = embedded(films)
     assert embeddings.shape == (19, 16)
     assert embeddings.dtype == np.float32
-    print("largest difference", abs(embeddings - expected).max(), abs(expected).mean())
     np.testing.assert_allclose(embeddings, expected, rtol=0, atol=tolerance)
 
 

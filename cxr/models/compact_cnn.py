@@ -1,4 +1,4 @@
-"""A plain convolutional network for 28-pixel films: three blocks of two 3x3 convolutions."""
+"""A plain convolutional network for 28-pixel films: three blocks of two convolutions, pooled in between."""
 
 from torch import Tensor, nn
 
@@ -16,7 +16,9 @@ class CompactCNN(nn.Module):
         layers: list[nn.Module] = []
         channels = 1
         for width in WIDTHS:
-            layers += [*_convolution(channels, width), *_convolution(width, width), nn.MaxPool2d(2)]
+            if layers:
+                layers.append(nn.MaxPool2d(2))
+            layers += [*_convolution(channels, width), *_convolution(width, width)]
             channels = width
         self.blocks = nn.Sequential(*layers)
         self.dropout = nn.Dropout(dropout)
