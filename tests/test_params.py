@@ -113,7 +113,7 @@ def test_impossible_value_is_refused(tmp_path, key, value, allowed):
         ("  lr: 0.003", "  learning_rate: 0.003", ("unknown key train.learning_rate", "lr, weight_decay")),
         ("    train: 0.7", "    tran: 0.7", ("unknown key split.ratios.tran", "train, val, test")),
         ("seed: 0\n\ncompute", "sead: 0\n\ncompute", ("unknown key sead", "seed, compute, download")),
-        ("  epochs: 30\n", "", ("missing key train.epochs", "git diff")),
+        ("  flip_tta: true\n", "", ("missing key model.flip_tta", "git diff")),
         ("    val: 0.1\n", "", ("missing key split.ratios.val",)),
         ("calibrate:\n", "calibrate: 3\nx:\n", ("unknown key x",)),
         ("  threshold: youden\n", "", ("calibrate must be a section with the keys threshold",)),
