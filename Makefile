@@ -34,7 +34,8 @@ lint: setup ## ruff and mypy
 	mypy
 
 fresh: setup ## prove that the committed results belong to the committed code
-	@dvc repro --dry --allow-missing | tee /dev/stderr | grep -qx "Data and pipelines are up to date."
+	@said=$$(dvc repro --dry --allow-missing 2>&1); echo "$$said"; \
+	    echo "$$said" | grep -qx "Data and pipelines are up to date."
 
 readme: setup ## write the results table of README.md from the metrics files
 	python -m scripts.readme
