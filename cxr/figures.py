@@ -72,8 +72,11 @@ def film_rows(path: Path | str, rows: Mapping[str, Sequence[np.ndarray]], title:
 
 
 def show_film(ax: Axes, film: np.ndarray, frame: str | None = None) -> None:
-    """Draw a (H, W) uint8 film on its full grey scale; `frame` is the colour of a border."""
-    ax.imshow(film, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    """Draw a (H, W) uint8 film on its full grey scale; `frame` is the colour of a border.
+
+    A small film is shown pixel by pixel, one that has to shrink is smoothed.
+    """
+    ax.imshow(film, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set(visible=frame is not None, color=frame, linewidth=3)

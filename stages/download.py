@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from cxr.data import raw
+from cxr.data.chest_xray import read_pneumonia, read_three_class
 from cxr.data.folder import read_folder
 from cxr.data.phantom import CLASSES, MAX_SIZE, make_phantoms
 from cxr.data.pneumoniamnist import read_pneumoniamnist
@@ -21,6 +22,10 @@ def main() -> None:
     match params.download.source:
         case "pneumoniamnist":
             data = read_pneumoniamnist(size)
+        case "chest_xray_pneumonia":
+            data = read_pneumonia(size)
+        case "chest_xray_3class":
+            data = read_three_class(size)
         case "folder":
             data = read_folder(Path(params.download.folder), size)
         case "phantom":
@@ -30,7 +35,8 @@ def main() -> None:
 
 
 def phantoms(settings: Phantom, size: int) -> raw.Raw:
-    """Synthetic films of two classes, split and imbalanced like PneumoniaMNIST.
+    """Synthetic films, split and imbalanced like PneumoniaMNIST; with three classes every other film that is
+    not normal shows tuberculosis.
 
     Raises `UserError` if `size` is larger than phantoms can be drawn.
     """
@@ -41,7 +47,9 @@ def phantoms(settings: Phantom, size: int) -> raw.Raw:
     parts, splits = [], []
     for split, films in sizes.items():
         normals = round(films * PHANTOM_SPLITS[split][1])
-        parts.append(make_phantoms((normals, films - normals), size, settings.seed, split))
+        others = films - normals
+        ill = (others,) if settings.classes == 2 else (others - others // 2, others // 2)
+        parts.append(make_phantoms((normals, *ill), size, settings.seed, split))
         splits += [split] * films
     labels = np.concatenate([part.labels for part in parts])
     patients = np.concatenate([part.patients for part in parts])

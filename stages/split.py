@@ -1,4 +1,4 @@
-"""Give every picture its split, drop training pictures that leaked, and describe what each split holds."""
+"""Give every picture its split, drop what leaked or has two classes, and describe what each split holds."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from cxr import figures
 from cxr.data import packed, raw
 from cxr.data.histogram import count_levels, mean_and_std
 from cxr.data.raw import SPLITS
-from cxr.data.splitting import duplicates, leaked_into_train, stratified
+from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratified, under_two_classes
 from cxr.errors import UserError, run
 from cxr.files import write_json
 from cxr.params import Split, load
@@ -18,10 +18,12 @@ def main() -> None:
     splits = assign(source, params.split)
     hashes = packed.hash_images(source.images)
     report = duplicates(hashes, splits, source.classes)
-    dropped = leaked_into_train(hashes, splits) & params.split.drop_duplicates
-    report["dropped_from_train"] = int(dropped.sum())
+    conflicting = under_two_classes(hashes, source.classes)
+    leaked = leaked_into_train(hashes, splits) & ~conflicting & params.split.drop_duplicates
+    report["dropped_from_train"] = int(leaked.sum())
+    report["dropped_under_two_classes"] = int(conflicting.sum())
 
-    kept = np.flatnonzero(~dropped)
+    kept = np.flatnonzero(~(leaked | conflicting))
     images = source.images[kept]
     table = [(splits[i], source.classes[i], source.sources[i], hashes[i], source.patients[i]) for i in kept]
     classes = raw.class_order(source.classes)
@@ -36,26 +38,32 @@ def main() -> None:
     figures.class_counts("plots/class_counts.png", counts, "Films of each class in each split")
     figures.sample_grid("plots/samples.png", images, labels, where, classes)
     print(", ".join(f"{split} {sum(of_class.values()):,}" for split, of_class in counts.items()))
+    print(
+        f"dropped: {leaked.sum():,} of train that are held out too, {conflicting.sum():,} under two classes"
+    )
 
 
 def assign(source: raw.Raw, settings: Split) -> list[str]:
     """The split of each picture. Raises `UserError` if the source lacks what `settings` ask for."""
+    classes = raw.class_order(source.classes)
+    labels = np.array([classes.index(name) for name in source.classes])
+    ratios = {split: getattr(settings.ratios, split) for split in SPLITS}
     if settings.method == "published":
         if not all(source.splits):
             raise UserError(
                 "params.yaml: split.method is published, but this source has no splits of its own; "
                 "set split.method to stratified"
             )
-        return source.splits
+        if "val" in source.splits:
+            return source.splits
+        share = ratios["val"] / (ratios["train"] + ratios["val"])
+        return cut_val(source.splits, labels, source.patients, share, settings.seed)
     if settings.by_patient and not any(source.patients):
         raise UserError(
             "params.yaml: split.by_patient is true, but this source does not know its patients; "
             "add a patients.csv (columns file, patient) to the folder, or set it to false"
         )
-    classes = raw.class_order(source.classes)
-    labels = np.array([classes.index(name) for name in source.classes])
     groups = source.patients if settings.by_patient else [""] * len(labels)
-    ratios = {split: getattr(settings.ratios, split) for split in SPLITS}
     return stratified(labels, groups, ratios, settings.seed)
 
 

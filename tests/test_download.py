@@ -11,7 +11,6 @@ from pathlib import Path
 import medmnist
 import numpy as np
 import pytest
-from PIL import Image
 
 from cxr.data import raw
 from cxr.data.folder import read_folder
@@ -19,7 +18,16 @@ from cxr.data.pneumoniamnist import read_pneumoniamnist, unpack
 from cxr.data.raw import class_order
 from cxr.film import read_film
 from stages import download
-from tests.builders import Answer, Site, files_below, noise_films, refused, settings, write_params
+from tests.builders import (
+    Answer,
+    Site,
+    files_below,
+    noise_films,
+    refused,
+    settings,
+    write_params,
+    write_tree,
+)
 
 COUNTS = {"train": 6, "val": 3, "test": 4}
 NAMES = {"0": "normal", "1": "pneumonia"}
@@ -217,16 +225,6 @@ def test_normal_is_the_first_class(names, order):
     assert class_order(names) == order
 
 
-def write_tree(root: Path, *names: str) -> Path:
-    """A picture of its own at each of `names`: other sizes, grey and colour in turn."""
-    for number, name in enumerate(names):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture = Image.fromarray(noise_films(1, 20 + number, seed=number)[0])
-        picture.convert("RGB" if number % 2 else "L").save(path)
-    return root
-
-
 FLAT = ("sick/b.png", "sick/a.JPG", "normal/deep/er/c.jpeg", "normal/d.PNG")
 SPLIT = tuple(f"{split}/{name}/{i}.png" for split in COUNTS for name in ("normal", "sick") for i in range(2))
 
@@ -250,11 +248,21 @@ def test_folder_with_splits_keeps_them(tmp_path):
     assert data.sources == [f"{split}/{name.split('/', 1)[1]}" for split in COUNTS for name in SPLIT[:4]]
 
 
-@pytest.mark.parametrize("stray", [".cache", "notes"])
+def test_splits_may_be_named_in_either_case(tmp_path):
+    data = read_folder(write_tree(tmp_path, *(f"{name[0].upper()}{name[1:]}" for name in SPLIT)), 16)
+    assert data.splits == ["train"] * 4 + ["val"] * 4 + ["test"] * 4
+    assert data.sources[0] == "Train/normal/0.png"
+    if not (tmp_path / "train").exists():  # a file system that tells the cases apart
+        (tmp_path / "train").mkdir()
+        with refused(f"{tmp_path}: has both Train and train; join them"):
+            read_folder(tmp_path, 16)
+
+
+@pytest.mark.parametrize("stray", [".cache", "__MACOSX", "notes"])
 def test_stray_folder_beside_splits_does_not_make_splits_classes(tmp_path, stray):
     root = write_tree(tmp_path, *SPLIT)
     (root / stray).mkdir()
-    if stray.startswith("."):
+    if stray != "notes":
         assert set(read_folder(root, 16).classes) == {"normal", "sick"}
     else:
         with refused(f"{root}: has {stray} beside train, val and test"):
@@ -283,6 +291,13 @@ def test_patients_come_from_their_table(tmp_path, mark):
 def test_incomplete_folder_is_refused(tmp_path, names, message):
     write_tree(tmp_path, *names)
     with refused(str(tmp_path), message):
+        read_folder(tmp_path, 16)
+
+
+def test_split_without_a_film_is_refused(tmp_path):
+    write_tree(tmp_path, *(name for name in SPLIT if not name.startswith("val")))
+    (tmp_path / "val").mkdir()
+    with refused(f"{tmp_path / 'val'}: has no pictures of normal, sick; every split needs each class"):
         read_folder(tmp_path, 16)
 
 

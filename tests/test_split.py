@@ -9,9 +9,9 @@ import pytest
 from cxr.data import packed, raw
 from cxr.data.pneumoniamnist import read_pneumoniamnist
 from cxr.data.raw import SPLITS, Raw
-from cxr.data.splitting import duplicates, leaked_into_train, stratified
+from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratified, under_two_classes
 from cxr.files import read_csv, read_json
-from cxr.imbalance import balanced_weights
+from cxr.imbalance import make_targets
 from stages import split
 from tests.builders import files_below, noise_films, refused, settings, write_params
 
@@ -87,13 +87,34 @@ def test_duplicates_are_counted():
     }
     # Both copies of "a" and the one of "b" stand in val as well; val and test lose nothing.
     assert leaked_into_train(hashes, splits).nonzero()[0].tolist() == [0, 1, 2]
+    assert under_two_classes(hashes, classes).nonzero()[0].tolist() == [4, 5]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_val_is_cut_from_train_by_group(seed):
+    generator = np.random.default_rng(seed)
+    numbers = np.repeat(np.arange(300), generator.integers(1, 6, 300))
+    groups = [f"p{number}" for number in numbers]
+    labels = numbers % 4 // 3
+    before = ["test" if group.endswith("7") else "train" for group in groups]
+    after = cut_val(before, labels, groups, 0.2, seed)
+    assert [split == "test" for split in after] == [split == "test" for split in before]
+    of_group: dict[str, set[str]] = {}
+    for group, name in zip(groups, after, strict=True):
+        of_group.setdefault(group, set()).add(name)
+    assert all(len(names) == 1 for names in of_group.values())
+    for label in (0, 1):
+        mine = [name for name, other in zip(after, labels, strict=True) if other == label]
+        assert mine.count("val") / (mine.count("val") + mine.count("train")) == pytest.approx(0.2, abs=0.02)
+    assert cut_val(before, labels, groups, 0.2, seed) == after
+    assert cut_val(before, labels, groups, 0.2, seed + 1) != after
 
 
 def source(**changes) -> Raw:
     """60 pictures of 2 classes in published splits; three of train stand in val or test as well."""
     images = noise_films(60, 16)
     splits = ["train"] * 40 + ["val"] * 10 + ["test"] * 10
-    images[0], images[1], images[2], images[3] = images[45], images[45], images[55], images[4]
+    images[0], images[3], images[2], images[4] = images[45], images[45], images[55], images[5]
     classes = ["sick" if i % 3 else "normal" for i in range(60)]
     columns = {"images": images, "classes": classes, "splits": splits, "patients": [""] * 60}
     return Raw(**(columns | {"sources": [f"film {i}" for i in range(60)]} | changes))
@@ -120,15 +141,14 @@ def sources() -> list[str]:
 def test_shared_pictures_leave_train_only(run):
     pictures = source()
     data, metrics = run(pictures)
-    kept = [i for i in range(60) if i not in (0, 1, 2)]  # 3 equals 4, but both are in train
+    kept = [i for i in range(60) if i not in (0, 2, 3)]  # 4 equals 5, but both are in train
     assert sources() == [pictures.sources[i] for i in kept]
     assert data.splits.tolist() == [pictures.splits[i] for i in kept]
     assert [data.classes[label] for label in data.labels] == [pictures.classes[i] for i in kept]
     np.testing.assert_array_equal(data.images, pictures.images[kept])
     assert metrics["duplicates"] == {
         **{"within_train": 2, "within_val": 0, "within_test": 0, "train_val": 1, "train_test": 1},
-        **{"val_test": 0, "label_conflicts": metrics["duplicates"]["label_conflicts"]},
-        "dropped_from_train": 3,
+        **{"val_test": 0, "label_conflicts": 0, "dropped_from_train": 3, "dropped_under_two_classes": 0},
     }
 
 
@@ -137,6 +157,39 @@ def test_shared_pictures_stay_if_asked_for(run):
     assert len(data.images) == 60
     assert metrics["duplicates"]["dropped_from_train"] == 0
     assert metrics["duplicates"]["train_val"] == 1  # reported all the same
+
+
+@pytest.mark.parametrize("drop_duplicates", [True, False])
+def test_pictures_under_two_classes_leave_every_split(run, drop_duplicates, capsys):
+    images = source().images
+    images[10] = images[12] = images[13]  # all of train: sick, normal, sick
+    images[46], images[57] = images[48], images[58]  # val: sick, normal; test: normal, sick
+    images[20] = images[54]  # sick in train, normal in test
+    pictures = source(images=images)
+    data, metrics = run(pictures, drop_duplicates=drop_duplicates)
+    conflicting = (10, 12, 13, 20, 46, 48, 54, 57, 58)
+    leaked = (0, 2, 3) if drop_duplicates else ()
+    assert sources() == [name for i, name in enumerate(pictures.sources) if i not in conflicting + leaked]
+    assert len(data.images) == 51 - len(leaked)
+    report = metrics["duplicates"]
+    assert (report["label_conflicts"], report["dropped_under_two_classes"]) == (4, 9)
+    assert report["dropped_from_train"] == len(leaked)  # a conflict that leaked is counted once
+    assert "9 under two classes" in capsys.readouterr().out
+
+
+def test_source_without_a_val_gets_one_by_patient(run):
+    patients = [f"p{i // 3}" for i in range(60)]
+    classes = ["sick" if i // 3 % 2 else "normal" for i in range(60)]
+    splits = ["train"] * 48 + ["test"] * 12
+    pictures = source(images=noise_films(60, 16), splits=splits, patients=patients, classes=classes)
+    changes = {"ratios": {"train": 0.6, "val": 0.2, "test": 0.2}}
+    data, metrics = run(pictures, **changes)
+    assert (data.splits == "test").tolist() == [False] * 48 + [True] * 12
+    placed = {(patients[int(name.split()[1])], s) for name, s in zip(sources(), data.splits, strict=True)}
+    assert len(placed) == 20
+    assert metrics["counts"]["val"] == {"normal": 6, "sick": 6}  # a quarter of 24 each
+    other, _ = run(pictures, **changes, seed=1)
+    assert other.splits.tolist() != data.splits.tolist()
 
 
 def test_described_counts_and_grey_levels(run):
@@ -211,11 +264,14 @@ def test_real_set_has_its_published_counts(run, monkeypatch, drop, dropped, weig
     assert metrics["duplicates"] == {
         **{"within_train": 18, "within_val": 0, "within_test": 3, "train_val": 8, "train_test": 0},
         **{"val_test": 0, "label_conflicts": 0, "dropped_from_train": dropped},
+        "dropped_under_two_classes": 0,
     }
     assert [sum(metrics["counts"][name].values()) for name in SPLITS] == [4708 - dropped, 524, 624]
     assert metrics["counts"]["test"] == {"normal": 234, "pneumonia": 390}
     train = data.labels[data.rows("train")]
-    np.testing.assert_allclose(balanced_weights(train, 2), weights, atol=5e-5)
+    chosen = settings("imbalance", strategy="class_weights", class_weights="balanced")
+    found = make_targets(chosen, train, data.classes, [""] * len(train)).weights
+    np.testing.assert_allclose(found, weights, atol=5e-5)
 
 
 def test_default_is_to_keep_published_splits_and_drop_what_leaked():

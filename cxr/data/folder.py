@@ -1,15 +1,11 @@
 """Your own pictures: a tree of `<class>/` or `train|val|test/<class>/` folders with PNG or JPEG files."""
 
 import csv
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
 from cxr.data.raw import SPLITS, Raw
+from cxr.data.tree import check_classes, list_films, read_films, split_folders, subfolders
 from cxr.errors import UserError
-from cxr.film import SUFFIXES, read_film
 
 PATIENTS = "patients.csv"
 
@@ -17,6 +13,7 @@ PATIENTS = "patients.csv"
 def read_folder(root: Path, size: int) -> Raw:
     """Every picture below `root`, in the order of its path, as (size, size) uint8.
 
+    The folders train, val and test may be named in either case; classes keep the names of their folders.
     Patients come from an optional `patients.csv` in `root` with the columns `file` and `patient`.
     Raises `UserError` for a missing folder, fewer than two classes, a split without pictures of a class,
     a damaged picture, or a patients.csv that names a file that is not there.
@@ -24,54 +21,30 @@ def read_folder(root: Path, size: int) -> Raw:
     if not root.is_dir():
         raise UserError(f"params.yaml: download.folder is {str(root)!r}, which is not a folder")
     splits = _splits(root)
-    found = [(split, folder.name, path) for split in splits for folder, path in _pictures(root / split)]
-    _check_classes(root, found)
+    films = [film for split, part in splits.items() for film in list_films(part, split)]
+    check_classes(root, splits, films)
+    names = [film.path.relative_to(root).as_posix() for film in films]
+    return Raw(
+        images=read_films(films, size),
+        classes=[film.category for film in films],
+        sources=names,
+        splits=[film.split for film in films],
+        patients=_patients(root, names),
+    )
 
-    files = [path for _, _, path in found]
-    with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without holding the GIL
-        films = pool.map(lambda path: read_film(path, size), files)
-        images = np.empty((len(files), size, size), np.uint8)
-        for row, film in enumerate(tqdm(films, total=len(files), desc="reading films", disable=None)):
-            images[row] = film
-    names = [path.relative_to(root).as_posix() for path in files]
-    return Raw(images, [c for _, c, _ in found], names, [s for s, _, _ in found], _patients(root, names))
 
-
-def _splits(root: Path) -> tuple[str, ...]:
-    """train, val and test if the tree has these folders, else one nameless split."""
-    top = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    if not top & set(SPLITS):
-        return ("",)
-    if missing := [split for split in SPLITS if split not in top]:
-        raise UserError(
-            f"{root}: has {', '.join(sorted(top))} but no {', '.join(missing)}; all three, or none"
-        )
-    if strangers := sorted(top - set(SPLITS)):
+def _splits(root: Path) -> dict[str, Path]:
+    """The folders of train, val and test if the tree has them, else the whole tree as one nameless split."""
+    folders = split_folders(root)
+    if not folders:
+        return {"": root}
+    top = subfolders(root)
+    if missing := [split for split in SPLITS if split not in folders]:
+        have = ", ".join(path.name for path in top)
+        raise UserError(f"{root}: has {have} but no {', '.join(missing)}; all three, or none")
+    if strangers := [path.name for path in top if path not in folders.values()]:
         raise UserError(f"{root}: has {strangers[0]} beside train, val and test; move it elsewhere")
-    return SPLITS
-
-
-def _pictures(folder: Path) -> list[tuple[Path, Path]]:
-    return [
-        (category, path)
-        for category in sorted(folder.iterdir())
-        if category.is_dir() and not category.name.startswith(".")
-        for path in sorted(category.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
-
-
-def _check_classes(root: Path, found: list[tuple[str, str, Path]]) -> None:
-    classes = sorted({name for _, name, _ in found})
-    if len(classes) < 2:
-        have = f"only the class {classes[0]!r}" if classes else "no PNG or JPEG in class folders"
-        raise UserError(f"{root}: has {have}; a classifier needs two class folders or more")
-    for split in {split for split, _, _ in found}:
-        lacking = sorted(set(classes) - {name for s, name, _ in found if s == split})
-        if lacking:
-            raise UserError(
-                f"{root / split}: has no pictures of {', '.join(lacking)}; every split needs each class"
-            )
+    return folders
 
 
 def _patients(root: Path, names: list[str]) -> list[str]:

@@ -18,7 +18,8 @@ class Raw:
     """All pictures of a source.
 
     images: (N, H, W) uint8. classes, sources, splits, patients: N strings each; `splits` holds the
-    source's own train, val or test and is empty where it has none, as is an unknown patient.
+    source's own train, val or test and is empty where it has none, as is an unknown patient. A source
+    without a val of its own has train and test.
     """
 
     images: np.ndarray

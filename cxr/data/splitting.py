@@ -1,4 +1,4 @@
-"""Stratified splits that keep patients together, and what the splits have in common that they should not."""
+"""Stratified splits that keep patients together, and pictures that stand where they should not."""
 
 from collections import Counter, defaultdict
 
@@ -10,9 +10,9 @@ from cxr.data.raw import SPLITS
 def stratified(labels: np.ndarray, groups: list[str], ratios: dict[str, float], seed: int) -> list[str]:
     """The split of each row: by `ratios` within every class, and one split only for each group.
 
-    labels: (N,) int. groups: N strings; rows with an empty one stand for themselves. Groups are dealt
-    out largest first, each to the split that lacks most of what the group holds; those of one size in
-    an order drawn with `seed`.
+    labels: (N,) int. groups: N strings; rows with an empty one stand for themselves. ratios: each split's
+    share, together 1. Groups are dealt out largest first, each to the split that lacks most of what the
+    group holds; those of one size in an order drawn with `seed`.
     """
     members = defaultdict(list)
     for row, group in enumerate(groups):
@@ -23,7 +23,8 @@ def stratified(labels: np.ndarray, groups: list[str], ratios: dict[str, float], 
 
     classes = int(labels.max()) + 1
     totals = np.bincount(labels, minlength=classes)
-    shares = np.array([ratios[split] for split in SPLITS])
+    names = list(ratios)
+    shares = np.array([ratios[name] for name in names])
     lacking = shares[:, None] * totals[None, :]  # (splits, classes) rows still wanted
     result = [""] * len(labels)
     for rows in units:
@@ -32,7 +33,17 @@ def stratified(labels: np.ndarray, groups: list[str], ratios: dict[str, float], 
         split = int(np.argmax((lacking / shares[:, None]) @ held))
         lacking[split] -= held
         for row in rows:
-            result[row] = SPLITS[split]
+            result[row] = names[split]
+    return result
+
+
+def cut_val(splits: list[str], labels: np.ndarray, groups: list[str], share: float, seed: int) -> list[str]:
+    """`splits` with a val of whole groups that holds about `share` of each class of train."""
+    rows = [row for row, split in enumerate(splits) if split == "train"]
+    cut = stratified(labels[rows], [groups[row] for row in rows], {"train": 1 - share, "val": share}, seed)
+    result = list(splits)
+    for row, split in zip(rows, cut, strict=True):
+        result[row] = split
     return result
 
 
@@ -54,3 +65,11 @@ def leaked_into_train(hashes: list[str], splits: list[str]) -> np.ndarray:
     """(N,) bool: the training rows whose picture stands in val or test as well."""
     held_out = {h for h, split in zip(hashes, splits, strict=True) if split != "train"}
     return np.array([s == "train" and h in held_out for h, s in zip(hashes, splits, strict=True)])
+
+
+def under_two_classes(hashes: list[str], classes: list[str]) -> np.ndarray:
+    """(N,) bool: the rows whose picture stands under another class as well, in whichever split."""
+    of_picture = defaultdict(set)
+    for h, name in zip(hashes, classes, strict=True):
+        of_picture[h].add(name)
+    return np.array([len(of_picture[h]) > 1 for h in hashes])

@@ -1,0 +1,112 @@
+"""Two data sets of kaggle.com that keep their films in the folders <split>/<class>/.
+
+`chest_xray_pneumonia`: the original films of PneumoniaMNIST (Kermany et al., 2018,
+https://doi.org/10.1016/j.cell.2018.02.010, CC BY 4.0), children of one hospital.
+`chest_xray_3class`: normal, pneumonia and tuberculosis, compiled from other sets. Class and source go
+together in it, so what a classifier learns there may be the source.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cxr.data.kaggle import fetch_tree
+from cxr.data.raw import SPLITS, Raw
+from cxr.data.tree import Film, check_classes, list_films, read_films, split_folders
+from cxr.errors import UserError
+
+PNEUMONIA = "paultimothymooney/chest-xray-pneumonia/versions/2"
+THREE_CLASS = "muhammadrehan00/chest-xray-dataset"
+
+PNEUMONIA_COUNTS = {
+    "train": {"normal": 1341, "pneumonia": 3875},
+    "val": {"normal": 8, "pneumonia": 8},
+    "test": {"normal": 234, "pneumonia": 390},
+}
+# Of the sorted lines <split>/<class>/<file name>, folders in lower case, joined by newlines. Names and not
+# pixels, so that a copy in other sizes is still this set.
+PNEUMONIA_NAMES_SHA256 = "943a579a971d361b108e363a65ab318387d4070746e4340df68da8da1454b44b"
+PATIENT = re.compile(r"((?:NORMAL2-)?IM-\d+|person\d+_(?:bacteria|virus))[-_].*")
+
+
+def read_pneumonia(size: int) -> Raw:
+    """The 5,856 films of `chest_xray_pneumonia` as (size, size) uint8, with their patients.
+
+    The 16 films of the published val are too few to choose anything by: they are handed on as train, and
+    the split stage cuts a val from it by patient. Raises `UserError` for a set that cannot be had, or whose
+    counts or file names are not the published ones: altered copies are in circulation.
+    """
+    with fetch_tree(PNEUMONIA) as root:
+        films = _films(root, ("normal", "pneumonia"))
+        check_pneumonia(root, films)
+        data = _read(root, films, size)
+    return replace(
+        data,
+        splits=["train" if split == "val" else split for split in data.splits],
+        patients=[patient(film.path.name) for film in films],
+    )
+
+
+def read_three_class(size: int) -> Raw:
+    """The films of `chest_xray_3class` as (size, size) uint8, with the published splits.
+
+    Its counts are known only roughly (about 25,500 films, of which about 925, 580 and 1,064 in test), so they
+    are not checked. Raises `UserError` for a set that cannot be had, or lacks a class in a split.
+    """
+    with fetch_tree(THREE_CLASS) as root:
+        return _read(root, _films(root, ("normal", "pneumonia", "tuberculosis")), size)
+
+
+def check_pneumonia(root: Path, films: Sequence[Film]) -> None:
+    """Raises `UserError` unless `films` has the published counts and file names."""
+    remedy = "an altered copy? Take the published set"
+    counts = Counter((film.split, film.category) for film in films)
+    for split, of_class in PNEUMONIA_COUNTS.items():
+        for name, due in of_class.items():
+            if counts[split, name] != due:
+                raise UserError(
+                    f"{root}: {split} has {counts[split, name]:,} films of {name}, not {due:,}; {remedy}"
+                )
+    names = sorted(f"{film.split}/{film.category}/{film.path.name}" for film in films)
+    found = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    if found != PNEUMONIA_NAMES_SHA256:
+        raise UserError(f"{root}: its file names have sha256 {found}, not {PNEUMONIA_NAMES_SHA256}; {remedy}")
+
+
+def patient(name: str) -> str:
+    """The patient of a film of `chest_xray_pneumonia`: series or type of infection, and number.
+
+    The numbers alone are no key: IM-0115 and NORMAL2-IM-0115 are two children, as are person886_virus and
+    person886_bacteria, and 264 bare numbers stand both in train and in test.
+    """
+    match = PATIENT.fullmatch(name)
+    if not match:
+        raise UserError(f"{name}: no file name of chest_xray_pneumonia, so its patient is unknown")
+    return match[1]
+
+
+def _films(root: Path, classes: Sequence[str]) -> list[Film]:
+    """The films of the published splits, with the names of the class folders in lower case."""
+    films = [
+        film._replace(category=film.category.lower())
+        for split, folder in split_folders(root).items()
+        for film in list_films(folder, split)
+    ]
+    check_classes(root, SPLITS, films)
+    found = sorted({film.category for film in films})
+    if found != sorted(classes):
+        raise UserError(f"{root}: its classes are {', '.join(found)}, not {', '.join(classes)}")
+    return films
+
+
+def _read(root: Path, films: Sequence[Film], size: int) -> Raw:
+    return Raw(
+        images=read_films(films, size),
+        classes=[film.category for film in films],
+        sources=[film.path.relative_to(root).as_posix() for film in films],
+        splits=[film.split for film in films],
+        patients=[""] * len(films),
+    )
