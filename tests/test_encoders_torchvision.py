@@ -1,7 +1,5 @@
 """torchvision's classifiers: random weights under a published name, against torchvision's own path."""
 
-import hashlib
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from torchvision import models
 
 from cxr.encoders import network, torchvision_features
 from cxr.encoders.embed import embed
-from tests.builders import noise_films, refused, settings
+from tests.builders import noise_films, published, refused, settings
 
 
 @pytest.fixture(autouse=True)
@@ -23,18 +21,6 @@ def mirror(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(network, "BATCH", 4)
     return folder
-
-
-def published(name, folder, monkeypatch, **options):
-    """Random weights in `folder` as if torchvision had published them. Returns the model that has them."""
-    torch.manual_seed(0)
-    model = models.get_model(name, **options).eval()
-    torch.save(model.state_dict(), folder / "new.pth")
-    sha256 = hashlib.sha256((folder / "new.pth").read_bytes()).hexdigest()
-    path = (folder / "new.pth").rename(folder / f"{name}-{sha256[:8]}.pth")
-    weights = models.get_model_weights(name).DEFAULT
-    monkeypatch.setattr(weights.value, "url", f"http://127.0.0.1:9/models/{path.name}")
-    return model, path
 
 
 def embedded(films, encoder, precision="float32"):

@@ -10,8 +10,8 @@ from transformers.image_utils import pil_torch_interpolation_mapping
 from transformers.utils import logging
 
 from cxr.encoders.network import Network, Preparation
-from cxr.encoders.weights import from_hub, reading, refusal
 from cxr.files import read_json
+from cxr.weights import Setting, from_hub, reading
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 OTHERS = ("config.json", "preprocessor_config.json", "processor_config.json", "model-*.safetensors")
@@ -41,23 +41,25 @@ def load(name: str, revision: str) -> Network:
 
     Raises `UserError` if the weights are not to be had, are not CLIP's or are incomplete.
     """
-    path = from_hub(name, name, revision, WEIGHTS, OTHERS)
+    setting = Setting("clip_embed.encoder", name)
+    path = from_hub(setting, name, revision, WEIGHTS, OTHERS)
     folder = path.parent
     logging.set_verbosity_error()  # else it lists the text tower's weights as unexpected
     logging.disable_progress_bar()
-    with reading(name, folder):
+    with reading(setting, folder):
         # A tower of another model would load as well, with fresh weights wherever the names differ.
         model_type = read_json(folder / "config.json").get("model_type")
         if model_type not in MODEL_TYPES:
-            raise refusal(name, f"{folder} holds a model of type {model_type}, not clip; choose a CLIP model")
+            raise setting.refusal(
+                f"{folder} holds a model of type {model_type}, not clip; choose a CLIP model"
+            )
         processor = CLIPImageProcessor.from_pretrained(folder)
         loaded: Any = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     model, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:
-        raise refusal(
-            name,
-            f"{path} lacks weights, {missing[0]} among them; replace it by the published file",
+        raise setting.refusal(
+            f"{path} lacks weights, {missing[0]} among them; replace it by the published file"
         )
     return network(model, processor)
 

@@ -1,6 +1,5 @@
 """Image towers of OpenCLIP (https://github.com/mlfoundations/open_clip)."""
 
-import re
 from pathlib import Path
 
 import open_clip
@@ -9,7 +8,7 @@ from open_clip.transform import PreprocessCfg
 from torchvision.transforms import InterpolationMode
 
 from cxr.encoders.network import Network, Preparation
-from cxr.encoders.weights import file_name, from_hub, from_url, in_mirror, nearest, reading, refusal
+from cxr.weights import Setting, file_name, from_hub, from_url, in_mirror, nearest, reading, stated_hash
 
 CACHE = Path("~/.cache/clip").expanduser()  # where open_clip keeps what it downloads by URL
 
@@ -19,17 +18,17 @@ def load(name: str) -> Network:
 
     Raises `UserError` if the model or the tag is unknown, or if the weights are not to be had or do not fit.
     """
-    encoder = f"open_clip:{name}"
+    setting = Setting("clip_embed.encoder", f"open_clip:{name}")
     architecture, tag = name.split("/")
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if not tags:
         models = nearest(architecture, {model for model, _ in open_clip.list_pretrained()})
-        raise refusal(encoder, f"open_clip has no weights for a model {architecture}; nearest: {models}")
+        raise setting.refusal(f"open_clip has no weights for a model {architecture}; nearest: {models}")
     published = open_clip.get_pretrained_cfg(architecture, tag)
     if not published:
-        raise refusal(encoder, f"{architecture} has no weights {tag}; nearest: {nearest(tag, tags)}")
-    path = _weights(encoder, published)
-    with reading(encoder, path):
+        raise setting.refusal(f"{architecture} has no weights {tag}; nearest: {nearest(tag, tags)}")
+    path = _weights(setting, published)
+    with reading(setting, path):
         model = open_clip.create_model(
             architecture,
             str(path),
@@ -45,23 +44,22 @@ def load(name: str) -> Network:
     )
 
 
-def _weights(encoder: str, published: dict) -> Path:
+def _weights(setting: Setting, published: dict) -> Path:
     url, hub = published.get("url", ""), published.get("hf_hub", "")
     # The hub before the URL, as in open_clip: OpenAI's URLs lead to TorchScript, which is code.
     if url and (in_mirror(file_name(url)) or not hub):
-        return from_url(encoder, url, _sha256(url), CACHE)
+        return from_url(setting, url, _sha256(url), CACHE)
     repository, _, name = hub.rpartition("/")
     if not name:
-        return from_hub(encoder, repository, None, (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME))
-    return from_hub(encoder, repository, None, (Path(name).with_suffix(".safetensors").name, name))
+        return from_hub(setting, repository, None, (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME))
+    return from_hub(setting, repository, None, (Path(name).with_suffix(".safetensors").name, name))
 
 
 def _sha256(url: str) -> str:
     """Where open_clip's publishers put the hash, or its beginning: into the folder's or the file's name."""
     if "openaipublic" in url:
         return url.split("/")[-2]
-    stated = re.search(r"-([0-9a-f]{8,})\.\w+$", url)
-    return stated[1] if stated else ""
+    return stated_hash(url)
 
 
 def _preparation(settings: PreprocessCfg) -> Preparation:

@@ -5,37 +5,54 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from cxr.errors import UserError
 from cxr.files import atomic, read_json, write_json
-from cxr.models.compact_cnn import CompactCNN
-from cxr.preprocess import Normalisation, to_grey
+from cxr.losses import two_sided
+from cxr.models import backbones
+from cxr.models.network import Network
+from cxr.params import Model
+from cxr.preprocess import Preprocess, test_views, to_grey
 
 WEIGHTS = Path("models/classifier.safetensors")
 SPEC = Path("models/classifier.json")
-BATCH = 512
 
 
 @dataclass(frozen=True)
 class Spec:
     """What rebuilds a classifier around its weights.
 
-    outputs: names of a network's logits, sub-classes under decomposition. output_classes: the index into
-    `classes` that each belongs to. size: pixels a side of a stored image.
+    input_size, mean, std: see `Preprocess`. hidden: units of a hidden layer in the head, 0 for none. logits:
+    as many as outputs, or 1 for two. outputs: names of what a network tells apart, sub-classes under
+    decomposition. output_classes: the index into `classes` that each belongs to. size: pixels a side of a
+    stored image. tta: see `test_views`.
     """
 
     backbone: str
+    input_size: int
+    mean: list[float]
+    std: list[float]
+    hidden: int
     dropout: float
+    logits: int
     classes: list[str]
     outputs: list[str]
     output_classes: list[int]
     size: int
-    mean: float
-    std: float
-    flip_tta: bool
+    tta: str
     members: int
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return Preprocess(self.input_size, tuple(self.mean), tuple(self.std))
+
+    @property
+    def summing(self) -> np.ndarray:
+        """(outputs, classes) float32 of 0 and 1: a matrix product sums the sub-classes of each class."""
+        return np.eye(len(self.classes), dtype=np.float32)[self.output_classes]
 
 
 @dataclass(frozen=True)
@@ -53,33 +70,41 @@ class Prediction:
 
 
 class Classifier(nn.Module):
-    def __init__(self, spec: Spec, members: list[CompactCNN]) -> None:
+    summing: Tensor
+
+    def __init__(self, spec: Spec, members: list[Network]) -> None:
         super().__init__()
         self.spec = spec
         self.members = nn.ModuleList(members)
-        self.normalise = Normalisation(spec.mean, spec.std)
-        # (outputs, classes) of 0 and 1: a matrix product sums the sub-classes of each class.
-        summing = torch.zeros(len(spec.outputs), len(spec.classes))
-        summing[torch.arange(len(spec.outputs)), torch.tensor(spec.output_classes)] = 1
-        self.register_buffer("summing", summing, persistent=False)
+        self.preprocess = spec.preprocess
+        self.register_buffer("summing", torch.from_numpy(spec.summing), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """images: (N, size, size) uint8. Returns (members, N, classes) probabilities, (N, d) embeddings."""
-        x = self.normalise(to_grey(images)).contiguous(memory_format=torch.channels_last)
-        views = [x, x.flip(-1)] if self.spec.flip_tta else [x]
+        views = [self.preprocess(view) for view in test_views(to_grey(images), self.spec.tta)]
         probabilities, embeddings = [], []
         for member in self.members:
-            assert isinstance(member, CompactCNN)  # a ModuleList does not know what it holds
+            assert isinstance(member, Network)  # a ModuleList does not know what it holds
             features = torch.stack([member.features(view) for view in views])
-            fine = member.head(features).softmax(dim=-1).mean(dim=0)
+            fine = two_sided(member.head(features)).softmax(dim=-1).mean(dim=0)
             probabilities.append(fine @ self.summing)
             embeddings.append(nn.functional.normalize(features.mean(dim=0), dim=-1))
         return torch.stack(probabilities), torch.cat(embeddings, dim=1)
 
 
-def build_member(spec: Spec) -> CompactCNN:
-    """A freshly initialised network; its weights are drawn from PyTorch's global generator."""
-    return CompactCNN(len(spec.outputs), spec.dropout)
+def build_member(spec: Spec, model: Model | None = None) -> Network:
+    """A freshly initialised network; its weights are drawn from PyTorch's global generator, but for those
+    that `model` asks to start from."""
+    weights, sha256 = (model.weights, model.weights_sha256) if model else ("none", "none")
+    backbone = backbones.build(
+        spec.backbone, weights=weights, weights_sha256=sha256, size=spec.input_size, stored_size=spec.size
+    )
+    return Network(backbone.base, backbone.dimensions, spec.logits, spec.dropout, spec.hidden)
+
+
+def batch_size(input_size: int) -> int:
+    """Films in one batch of a prediction: fewer large ones, so that memory stays bounded."""
+    return max(32, min(512, 2**21 // input_size**2))
 
 
 def predict(classifier: Classifier, images: np.ndarray, device: torch.device) -> Prediction:
@@ -92,10 +117,11 @@ def predict(classifier: Classifier, images: np.ndarray, device: torch.device) ->
         found = " x ".join(str(side) for side in images.shape[1:])
         raise UserError(f"images are {found} pixels, the classifier takes {size} x {size}")
     classifier = classifier.to(device).to(memory_format=torch.channels_last).eval()
+    batch = batch_size(classifier.spec.input_size)
     with torch.inference_mode():
         parts = [
-            classifier(torch.from_numpy(np.array(images[start : start + BATCH])).to(device))
-            for start in range(0, len(images), BATCH)
+            classifier(torch.from_numpy(np.array(images[start : start + batch])).to(device))
+            for start in range(0, len(images), batch)
         ]
     probabilities = torch.cat([part[0] for part in parts], dim=1)
     embeddings = torch.cat([part[1] for part in parts])
@@ -105,7 +131,7 @@ def predict(classifier: Classifier, images: np.ndarray, device: torch.device) ->
 def save(classifier: Classifier) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
     with atomic(WEIGHTS) as temporary:
-        save_file(state, temporary)
+        temporary.write_bytes(to_bytes(state))
     write_json(SPEC, asdict(classifier.spec))
 
 

@@ -1,34 +1,26 @@
 """A plain convolutional network for 28-pixel films: three blocks of two convolutions, pooled in between."""
 
-from torch import Tensor, nn
+from collections import OrderedDict
+
+from torch import nn
 
 WIDTHS = (32, 64, 128)
+DIMENSIONS = WIDTHS[-1]
 
 
-class CompactCNN(nn.Module):
-    """287,000 parameters. Input (N, 1, H, W) normalised float, output (N, outputs) logits.
-
-    `features` gives the (N, 128) means of the last feature maps, `head` the logits of such features.
-    """
-
-    def __init__(self, outputs: int, dropout: float) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels = 1
-        for width in WIDTHS:
-            if layers:
-                layers.append(nn.MaxPool2d(2))
-            layers += [*_convolution(channels, width), *_convolution(width, width)]
-            channels = width
-        self.blocks = nn.Sequential(*layers)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(channels, outputs)
-
-    def features(self, x: Tensor) -> Tensor:
-        return self.blocks(x).mean(dim=(2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.dropout(self.features(x)))
+def base() -> nn.Sequential:
+    """287,000 parameters. Input (N, 1, H, W) normalised float, output (N, 128) features, the means of the
+    last feature maps."""
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    channels = 1
+    for number, width in enumerate(WIDTHS, start=1):
+        if parts:
+            parts[f"pool{number - 1}"] = nn.MaxPool2d(2)
+        parts[f"block{number}"] = nn.Sequential(*_convolution(channels, width), *_convolution(width, width))
+        channels = width
+    parts["mean"] = nn.AdaptiveAvgPool2d(1)
+    parts["flatten"] = nn.Flatten()
+    return nn.Sequential(parts)
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:

@@ -9,10 +9,13 @@ import sys
 import threading
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from cxr.encoders.weights import from_hub, from_url, nearest
+from cxr.weights import Setting, from_hub, from_mirror, from_url, nearest, read_state, reading
 from tests.builders import ROOT, Answer, Site, files_below, refused
 
+X = Setting("clip_embed.encoder", "x")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BODY = b"weights"
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -118,25 +121,24 @@ def hub(served, monkeypatch):
 
 
 def from_tiny(revision=COMMIT):
-    return from_hub(
-        "acme/tiny", "acme/tiny", revision, ["model.safetensors", "pytorch_model.bin"], ["*.json"]
-    )
+    setting = Setting("clip_embed.encoder", "acme/tiny")
+    return from_hub(setting, "acme/tiny", revision, ["model.safetensors", "pytorch_model.bin"], ["*.json"])
 
 
 def test_url_mirror_then_cache_then_network(tmp_path, site):
     url = site.url.replace("tiny.npz", "tiny.pth")
     mirrored, cached = tmp_path / "mirror/tiny.pth", tmp_path / "cache/tiny.pth"
-    assert from_url("x", url, SHA256, tmp_path / "cache") == cached
+    assert from_url(X, url, SHA256, tmp_path / "cache") == cached
     assert cached.read_bytes() == BODY
     site.status = 500
-    assert from_url("x", url, SHA256[:8], tmp_path / "cache") == cached
+    assert from_url(X, url, SHA256[:8], tmp_path / "cache") == cached
     mirrored.write_bytes(BODY)
-    assert from_url("x", url, SHA256[:8], tmp_path / "cache") == mirrored
+    assert from_url(X, url, SHA256[:8], tmp_path / "cache") == mirrored
 
 
 def test_wrong_hash_is_not_kept(tmp_path, site):
     with refused("clip_embed.encoder is x", site.url, "invalid hash"):
-        from_url("x", site.url, "0" * 8, tmp_path / "cache")
+        from_url(X, site.url, "0" * 8, tmp_path / "cache")
     assert files_below(tmp_path) == []
 
 
@@ -144,17 +146,17 @@ def test_unreachable_url_is_refused(tmp_path, unreachable, monkeypatch):
     with refused(
         "clip_embed.encoder is x", "Connection refused", "not in CXR_MIRROR=", "go online, or download w.pth"
     ):
-        from_url("x", f"{unreachable}/w.pth", "", tmp_path / "cache")
+        from_url(X, f"{unreachable}/w.pth", "", tmp_path / "cache")
     monkeypatch.delenv("CXR_MIRROR")
     with refused("CXR_MIRROR is not set"):
-        from_url("x", f"{unreachable}/w.pth", "", tmp_path / "cache")
+        from_url(X, f"{unreachable}/w.pth", "", tmp_path / "cache")
     assert files_below(tmp_path) == []
 
 
 def test_silent_server_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("cxr.encoders.weights.TIMEOUT", 0.2)
+    monkeypatch.setattr("cxr.weights.TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener, refused("timed out"):
-        from_url("x", f"http://127.0.0.1:{listener.getsockname()[1]}/w.pth", "", tmp_path / "cache")
+        from_url(X, f"http://127.0.0.1:{listener.getsockname()[1]}/w.pth", "", tmp_path / "cache")
     assert socket.getdefaulttimeout() is None
 
 
@@ -197,7 +199,7 @@ def test_repository_without_weights_is_refused(hub):
 
 def test_unknown_repository_is_refused(hub):
     with refused("params.yaml: clip_embed.encoder is acme/none", "404", "check its name"):
-        from_hub("acme/none", "acme/none", COMMIT, ["model.safetensors"])
+        from_hub(Setting("clip_embed.encoder", "acme/none"), "acme/none", COMMIT, ["model.safetensors"])
 
 
 def test_unreachable_hub_is_refused_at_once(unreachable, monkeypatch, capfd):
@@ -228,3 +230,48 @@ def test_pixels_starts_without_pytorch():
     code = "import sys, stages.clip_embed; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n", done.stderr
+
+
+def chosen(name="own.pth"):
+    return Setting("model.weights", f"file:{name}")
+
+
+def test_users_file_comes_from_the_mirror_alone(tmp_path, monkeypatch):
+    path = tmp_path / "mirror/own.pth"
+    with refused(
+        "model.weights is file:own.pth", f"CXR_MIRROR={path.parent} has no file own.pth; put it there"
+    ):
+        from_mirror(chosen(), "own.pth", SHA256)
+    path.write_bytes(BODY)
+    assert from_mirror(chosen(), "own.pth", SHA256) == path
+    assert from_mirror(chosen(), "own.pth", SHA256.upper()) == path
+    monkeypatch.delenv("CXR_MIRROR")
+    with refused("model.weights is file:own.pth", "CXR_MIRROR is not set", "the folder that holds own.pth"):
+        from_mirror(chosen(), "own.pth", SHA256)
+
+
+def test_users_file_needs_its_whole_hash(tmp_path):
+    path = tmp_path / "mirror/own.pth"
+    path.write_bytes(BODY)
+    with refused("model.weights_sha256 is none", f"`sha256sum {path}` gives {SHA256}"):
+        from_mirror(chosen(), "own.pth", "none")
+    with refused(f"{path} has sha256 {SHA256}, where model.weights_sha256 is {SHA256[:8]}"):
+        from_mirror(chosen(), "own.pth", SHA256[:8])
+
+
+@pytest.mark.parametrize("content", [{}, [torch.ones(1)], {"state_dict": {"x": torch.ones(1)}}, {"x": 1}])
+def test_file_without_plain_tensors_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "own.pth")
+    path = tmp_path / "own.pth"
+    with refused(f"{path} cannot be used", "no plain dictionary of tensors"), reading(chosen(), path):
+        read_state(path)
+
+
+def test_both_formats_hold_the_same_tensors(tmp_path):
+    state = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(7)}
+    torch.save(state, tmp_path / "own.pth")
+    save_file(state, tmp_path / "own.safetensors")
+    for path in (tmp_path / "own.pth", tmp_path / "own.safetensors"):
+        read = read_state(path)
+        assert read.keys() == state.keys()
+        assert all(torch.equal(read[key], state[key]) for key in state)

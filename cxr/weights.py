@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,14 +19,23 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils import httpx
 from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from cxr.errors import UserError
 
 TIMEOUT = 30  # seconds without a byte
 
 
-def refusal(encoder: str, text: str) -> UserError:
-    return UserError(f"params.yaml: clip_embed.encoder is {encoder}, but {text}")
+@dataclass(frozen=True)
+class Setting:
+    """The key of params.yaml that asks for weights, and its value: what a refusal names."""
+
+    key: str
+    value: str
+
+    def refusal(self, text: str) -> UserError:
+        return UserError(f"params.yaml: {self.key} is {self.value}, but {text}")
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -38,13 +48,19 @@ def file_name(url: str) -> str:
     return Path(urlsplit(url).path).name
 
 
+def stated_hash(url: str) -> str:
+    """The sha256, or the beginning of it, that publishers put into a file's name; "" where they do not."""
+    stated = re.search(r"-([0-9a-f]{8,})\.\w+$", url)
+    return stated[1] if stated else ""
+
+
 def in_mirror(name: str) -> Path | None:
     """The file or folder `name` of CXR_MIRROR, if both are there."""
     mirror = os.environ.get("CXR_MIRROR")
     return Path(mirror) / name if mirror and (Path(mirror) / name).exists() else None
 
 
-def from_url(encoder: str, url: str, sha256: str, cache: Path) -> Path:
+def from_url(setting: Setting, url: str, sha256: str, cache: Path) -> Path:
     """The file behind `url`. sha256: the hash it must have, or the beginning of it, or "" for none.
 
     Raises `UserError` if neither the mirror, `cache` nor the network has it, or if its hash is wrong.
@@ -52,16 +68,45 @@ def from_url(encoder: str, url: str, sha256: str, cache: Path) -> Path:
     name = file_name(url)
     path = in_mirror(name) or cache / name
     if not path.is_file():
-        _download(encoder, url, sha256, path)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        _download(setting, url, sha256, path)
+    found = _hash(path)
     if not found.startswith(sha256):
-        raise refusal(encoder, f"{path} has sha256 {found}, not {sha256}...; replace it by {url}")
+        raise setting.refusal(f"{path} has sha256 {found}, not {sha256}...; replace it by {url}")
+    return path
+
+
+def from_mirror(setting: Setting, name: str, sha256: str) -> Path:
+    """The file `name` of CXR_MIRROR. sha256: the hash it must have, which `<setting.key>_sha256` states.
+
+    Raises `UserError` if the mirror has no such file, or if its hash is wrong or not stated ("none").
+    """
+    path = in_mirror(name)
+    if path is None or not path.is_file():
+        mirror = os.environ.get("CXR_MIRROR")
+        raise setting.refusal(
+            f"CXR_MIRROR={mirror} has no file {name}; put it there"
+            if mirror
+            else f"CXR_MIRROR is not set; set it to the folder that holds {name}"
+        )
+    found, key = _hash(path), f"{setting.key}_sha256"
+    if sha256 == "none":
+        raise setting.refusal(
+            f"{key} is none; set it to the hash that the file's publisher states (`sha256sum {path}` "
+            f"gives {found})"
+        )
+    if found != sha256.lower():
+        raise setting.refusal(
+            f"{path} has sha256 {found}, where {key} is {sha256}; replace the file or correct {key}"
+        )
     return path
 
 
 def from_hub(
-    encoder: str, repository: str, revision: str | None, weights: Sequence[str], others: Sequence[str] = ()
+    setting: Setting,
+    repository: str,
+    revision: str | None,
+    weights: Sequence[str],
+    others: Sequence[str] = (),
 ) -> Path:
     """The file of `repository` on the Hugging Face hub that is the first of `weights` it has, in one folder
     with all its files that match `others`.
@@ -73,7 +118,7 @@ def from_hub(
     for mirrored in (in_mirror(repository), in_mirror(Path(repository).name)):
         for name in weights:
             if mirrored and (mirrored / name).is_file():
-                _check_commit(encoder, repository, revision, mirrored, name)
+                _check_commit(setting, repository, revision, mirrored, name)
                 return mirrored / name
 
     def snapshot(name: str, local_files_only: bool) -> Path:
@@ -95,21 +140,19 @@ def from_hub(
         if names:
             return snapshot(names[0], local_files_only=False)
     except (OSError, ValueError, httpx.HTTPError) as error:
-        raise refusal(
-            encoder,
-            f"{repository} could not be had from the Hugging Face hub ({_one_line(error)}) and "
-            f"{_searched()}; check its name and go online, or run {_command(repository, revision)} elsewhere "
-            "and set CXR_MIRROR to FOLDER",
+        raise setting.refusal(
+            f"{weights[0]} of {repository} could not be had from the Hugging Face hub ({_one_line(error)}) "
+            f"and {_searched()}; check its name and go online, or run {_command(repository, revision)} "
+            "elsewhere and set CXR_MIRROR to FOLDER",
         ) from None
-    raise refusal(
-        encoder,
-        f"{repository} on the Hugging Face hub has none of {', '.join(weights)}; choose another encoder, or "
+    raise setting.refusal(
+        f"{repository} on the Hugging Face hub has none of {', '.join(weights)}; choose another, or "
         f"put one of these files into the folder {repository} of CXR_MIRROR",
     )
 
 
 @contextmanager
-def reading(encoder: str, path: Path) -> Iterator[None]:
+def reading(setting: Setting, path: Path) -> Iterator[None]:
     """Whatever a library raises when `path` cannot be read, or does not fit, becomes a `UserError`."""
     try:
         yield
@@ -117,10 +160,28 @@ def reading(encoder: str, path: Path) -> Iterator[None]:
         *(OSError, ValueError, RuntimeError, EOFError, KeyError, TypeError),
         *(pickle.UnpicklingError, SafetensorError),
     ) as error:
-        raise refusal(
-            encoder,
+        raise setting.refusal(
             f"{path} cannot be used as its weights ({_one_line(error)}); replace it by the published file",
         ) from None
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, else of one that `torch.save` wrote; never runs pickled code.
+
+    Raises what `reading` turns into a `UserError`.
+    """
+    if path.suffix == ".safetensors":
+        state = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
+        raise ValueError("it holds no plain dictionary of tensors")
+    return state
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _searched() -> str:
@@ -138,29 +199,28 @@ def _command(repository: str, revision: str | None) -> str:
     return f"`hf download {repository}{pinned} --local-dir FOLDER/{repository}`"
 
 
-def _check_commit(encoder: str, repository: str, revision: str | None, folder: Path, name: str) -> None:
+def _check_commit(setting: Setting, repository: str, revision: str | None, folder: Path, name: str) -> None:
     """`hf download` notes the commit of each file; a folder that was copied by hand is taken at its word."""
     note = folder / ".cache/huggingface/download" / f"{name}.metadata"
     if not (revision and re.fullmatch("[0-9a-f]{40}", revision) and note.is_file()):
         return
     commit = note.read_text(encoding="utf-8").split("\n")[0]
+    key = f"{setting.key.partition('.')[0]}.revision"
     if commit != revision:
-        raise refusal(
-            encoder,
-            f"{folder} holds commit {commit} where clip_embed.revision asks for {revision}; change "
-            f"clip_embed.revision, or run {_command(repository, revision)} with CXR_MIRROR as FOLDER",
+        raise setting.refusal(
+            f"{folder} holds commit {commit} where {key} asks for {revision}; change {key}, or run "
+            f" {_command(repository, revision)} with CXR_MIRROR as FOLDER",
         )
 
 
-def _download(encoder: str, url: str, sha256: str, path: Path) -> None:
+def _download(setting: Setting, url: str, sha256: str, path: Path) -> None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)  # torch.hub sets none, and would wait forever
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), sha256 or None, progress=sys.stderr.isatty())
     except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: a wrong hash
-        raise refusal(
-            encoder,
+        raise setting.refusal(
             f"{url} could not be had ({_one_line(error)}) and {_searched()}; go online, or download "
             f"{path.name} elsewhere and set CXR_MIRROR to its folder",
         ) from None
