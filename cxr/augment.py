@@ -30,7 +30,7 @@ def _uniform(grey: Tensor, generator: torch.Generator, low: float, high: float) 
 
 
 def _affine(grey: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
-    """Rotation, scale, shift and mirror image in one resampling."""
+    """Crop, rotation, scale, shift and mirror image in one resampling."""
 
     def draw(half_width: float) -> Tensor:
         return _uniform(grey, generator, -half_width, half_width).flatten()
@@ -40,6 +40,10 @@ def _affine(grey: Tensor, settings: Augment, generator: torch.Generator) -> Tens
     mirror = torch.where(_uniform(grey, generator, 0, 1).flatten() < settings.flip, -1.0, 1.0)
     # The grid runs from -1 to 1, so a shift by a fraction of the side is twice that fraction.
     right, down = draw(2 * settings.shift), draw(2 * settings.shift)
+    if settings.crop < 1:
+        side = _uniform(grey, generator, settings.crop, 1).flatten().sqrt()
+        zoom = zoom * side
+        right, down = right + draw(1) * (1 - side), down + draw(1) * (1 - side)
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
     theta = torch.stack([mirror * cos, -sin, right, mirror * sin, cos, down], dim=1).view(-1, 2, 3)
     grid = F.affine_grid(theta, list(grey.shape), align_corners=False)

@@ -1,6 +1,7 @@
 """Writing outputs whole or not at all, and always as the same bytes for the same content."""
 
 import csv
+import errno
 import json
 import os
 import tempfile
@@ -11,10 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from cxr.errors import UserError
+
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes `path`'s name only if the block succeeds."""
+    """Yield a temporary path beside `path`; it takes `path`'s name only if the block succeeds.
+
+    Raises `UserError` if the disk is full.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
@@ -24,6 +30,14 @@ def atomic(path: Path | str) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
         temporary.replace(path)
+    except OSError as error:
+        # NumPy says how much it could write, and no number, when the disk is full.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error):
+            raise UserError(
+                f"{path}: the disk is full; free some space (`dvc gc --workspace` removes unused outputs) "
+                "and run again"
+            ) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

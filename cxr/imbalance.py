@@ -1,26 +1,48 @@
-"""What is done about classes of unequal size: weights, or sub-classes in place of large classes."""
+"""What is done about classes of unequal size, by one switch: in the loss, in the sampling, or by sub-classes.
+
+class_weights     weighted cross-entropy (King & Zeng, 2001)
+sampler           each class is drawn equally often, with replacement
+focal             focal loss (Lin et al., 2017, https://arxiv.org/abs/1708.02002)
+logit_adjustment  the log of the class frequency is added to the logits while training (Menon et al., 2021,
+                  https://arxiv.org/abs/2007.07314)
+decompose         sub-classes in place of classes (Vilalta & Rish, 2003); both: with class weights
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from cxr.errors import UserError
+from cxr.params import Imbalance
+
 
 @dataclass(frozen=True)
 class Targets:
-    """What the network is trained to tell apart.
+    """What the network is trained to tell apart, and how the loss sees it.
 
-    outputs: names of the K logits. classes: (K,) the class index each belongs to.
-    labels: (n,) int64 in 0..K-1. weights: (K,) float32 loss weights, mean 1 over the n films.
+    outputs: names of the K outputs. classes: (K,) the class index each belongs to.
+    labels: (n,) int64 in 0..K-1. weights: (K,) float32 loss weights. offsets: (K,) float32 added to the
+    logits in the loss. gamma: the exponent of the focal loss, 0 is cross-entropy. sampling: (n,) float64
+    chance of each film to be drawn, or None where an epoch shows each film once.
     """
 
     outputs: list[str]
     classes: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
+    offsets: np.ndarray
+    gamma: float = 0.0
+    sampling: np.ndarray | None = None
 
 
-def make_targets(strategy: str, labels: np.ndarray, classes: list[str], subclasses: list[str]) -> Targets:
-    """labels: (n,) int of the training films; subclasses: their n names, a refinement of the classes."""
+def make_targets(
+    settings: Imbalance, labels: np.ndarray, classes: list[str], subclasses: list[str]
+) -> Targets:
+    """labels: (n,) int of the training films; subclasses: their n names, a refinement of the classes.
+
+    Raises `UserError` if explicit class weights are not as many as there are outputs.
+    """
+    strategy = settings.strategy
     if strategy in ("decompose", "both"):
         owner = dict(zip(subclasses, labels.tolist(), strict=True))
         outputs = sorted(owner, key=lambda name: (owner[name], name))
@@ -28,12 +50,35 @@ def make_targets(strategy: str, labels: np.ndarray, classes: list[str], subclass
         of_output = np.array([owner[name] for name in outputs], dtype=np.int64)
     else:
         outputs, fine, of_output = classes, labels.astype(np.int64), np.arange(len(classes))
+    sizes = np.bincount(fine, minlength=len(outputs))
     weighted = strategy in ("class_weights", "both")
-    weights = balanced_weights(fine, len(outputs)) if weighted else np.ones(len(outputs), np.float32)
-    return Targets(outputs, of_output, fine, weights)
+    adjusted = strategy == "logit_adjustment"
+    return Targets(
+        outputs=outputs,
+        classes=of_output,
+        labels=fine,
+        weights=class_weights(settings, sizes, outputs) if weighted else np.ones(len(outputs), np.float32),
+        offsets=np.log(sizes / sizes.sum() if adjusted else np.ones(len(outputs))).astype(np.float32),
+        gamma=settings.focal_gamma if strategy == "focal" else 0.0,
+        sampling=1 / (len(outputs) * sizes[fine]) if strategy == "sampler" else None,
+    )
 
 
-def balanced_weights(labels: np.ndarray, count: int) -> np.ndarray:
-    """(count,) float32: n / (count * n_c) for each class c, scikit-learn's "balanced" (King & Zeng, 2001)."""
-    sizes = np.bincount(labels, minlength=count)
-    return (len(labels) / (count * sizes)).astype(np.float32)
+def class_weights(settings: Imbalance, sizes: np.ndarray, outputs: list[str]) -> np.ndarray:
+    """(K,) float32. sizes: (K,) films of each output.
+
+    "balanced": n / (K * n_c), as scikit-learn's; "inverse": 1 / n_c over the mean of these.
+    """
+    rule = settings.class_weights
+    if rule == "balanced":
+        weights = sizes.sum() / (len(sizes) * sizes)
+    elif rule == "inverse":
+        weights = (1 / sizes) / (1 / sizes).mean()
+    elif len(rule) == len(sizes):
+        weights = np.array(rule)
+    else:
+        raise UserError(
+            f"params.yaml: imbalance.class_weights has {len(rule)} numbers; give {len(sizes)}, "
+            f"one for each of {', '.join(outputs)}"
+        )
+    return weights.astype(np.float32)

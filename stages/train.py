@@ -3,7 +3,7 @@
 import torch
 from tqdm import tqdm
 
-from cxr import runtime
+from cxr import resuming, runtime
 from cxr.data import packed
 from cxr.errors import run
 from cxr.files import read_csv, write_csv
@@ -14,22 +14,27 @@ from cxr.models.classifier import Classifier, build_member
 from cxr.parallel import side_by_side
 from cxr.params import load
 
+SUBCLASSES = "data/subclasses.csv"
+
 
 def main() -> None:
     params = load()
     device = runtime.configure(params.compute)
     data = packed.load()
     train = data.rows("train")
-    subclasses = [row["subclass"] for row in read_csv("data/subclasses.csv")]
+    subclasses = [row["subclass"] for row in read_csv(SUBCLASSES)]
     spec, targets = prepare(params, data, train, subclasses)
     log = open_log("train")
     log.info("torch %s on %s, %d films, outputs %s", torch.__version__, device, len(train), spec.outputs)
 
-    task = MemberTask(params, spec, targets, train, device)
+    settings = [params.seed, params.compute, params.imbalance, params.model, params.augment, params.train]
+    resume = resuming.key([*settings, params.finetune], [packed.IMAGES, packed.LABELS, SUBCLASSES])
+    task = MemberTask(params, spec, targets, train, device, resume)
     # Members share the CPU threads evenly; a GPU trains them one after the other.
     threads = max(1, params.compute.threads // spec.members)
     workers = 1 if device.type == "cuda" else min(spec.members, params.compute.threads)
-    with tqdm(total=spec.members * params.train.epochs, desc="train", unit="epoch", disable=None) as bar:
+    epochs = params.train.epochs + params.finetune.epochs
+    with tqdm(total=spec.members * epochs, desc="train", unit="epoch", disable=None) as bar:
         trained = side_by_side(task, spec.members, workers, threads, bar)
 
     networks = []
@@ -41,6 +46,7 @@ def main() -> None:
         print(f"member {number}: val accuracy {last['val_accuracy']:.4f}, val nll {last['val_nll']:.4f}")
     classifier.save(Classifier(spec, networks))
     write_csv("models/history.csv", HISTORY_COLUMNS, [row for member in trained for row in member.history])
+    resuming.clear()
 
 
 if __name__ == "__main__":

@@ -197,3 +197,27 @@ def test_the_generator_is_the_only_randomness():
     torch.manual_seed(2)
     assert torch.equal(run(waves()[:4], seed=3, **ALL), first)
     assert not torch.equal(run(waves()[:4], seed=4, **ALL), first)
+
+
+def test_crop_keeps_its_share_and_stays_inside_the_film():
+    """On a picture whose grey level is its column (or row), a crop is a straight line: its slope is the side
+    of the crop, its middle the place of the crop's centre."""
+    axis = (torch.arange(SIZE) + 0.5) / SIZE
+    inner = slice(2, -2)  # the border is filled with its own level
+
+    def line(films: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        values = films[:, inner].numpy()
+        slope = (values[:, -1] - values[:, 0]) / float(axis[inner][-1] - axis[inner][0])
+        return slope, values.mean(axis=1) - 0.5
+
+    across = run(axis.expand(COUNT, 1, SIZE, SIZE), crop=0.5)
+    down = run(axis.unsqueeze(1).expand(COUNT, 1, SIZE, SIZE), crop=0.5)
+    side, right = line(across[:, 0, 10])
+    side_too, low = line(down[:, 0, :, 10])
+    np.testing.assert_allclose(side, side_too, atol=1e-3)  # square
+    assert side.min() == pytest.approx(math.sqrt(0.5), abs=0.01)
+    assert side.max() == pytest.approx(1, abs=0.01)
+    assert np.mean(side**2) == pytest.approx(0.75, abs=0.02)  # the share is uniform
+    for offset in (right, low):
+        assert np.all(abs(offset) <= (1 - side) / 2 + 2e-3)
+        assert_fills(offset / np.maximum((1 - side) / 2, 0.02), 1, 0.1)

@@ -1,5 +1,6 @@
 """Outputs are written whole or not at all, and as the same bytes for the same content."""
 
+import errno
 import json
 import stat
 
@@ -8,7 +9,7 @@ import pytest
 
 from cxr.errors import UserError, run
 from cxr.files import atomic, read_csv, read_json, write_csv, write_json, write_npy
-from tests.builders import files_below
+from tests.builders import files_below, refused
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -110,3 +111,23 @@ def test_a_bug_is_not_hidden_as_a_users_mistake():
 
     with pytest.raises(KeyError):
         run(bug)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), OSError("19600 requested and 512 written")],
+    ids=["written by Python", "written by NumPy"],
+)
+def test_full_disk_is_one_line_and_the_old_file_stays(tmp_path, error):
+    path = tmp_path / "model.json"
+    path.write_text("old")
+    with refused(f"{path}: the disk is full; free some space"), atomic(path) as temporary:
+        temporary.write_text("half of the n")
+        raise error
+    assert path.read_text() == "old"
+    assert files_below(tmp_path) == ["model.json"]
+
+
+def test_other_errors_of_the_system_are_not_renamed(tmp_path):
+    with pytest.raises(PermissionError), atomic(tmp_path / "a"):
+        raise PermissionError(errno.EACCES, "no")

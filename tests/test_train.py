@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import affine
 
-from cxr import runtime
+from cxr import preprocess, runtime
 from cxr.data import packed
 from cxr.files import read_csv
+from cxr.imbalance import Targets
 from cxr.models import classifier
 from cxr.models.classifier import Classifier, build_member, predict
-from cxr.models.compact_cnn import CompactCNN
-from cxr.preprocess import Normalisation, fit_normalisation, to_grey
-from cxr.training import fit, member_seed
+from cxr.preprocess import Preprocess, fit_normalisation, to_grey
+from cxr.training import Films, Training, member_seed
 from stages import train
 from tests.builders import (
     augmentation,
@@ -32,18 +34,27 @@ CPU = torch.device("cpu")
 STRONG = augmentation(rotation=10, scale=0.1, shift=0.1, flip=0.5, gamma=0.2, contrast=0.2, noise=0.1)
 
 
-def fitted(films, labels, *, seed=0, drawn=0, dropout=0.3, weights=(1.0, 1.0), augment=None, **changes):
-    """A member of `small_classifier`, trained; the classifier around it and the learning rates."""
+def targets_of(labels, weights=(1.0, 1.0), **changes) -> Targets:
+    labels = np.asarray(labels, np.int64)
+    names = [str(number) for number in range(len(weights))]
+    none = np.zeros(len(weights), np.float32)
+    return Targets(names, np.arange(len(weights)), labels, np.array(weights, np.float32), none, **changes)
+
+
+def training_of(model, films, labels, *, seed=0, weights=(1.0, 1.0), augment=None, targets=None, **changes):
+    """The first member of `model` in training."""
     options = {"epochs": 3, "batch_size": 16, "precision": "float32", "label_smoothing": 0.0} | changes
-    model = small_classifier(members=1, dropout=dropout, flip_tta=False)
+    chosen = settings("train", **options)
+    inputs = Films(torch.from_numpy(films), augment or augmentation(), model.spec.preprocess)
+    return Training(model.members[0], inputs, targets or targets_of(labels, weights), chosen, chosen, seed)
+
+
+def fitted(films, labels, *, drawn=0, dropout=0.3, **options):
+    """A member of `small_classifier`, trained; the classifier around it and the learning rates."""
+    model = small_classifier(members=1, dropout=dropout, tta="none")
     torch.rand(drawn)  # what was drawn before training must not matter
-    rates = list(
-        fit(
-            *(model.members[0], torch.from_numpy(films), torch.as_tensor(labels), torch.tensor(weights)),
-            *(model.normalise, settings("train", **options), augment or augmentation(), seed),
-        )
-    )
-    return model, rates
+    training = training_of(model, films, labels, **options)
+    return model, [training.epoch() for _ in range(training.epochs)]
 
 
 def weights_of(model) -> bytes:
@@ -64,19 +75,36 @@ def test_same_seed_same_bytes(precision, dropout):
     assert weights_of(fitted(films, labels, seed=2, **options)[0]) != weights_of(first)
 
 
-@pytest.mark.parametrize(("epochs", "count", "batch"), [(6, 50, 16), (10, 40, 40), (3, 24, 128), (1, 8, 8)])
-def test_learning_rate_is_one_cycle(epochs, count, batch):
+@pytest.mark.parametrize(("epochs", "count", "batch"), [(6, 50, 16), (3, 24, 128), (1, 8, 8)])
+def test_one_cycle_lasts_as_long_as_the_training(epochs, count, batch):
+    """The incomplete last batch of an epoch is left out, and a set smaller than a batch is one."""
     _, rates = fitted(noise_films(count), np.arange(count) % 2, epochs=epochs, batch_size=batch, lr=0.01)
-    steps = max(1, count // batch)  # the incomplete last batch is left out
-    last, peak = epochs * steps - 1, 0.3 * epochs * steps - 1
+    assert rates[-1] == pytest.approx(0.01 / 25 / 1e4, rel=1e-6)
 
-    def rate(step: int) -> float:
-        """From a 25th up to the peak, down to a 250,000th, each along half a cosine."""
-        start, end, part = (0.01 / 25, 0.01, step / peak) if step <= peak else (0.01, 4e-8, None)
-        part = (step - peak) / (last - peak) if part is None else part
-        return end + (start - end) / 2 * (1 + math.cos(math.pi * part))
 
-    np.testing.assert_allclose(rates, [rate((epoch + 1) * steps - 1) for epoch in range(epochs)], rtol=1e-6)
+def test_sampler_decides_what_is_drawn():
+    films = noise_films(40)
+    rare = np.zeros(40)
+    rare[[3, 8]] = 0.5
+    targets = targets_of(np.arange(40) % 2, sampling=rare)
+    training = training_of(small_classifier(members=1), films, None, targets=targets)
+    assert set(training._order().tolist()) == {3, 8}
+    assert sorted(
+        training_of(small_classifier(members=1), films, np.arange(40) % 2, batch_size=8)._order()
+    ) == [*range(40)]
+
+
+def test_average_is_shipped_and_training_goes_on_without_it():
+    films, labels = noise_films(40), np.arange(40) % 2
+    plain, averaged = (
+        training_of(small_classifier(members=1, dropout=0.0), films, labels, select=select)
+        for select in ("last", "ema")
+    )
+    for training in (plain, averaged):
+        training.epoch()
+    assert plain.shipped is plain.module
+    assert weights_of(plain.module) == weights_of(averaged.module)
+    assert weights_of(averaged.shipped) != weights_of(averaged.module)
 
 
 def test_training_can_learn_64_films_by_heart():
@@ -96,7 +124,7 @@ def test_class_of_weight_zero_is_not_learnt(only):
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
 def test_loss_that_is_not_finite_is_refused(bad):
-    with refused("params.yaml: train.lr is 0.02; lower it", "epoch 1"):
+    with refused("epoch 1 has no finite loss; lower train.lr (or finetune.lr)"):
         fitted(noise_films(32), np.arange(32) % 2, weights=(1.0, bad), lr=0.02)
 
 
@@ -109,27 +137,28 @@ def test_members_share_no_seed():
 def test_normalisation_is_that_of_the_films():
     films = noise_films(300)  # more than the 256 that are counted at a time
     fitted_to = fit_normalisation(films)
-    assert fitted_to.mean == pytest.approx(films.mean() / 255, abs=1e-6)
-    assert fitted_to.std == pytest.approx(films.std() / 255, abs=1e-6)
-    x = fitted_to(to_grey(torch.from_numpy(films)))
+    assert fitted_to == (
+        pytest.approx(films.mean() / 255, abs=1e-6),
+        pytest.approx(films.std() / 255, abs=1e-6),
+    )
+    mean, std = fitted_to
+    x = Preprocess(16, (mean,), (std,))(to_grey(torch.from_numpy(films)))
     assert x.shape == (300, 1, 16, 16)
     assert float(x.mean()) == pytest.approx(0, abs=1e-4)
     assert float(x.std()) == pytest.approx(1, abs=1e-4)
 
 
 def test_films_of_one_level_are_not_divided_by_zero():
-    assert fit_normalisation(np.full((3, 16, 16), 7, np.uint8)).std > 0
+    assert fit_normalisation(np.full((3, 16, 16), 7, np.uint8))[1] > 0
 
 
 def test_training_and_prediction_see_the_same_input():
     films = noise_films(16)
-    model = small_classifier(members=1, flip_tta=False).to(memory_format=torch.channels_last)
+    model = small_classifier(members=1, tta="none").to(memory_format=torch.channels_last)
     seen = []
-    model.members[0].blocks.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    model.members[0].base.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
     predict(model, films, CPU)
-    options = settings("train", epochs=1, batch_size=16, precision="float32")
-    data = (torch.from_numpy(films), torch.arange(16) % 2, torch.ones(2))
-    list(fit(model.members[0], *data, model.normalise, options, augmentation(), 0))
+    training_of(model, films, np.arange(16) % 2, epochs=1).epoch()
 
     evaluated, trained = ({round(float(film.mean()), 4): film for film in batch} for batch in seen)
     assert evaluated.keys() == trained.keys()
@@ -152,10 +181,10 @@ def test_subclass_probabilities_are_summed(k):
     outputs = ["normal", *(f"pneumonia_{i}" for i in range(k)), "tuberculosis"]
     of_class = [0] + [1] * k + [2]
     classes = ["normal", "pneumonia", "tuberculosis"]
-    model = small_classifier(outputs=outputs, output_classes=of_class, classes=classes, flip_tta=False)
+    model = small_classifier(outputs=outputs, output_classes=of_class, classes=classes, tta="none")
     films = noise_films(9)
     prediction = predict(model, films, CPU)
-    x = Normalisation(0.4, 0.2)(torch.from_numpy(films)[:, None].float() / 255)
+    x = (torch.from_numpy(films)[:, None].float() / 255 - 0.4) / 0.2
     for member, found in zip(model.members, prediction.probabilities, strict=True):
         with torch.inference_mode():
             fine = member(x).softmax(dim=1).numpy()
@@ -173,18 +202,30 @@ def test_embedding_weighs_all_members_alike():
 
 def test_mirror_image_gives_the_same_answer_with_tta_only():
     films = noise_films(20)
-    for tta in (True, False):
-        model = small_classifier(flip_tta=tta)
+    for tta in ("flip", "flip_zoom", "none"):
+        model = small_classifier(tta=tta)
         straight, mirrored = (predict(model, batch, CPU) for batch in (films, films[:, :, ::-1]))
         difference = abs(straight.probabilities - mirrored.probabilities).max()
-        assert difference < 1e-5 if tta else difference > 0.01
-        assert np.allclose(straight.embeddings, mirrored.embeddings, atol=1e-5) == tta
+        assert difference > 0.01 if tta == "none" else difference < 1e-5
+        assert np.allclose(straight.embeddings, mirrored.embeddings, atol=1e-5) == (tta != "none")
+
+
+def test_zoomed_views_are_torchvisions():
+    grey = to_grey(torch.from_numpy(noise_films(3, size=40)))
+    views = preprocess.test_views(grey, "flip_zoom")
+    assert len(views) == 6
+    assert torch.equal(views[2], grey)
+    assert torch.equal(views[3], grey.flip(-1))
+    for view, zoom in ((views[0], 0.9), (views[4], 1.1)):
+        expected = affine(grey, 0.0, [0, 0], zoom, [0.0], InterpolationMode.BILINEAR, center=None)
+        inside = (..., slice(4, -4), slice(4, -4))  # beyond the border the two fill differently
+        torch.testing.assert_close(view[inside], expected[inside], atol=1e-3, rtol=0)
 
 
 def test_batches_do_not_show(monkeypatch):
     films, model = noise_films(20), small_classifier()
     whole = predict(model, films, CPU)
-    monkeypatch.setattr(classifier, "BATCH", 7)
+    monkeypatch.setattr(classifier, "batch_size", lambda _: 7)
     np.testing.assert_allclose(predict(model, films, CPU).probabilities, whole.probabilities, atol=1e-5)
 
 
@@ -216,7 +257,7 @@ def test_films_of_another_size_are_refused():
 
 
 def test_documented_size_of_the_network():
-    network = CompactCNN(2, dropout=0.3)
+    network = build_member(small_classifier(size=28, input_size=28).spec)
     assert sum(weight.numel() for weight in network.parameters()) == pytest.approx(287_000, abs=500)
     assert network(torch.zeros(3, 1, 28, 28)).shape == (3, 2)
 
@@ -253,7 +294,7 @@ def test_stage_ships_members_that_never_saw_test(tmp_path, monkeypatch):
     assert not torch.equal(state["members.0.head.weight"], state["members.1.head.weight"])
     history = read_csv("models/history.csv")
     assert [(row["member"], row["epoch"]) for row in history] == [*zip("0011", "1212", strict=True)]
-    alone = Classifier(replace(model.spec, members=1, flip_tta=False), [model.members[1]])
+    alone = Classifier(replace(model.spec, members=1, tta="none"), [model.members[1]])
     val = data.rows("val")
     p = predict(alone, images[val], CPU).mean[np.arange(12), data.labels[val]]
     assert float(history[-1]["val_nll"]) == pytest.approx(-np.log(p).mean(), rel=1e-4)
@@ -267,3 +308,23 @@ def test_fresh_members_differ_by_seed_alone():
     torch.manual_seed(3)
     assert torch.equal(build_member(spec).head.weight, first)
     assert not torch.equal(build_member(spec).head.weight, first)
+
+
+def test_mixup_lays_films_and_losses_over_each_other(monkeypatch):
+    """One batch, recomputed: the pairs from the training's generator, the proportion from the Beta law."""
+    films, labels = noise_films(16), np.arange(16) % 2
+    model = small_classifier(members=1, dropout=0.0)
+    training = training_of(model, films, labels, batch_size=16, mixup=0.3)
+    x = model.spec.preprocess(to_grey(torch.from_numpy(films)))
+    torch.manual_seed(5)
+    found = training._loss(x, training.labels)
+
+    pairs = torch.randperm(16, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(5)
+    share = float(torch.distributions.Beta(0.3, 0.3).sample())
+    assert 0 < share < 1
+    logits = model.members[0](share * x + (1 - share) * x[pairs])
+    target = torch.nn.functional.one_hot(training.labels, 2).float()
+    target = share * target + (1 - share) * target[pairs]
+    expected = -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
