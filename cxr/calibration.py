@@ -13,31 +13,45 @@ from sklearn.metrics import roc_curve
 
 from cxr.errors import UserError
 from cxr.files import read_json, write_json
+from cxr.likelihood import SMALLEST, nll
 
 PATH = Path("models/calibration.json")
-SMALLEST = 1e-12  # stands for a probability of 0 in a logarithm
 
 
 @dataclass(frozen=True)
 class Calibration:
     """temperature: above 0, more than 1 makes less sure. threshold: a film is positive at this probability
-    or more; None for three classes or more, where the most probable class is the decision."""
+    or more; None for three classes or more, where the most probable class is the decision. prior: for each
+    class the share that the classifier takes for granted, prevalence: the one that its probabilities are to
+    refer to (see `cxr.prevalence`); None leaves them alone."""
 
     temperature: float
     threshold: float | None
+    prior: list[float] | None = None
+    prevalence: list[float] | None = None
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        """(..., classes) float in, the same shape as float64 out: p ** (1 / temperature), sum 1."""
+        """(..., classes) float in, the same shape as float64 out: p ** (1 / temperature), times prevalence /
+        prior, brought to sum 1."""
         logits = np.log(np.clip(probabilities.astype(np.float64), SMALLEST, 1)) / self.temperature
+        if self.prior and self.prevalence:
+            logits += np.log(np.array(self.prevalence) / np.array(self.prior))
         scaled = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return scaled / scaled.sum(axis=-1, keepdims=True)
 
 
-def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature of the lowest NLL. probabilities: (N, classes), labels: (N,) int."""
+def fit_temperature(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    prior: list[float] | None = None,
+    prevalence: list[float] | None = None,
+) -> float:
+    """The temperature of the lowest NLL. probabilities: (N, classes), labels: (N,) int. prevalence: the
+    shares of the classes where these films come from."""
 
     def loss(log_temperature: float) -> float:
-        return nll(Calibration(float(np.exp(log_temperature)), None)(probabilities), labels)
+        calibrate = Calibration(float(np.exp(log_temperature)), None, prior, prevalence)
+        return nll(calibrate(probabilities), labels)
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
@@ -54,12 +68,6 @@ def youden_threshold(positive: np.ndarray, probability: np.ndarray) -> float:
     gain = true_positive - false_positive
     best = between[np.isclose(gain, gain.max(), rtol=0, atol=1e-12)]
     return float(best[np.argmin(np.abs(best - 0.5))])
-
-
-def nll(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-likelihood. probabilities: (N, classes), labels: (N,) int."""
-    of_truth = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.clip(of_truth, SMALLEST, 1)).mean())
 
 
 def save(calibration: Calibration) -> None:

@@ -1,12 +1,18 @@
-"""Fit the temperature and choose the decision threshold, both on val alone."""
+"""Fit the temperature and choose the decision threshold, both on val alone; declare the prevalence."""
+
+import numpy as np
 
 from cxr import calibration, runtime
-from cxr.calibration import Calibration, fit_temperature, nll, youden_threshold
+from cxr.calibration import Calibration, fit_temperature, youden_threshold
 from cxr.data import packed
 from cxr.errors import run
+from cxr.files import read_csv
+from cxr.imbalance import make_targets
+from cxr.likelihood import nll
 from cxr.models import classifier
 from cxr.models.classifier import predict
 from cxr.params import load
+from cxr.prevalence import declared, learnt_prior, shares
 
 
 def main() -> None:
@@ -17,15 +23,30 @@ def main() -> None:
     labels = data.labels[val]
     raw = predict(classifier.load(), data.images[val], device).mean
 
-    temperature = round(fit_temperature(raw, labels), 6)
-    scaled = Calibration(temperature, None)(raw)
+    count = len(data.classes)
+    train = data.rows("train")
+    subclasses = [row["subclass"] for row in read_csv("data/subclasses.csv")]
+    targets = make_targets(params.imbalance, data.labels[train], data.classes, subclasses)
+    prior = rounded(learnt_prior(targets, count))
+    of_train = shares(data.labels[train], count)
+    prevalence = rounded(declared(params.calibrate.prevalence, of_train))
+
+    # Val has the shares of train, so that is what the temperature is fitted at.
+    temperature = round(fit_temperature(raw, labels, prior, of_train.tolist()), 6)
+    at_val = Calibration(temperature, None, prior, of_train.tolist())(raw)
+    scaled = Calibration(temperature, None, prior, prevalence)(raw)
     threshold: float | None = None
     if len(data.classes) == 2:
         rule = params.calibrate.threshold
         threshold = round(youden_threshold(labels == 1, scaled[:, 1]), 6) if rule == "youden" else float(rule)
-    calibration.save(Calibration(temperature, threshold))
+    calibration.save(Calibration(temperature, threshold, prior, prevalence))
     print(f"temperature {temperature:.3f}, threshold {threshold}")
-    print(f"val nll {nll(raw, labels):.4f} before, {nll(scaled, labels):.4f} after")
+    print(f"val nll {nll(raw, labels):.4f} before, {nll(at_val, labels):.4f} after, at val's own prevalence")
+
+
+def rounded(shares: np.ndarray) -> list[float]:
+    """As calibration.json keeps them."""
+    return [round(float(share), 6) for share in shares]
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from cxr import calibration
-from cxr.calibration import Calibration, fit_temperature, nll, youden_threshold
+from cxr.calibration import Calibration, fit_temperature, youden_threshold
 from cxr.data import packed
+from cxr.files import read_csv, write_csv
+from cxr.likelihood import nll
 from cxr.models import classifier
 from cxr.models.classifier import predict
 from stages import calibrate
@@ -122,17 +124,34 @@ def test_calibration_survives_its_file(tmp_path, monkeypatch, threshold):
     assert calibration.load() == Calibration(1.25, threshold)
 
 
+def write_subclasses() -> None:
+    """As the cluster stage does for a class that it does not split."""
+    train = [row for row in read_csv(packed.LABELS) if row["split"] == "train"]
+    write_csv("data/subclasses.csv", ("row", "subclass"), [(row["row"], row["class"]) for row in train])
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Run the stage on an untrained classifier."""
     monkeypatch.chdir(tmp_path)
 
-    def call(classes: list[str], rule: str | float) -> Calibration:
+    def call(
+        classes: list[str],
+        rule: str | float,
+        prevalence: str | float = "train",
+        strategy: str = "none",
+    ) -> Calibration:
         of_class = (12,) * len(classes)
-        write_packed({"train": of_class, "val": of_class, "test": of_class}, classes)
+        write_packed({"train": (24, *of_class[1:]), "val": of_class, "test": of_class}, classes)
+        write_subclasses()
         names = range(len(classes))
         classifier.save(small_classifier(classes=classes, outputs=classes, output_classes=[*names]))
-        write_params(tmp_path, {"calibrate.threshold": rule, "compute.threads": 1, "compute.device": "cpu"})
+        changes = {
+            "calibrate.threshold": rule,
+            "calibrate.prevalence": prevalence,
+            "imbalance.strategy": strategy,
+        }
+        write_params(tmp_path, changes | {"compute.threads": 1, "compute.device": "cpu"})
         calibrate.main()
         return calibration.load()
 
@@ -148,7 +167,7 @@ def test_stage_uses_val_alone(run, classes, rule):
     data = packed.load()
     val = data.rows("val")
     raw = predict(classifier.load(), data.images[val], torch.device("cpu")).mean
-    assert found.temperature == pytest.approx(fit_temperature(raw, data.labels[val]), abs=1e-6)
+    assert found.temperature == pytest.approx(fit_temperature(raw, data.labels[val]), abs=1e-5)
     if len(classes) > 2:
         assert found.threshold is None
     elif rule == "youden":
@@ -173,3 +192,30 @@ def test_stage_without_a_model_writes_nothing(tmp_path, monkeypatch):
     with refused("no model here"):
         calibrate.main()
     assert files_below(tmp_path) == before
+
+
+def test_stage_declares_a_prevalence(run):
+    """The log-odds of every film move by what the prevalence moves them, whatever the network was taught."""
+    at_train = run(["normal", "sick"], 0.5)
+    assert at_train.prior == at_train.prevalence == [round(2 / 3, 6), round(1 / 3, 6)]
+    uniform = run(["normal", "sick"], 0.5, "uniform")
+    assert uniform.temperature == at_train.temperature  # fitted at val's own prevalence in both cases
+    tenth = run(["normal", "sick"], 0.5, 0.1)
+    p = np.random.default_rng(0).dirichlet([1, 1], 50)
+
+    def log_odds(calibrate: Calibration) -> np.ndarray:
+        scaled = calibrate(p)
+        return np.log(scaled[:, 1] / scaled[:, 0])
+
+    np.testing.assert_allclose(log_odds(uniform) - log_odds(at_train), np.log(2), atol=1e-5)
+    np.testing.assert_allclose(log_odds(tenth) - log_odds(uniform), np.log(0.1 / 0.9), atol=1e-5)
+
+
+def test_balanced_weights_have_taught_a_uniform_prior(run):
+    found = run(["normal", "sick"], 0.5, "uniform", "class_weights")
+    assert found.prior == found.prevalence == [0.5, 0.5]
+
+
+def test_one_number_for_three_classes_is_refused(run):
+    with refused("params.yaml: calibrate.prevalence is 0.3, one number for 3 classes", "uniform or train"):
+        run(["a", "b", "c"], "youden", 0.3)
