@@ -1,0 +1,35 @@
+"""`cxr compare`: is a change progress or noise? Two runs compared film by film."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser(
+        "compare",
+        help="is a change progress or noise?",
+        description="Compares the predictions of two Git revisions, A and B, or of one and the workspace: "
+        "Markdown that says whether B is better, worse, or cannot be told from A.",
+    )
+    command.add_argument("a", nargs="?", default="main", metavar="REV", help="A; default: main")
+    command.add_argument("b", nargs="?", metavar="REV", help="B; default: the workspace")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write everything, all flipped films too")
+    command.set_defaults(call=call)
+
+
+def call(arguments: argparse.Namespace) -> None:
+    """Raises `UserError` if a side cannot be read, or if the two are not about the same films."""
+    from cxr import revisions  # here, so that `cxr --help` does not wait for SciPy
+    from cxr.compare import compare
+    from cxr.files import write_json
+    from cxr.review import Review
+    from cxr.review_json import as_json
+
+    a, b = revisions.read(arguments.a), revisions.read(arguments.b)
+    revisions.check_same_data(a, b)
+    splits = compare(a.predictions, b.predictions, (a.name, b.name))
+    review = Review(a, b, splits, revisions.changed_params(a, b), revisions.looks(a, b))
+    if arguments.json:
+        write_json(arguments.json, as_json(review))
+    print(review.markdown())

@@ -1,0 +1,165 @@
+"""A comparison of two runs as Markdown that a reviewer reads in seconds."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cxr.compare import Comparison, Row, flips
+from cxr.contributions import LOWER_IS_BETTER
+from cxr.estimate import POWER
+from cxr.revisions import Looks, Run
+
+FLIPS_SHOWN = 10  # each way
+TITLES = {"auc": "AUC", "auc_ovr_macro": "Macro AUC"}
+
+
+@dataclass(frozen=True)
+class Review:
+    """splits: test first. params: what differs, the values of A and of B by dotted key."""
+
+    a: Run
+    b: Run
+    splits: list[Comparison]
+    params: dict[str, tuple[Any, Any]]
+    looks: Looks
+
+    def markdown(self) -> str:
+        test = self.splits[0]
+        lines = [f"{_sentence(each)}  " for each in self.splits]
+        lines += ["", f"A: {_side(self.a)}. B: {_side(self.b)}. Means over members; differences are B - A."]
+        for each in self.splits:
+            lines += ["", *_table(each)]
+        lines += ["", "**Parameters (A, B):** " + _changes(self.params)]
+        lines += ["", *(_mcnemar(each) for each in self.splits)]
+        lines += _flips(test, "lost") + _flips(test, "won")
+        lines += ["", *(f"- {caveat}" for caveat in self.caveats())]
+        return "\n".join(lines)
+
+    def caveats(self) -> list[str]:
+        looks = _count(self.looks.others, "commit")
+        if not self.looks.complete:
+            looks = f"at least {looks} (this clone's history is cut off: `git fetch --unshallow`)"
+        found = [
+            f"Looks at test: besides B, {looks} in the history published test results. The more there are, "
+            'the likelier is a lucky "better".',
+            "val has chosen the temperature and perhaps more: where val and test disagree, believe test.",
+            f"Needed: to find a difference of the size seen here with {100 * POWER:.0f} % power, taking the "
+            "variance over films to fall with 1/n and that over members with 1/m.",
+            "Secondary metrics have p and verdict after Holm's correction, their intervals are uncorrected.",
+        ]
+        for run in (self.a, self.b):
+            if len(run.predictions.members) == 1:
+                found.append(
+                    f"{run.name} has a single member. How much members differ is unknown, so the interval "
+                    "speaks of these two models, not of the change. For a verdict train two members or more."
+                )
+        if np.array_equal(self.a.predictions.members, self.b.predictions.members):
+            found.append("The predictions of A and B are identical.")
+        elif self.a.params.get("seed") == self.b.params.get("seed"):
+            found.append(
+                f"Both sides use seed {self.a.params.get('seed')}, so members may share initial weights and "
+                "batch order. They count as independent: the intervals are too wide, if anything."
+            )
+        row = self.splits[0].rows[0]
+        return found + _disagreement(self.a, row.metric, row.a) + _disagreement(self.b, row.metric, row.b)
+
+
+def _sentence(split: Comparison) -> str:
+    row, estimate = split.rows[0], split.rows[0].estimate
+    low, high = estimate.interval
+    detail = f"{estimate.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+    if estimate.single:
+        detail += ", over films alone: one side has a single member"
+    elif row.verdict == "cannot tell":
+        detail += f"; {_needed(row, split.split)}"
+    return f"**{TITLES[row.metric]} on {split.split}: {row.verdict}** ({detail})"
+
+
+def _needed(row: Row, split: str) -> str:
+    if not row.estimate.difference:
+        return "no difference at all"
+    films, members = row.films_needed, row.members_needed
+    if films and members:
+        return f"about {_rounded(films)} {split} films or {_rounded(members)} members a side would be needed"
+    if films:
+        return f"more members cannot tell it; about {_rounded(films)} {split} films would be needed"
+    if members:
+        return f"more {split} films cannot tell it; about {_rounded(members)} members a side would be needed"
+    return f"neither more {split} films nor more members alone can tell it"
+
+
+def _rounded(count: int) -> str:
+    """Two significant digits: a plan is no more exact than that."""
+    return f"{float(f'{count:.2g}'):,.0f}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _side(run: Run) -> str:
+    name = f"`{run.name}` ({run.commit[:7]})" if run.commit else run.name
+    return f"{name}, {_count(len(run.predictions.members), 'member')}"
+
+
+def _table(split: Comparison) -> list[str]:
+    lines = [
+        f"| {split.split}, {len(split.a.labels):,} films | A | B | B - A | 95 % interval | p | verdict | "
+        "ensemble A | ensemble B |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in split.rows:
+        low, high = row.estimate.interval
+        name = f"`{row.metric}`" + (" (lower is better)" if row.metric in LOWER_IS_BETTER else "")
+        verdict = row.verdict if row.verdict == "cannot tell" else f"**{row.verdict}**"
+        lines.append(
+            f"| {name} | {row.a:.4f} | {row.b:.4f} | {row.estimate.difference:+.4f} "
+            f"| {low:+.4f} to {high:+.4f} | {_p(row.p)} | {verdict} "
+            f"| {row.ensemble_a:.4f} | {row.ensemble_b:.4f} |"
+        )
+    return lines
+
+
+def _changes(changed: dict[str, tuple[Any, Any]]) -> str:
+    both = [f"`{key}` {a}, {b}" for key, (a, b) in changed.items() if None not in (a, b)]
+    one_sided = len(changed) - len(both)
+    if one_sided:
+        both.append(f"{one_sided} that only one side's version of params.yaml has")
+    return "; ".join(both) or "none differs"
+
+
+def _mcnemar(split: Comparison) -> str:
+    return (
+        f"**Decisions of the ensembles on {split.split}:** B loses {len(split.lost):,} that A has right, "
+        f"wins {len(split.won):,} that A has wrong (McNemar's exact test: p = {_p(split.mcnemar)}).  "
+    )
+
+
+def _flips(split: Comparison, way: str) -> list[str]:
+    positions = split.lost if way == "lost" else split.won
+    if not len(positions):
+        return []
+    lines = ["", f"| {way} on {split.split}: row | truth | p(truth) in A | in B |", "|---|---|---|---|"]
+    for flip in flips(split, positions[:FLIPS_SHOWN]):
+        lines.append(
+            f"| {flip['row']} | {flip['truth']} | {flip['p_truth_a']:.3f} | {flip['p_truth_b']:.3f} |"
+        )
+    rest = len(positions) - FLIPS_SHOWN
+    return lines + ([f"| and {rest:,} more, less changed | | | |"] if rest > 0 else [])
+
+
+def _disagreement(run: Run, metric: str, mean: float) -> list[str]:
+    """Whether metrics/test.json says something else than the predictions beside it."""
+    said = run.test.get(metric)
+    published = said.get("mean") if isinstance(said, dict) else None
+    if isinstance(published, float) and abs(published - mean) <= 1e-5:
+        return []
+    return [
+        f"metrics/test.json of {run.name} does not have the {metric}.mean of {mean:.6f} that its predictions "
+        "have: the two were not written by one run."
+    ]
