@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro test lint fresh reproduce readme
+.PHONY: help setup demo repro test test-slow lint fresh reproduce readme
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ repro: setup ## the whole pipeline on the data that params.yaml names
 
 test: setup ## the test suite
 	pytest
+
+test-slow: setup ## tests that take minutes: every recipe at full input size
+	pytest -m slow
 
 lint: setup ## ruff and mypy
 	ruff check .

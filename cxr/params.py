@@ -5,57 +5,17 @@ the key, its value and what is allowed. The file is read as YAML 1.2, since DVC 
 which a YAML 1.1 reader takes for a string.
 """
 
-import math
-import re
-import types
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cxr.errors import UserError
+from cxr.schema import Form, Limits, section
 
 PATH = Path("params.yaml")
-LARGEST = 1e300
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Numbers from `low` to `high`, either end excluded if the matching flag is set."""
-
-    low: float
-    high: float = math.inf
-    above: bool = False
-    below: bool = False
-
-    def allow(self, value: float) -> bool:
-        over = value > self.low if self.above else value >= self.low
-        under = value < self.high if self.below else value <= self.high
-        return over and under
-
-    def __str__(self) -> str:
-        low = f"above {self.low:g}" if self.above else f"{self.low:g} or more"
-        if math.isinf(self.high):
-            return low
-        high = f"below {self.high:g}" if self.below else f"at most {self.high:g}"
-        return f"{low} and {high}"
-
-
-@dataclass(frozen=True)
-class Form:
-    """Text that matches `pattern` as a whole; `meaning` says so to people."""
-
-    pattern: str
-    meaning: str
-
-    def allow(self, value: str) -> bool:
-        return re.fullmatch(self.pattern, value) is not None
-
-    def __str__(self) -> str:
-        return self.meaning
-
 
 Probability = Annotated[float, Limits(0, 1)]
 Fraction = Annotated[float, Limits(0, 1, below=True)]
@@ -71,7 +31,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class Download:
-    source: Literal["pneumoniamnist", "folder", "phantom"]
+    source: Literal["pneumoniamnist", "chest_xray_pneumonia", "chest_xray_3class", "folder", "phantom"]
     size: Annotated[int, Limits(16, 1024)]
     folder: str
 
@@ -79,6 +39,7 @@ class Download:
 @dataclass(frozen=True)
 class Phantom:
     images: Annotated[int, Limits(60, 1_000_000)]
+    classes: Annotated[int, Limits(2, 3)]
     seed: Seed
 
 
@@ -122,18 +83,32 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Imbalance:
-    strategy: Literal["none", "class_weights", "decompose", "both"]
+    strategy: Literal["none", "class_weights", "sampler", "focal", "logit_adjustment", "decompose", "both"]
+    class_weights: Literal["balanced", "inverse"] | list[Annotated[float, Limits(0, above=True)]]
+    focal_gamma: Annotated[float, Limits(0, above=True)]
 
 
 @dataclass(frozen=True)
 class Model:
-    backbone: Literal["compact_cnn"]
+    backbone: Annotated[
+        str,
+        Form(
+            r"[a-z0-9_]+|timm:\S+",
+            "compact_cnn, small_cnn, resnet18_28, a classifier of torchvision such as efficientnet_b0, "
+            "or timm:<name>",
+        ),
+    ]
+    weights: Annotated[str, Form(r"none|imagenet|file:[^/\s]+", "none, imagenet or file:<name>")]
+    weights_sha256: Annotated[str, Form(r"none|[0-9a-f]{64}", "none, or 64 hexadecimal digits")]
+    input_size: Annotated[int, Limits(16, 1024)] | Literal["auto"]
+    hidden: Annotated[int, Limits(0, 65536)]
     dropout: Fraction
-    flip_tta: bool
+    tta: Literal["none", "flip", "flip_zoom"]
 
 
 @dataclass(frozen=True)
 class Augment:
+    crop: Annotated[float, Limits(0, 1, above=True)]
     rotation: Annotated[float, Limits(0, 180)]
     scale: Fraction
     shift: Fraction
@@ -143,21 +118,49 @@ class Augment:
     brightness: Fraction
     noise: Fraction
     erasing: Fraction
+    views: Annotated[int, Limits(1, 1000)]
+
+
+Trainable = Literal["all", "head"] | list[str]
+Optimiser = Literal["adamw", "adam", "sgd"]
+ScheduleName = Literal["one_cycle", "cosine", "plateau", "step", "none"]
 
 
 @dataclass(frozen=True)
 class Train:
     members: Annotated[int, Limits(1, 100)]
+    trainable: Trainable
     epochs: Count
     batch_size: Annotated[int, Limits(2)]
+    loss: Literal["cross_entropy", "bce"]
+    label_smoothing: Fraction
+    mixup: Annotated[float, Limits(0)]
+    optimiser: Optimiser
     lr: Annotated[float, Limits(0, above=True)]
     weight_decay: Annotated[float, Limits(0)]
-    label_smoothing: Fraction
+    schedule: ScheduleName
+    factor: Annotated[float, Limits(0, 1, above=True, below=True)]
+    patience: Count
+    select: Literal["last", "ema", "val_nll", "val_auc", "val_accuracy"]
+    early_stopping: Annotated[int, Limits(0)]
     precision: Literal["bf16", "float32"]
 
 
 @dataclass(frozen=True)
+class Finetune:
+    """The second phase: what it leaves out is as in `Train`."""
+
+    epochs: Annotated[int, Limits(0)]
+    trainable: Trainable
+    optimiser: Optimiser
+    lr: Annotated[float, Limits(0, above=True)]
+    weight_decay: Annotated[float, Limits(0)]
+    schedule: ScheduleName
+
+
+@dataclass(frozen=True)
 class Calibrate:
+    prevalence: Annotated[float, Limits(0, 1, above=True, below=True)] | Literal["train", "uniform"]
     threshold: Annotated[float, Limits(0, 1, above=True, below=True)] | Literal["youden"]
 
 
@@ -179,6 +182,7 @@ class Params:
     model: Model
     augment: Augment
     train: Train
+    finetune: Finetune
     calibrate: Calibrate
     evaluate: Evaluate
 
@@ -193,7 +197,7 @@ def load(path: Path = PATH, blame: Path | None = None) -> Params:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}: not valid YAML{where}; compare it with `git diff {path}`") from None
-    params: Params = _section(Params, tree, "", blame or path)
+    params: Params = section(Params, tree, "", blame or path)
     _check_together(params, blame or path)
     return params
 
@@ -203,57 +207,3 @@ def _check_together(params: Params, path: Path) -> None:
     total = ratios.train + ratios.val + ratios.test
     if abs(total - 1) > 1e-6:
         raise UserError(f"{path}: split.ratios add up to {total:g}; train, val and test must add up to 1")
-
-
-def _section(cls: Any, tree: Any, prefix: str, path: Path) -> Any:
-    names = [field.name for field in fields(cls)]
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: {prefix or 'the file'} must be a section with the keys {', '.join(names)}")
-    dot = f"{prefix}." if prefix else ""
-    for key in tree:
-        if key not in names:
-            raise UserError(f"{path}: unknown key {dot}{key}; allowed here: {', '.join(names)}")
-    for name in names:
-        if name not in tree:
-            raise UserError(f"{path}: missing key {dot}{name}; `git diff {path}` shows what was removed")
-    hints = get_type_hints(cls, include_extras=True)
-    return cls(**{name: _value(hints[name], tree[name], dot + name, path) for name in names})
-
-
-def _value(hint: Any, value: Any, key: str, path: Path) -> Any:
-    if is_dataclass(hint):
-        return _section(hint, value, key, path)
-    alternatives = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    for alternative in alternatives:
-        found, result = _match(alternative, value)
-        if found:
-            return result
-    allowed = " or ".join(_describe(alternative) for alternative in alternatives)
-    raise UserError(f"{path}: {key} is {value!r}; allowed: {allowed}")
-
-
-def _match(hint: Any, value: Any) -> tuple[bool, Any]:
-    """Whether `value` fits `hint`, and the value as that type (an int becomes a float where one is due)."""
-    if get_origin(hint) is Annotated:
-        base, limits = get_args(hint)
-        found, result = _match(base, value)
-        return found and limits.allow(result), result
-    if get_origin(hint) is Literal:
-        return type(value) is str and value in get_args(hint), value
-    if get_origin(hint) is list:
-        return isinstance(value, list) and bool(value) and all(type(v) is str for v in value), value
-    if hint is float:
-        number = type(value) in (int, float) and -LARGEST <= value <= LARGEST  # so not NaN or infinite
-        return number, float(value) if number else value
-    return type(value) is hint, value
-
-
-def _describe(hint: Any) -> str:
-    if get_origin(hint) is Annotated:
-        base, limits = get_args(hint)
-        return str(limits) if base is str else f"{_describe(base)} {limits}"
-    if get_origin(hint) is Literal:
-        return ", ".join(get_args(hint))
-    if get_origin(hint) is list:
-        return "a list of names"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[hint]

@@ -1,14 +1,36 @@
-"""Recipes: named sets of parameters in recipes/*.yaml, each a part of params.yaml's tree."""
+"""Recipes: named sets of parameters in recipes/*.yaml.
 
+A recipe is a part of params.yaml's tree, and beside it `about`: what it is, what it needs, and what was
+published for it. It says what differs from recipes/default.yaml, which says everything.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from cxr import params
 from cxr.errors import UserError
 from cxr.files import atomic
+from cxr.schema import Limits, section
+
+FOLDER = Path("recipes")
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class About:
+    """weights, hardware: what it needs. minutes: on that hardware. published: test metrics by name."""
+
+    summary: str
+    weights: str
+    hardware: str
+    minutes: Annotated[float, Limits(0)]
+    published: dict[str, float]
 
 
 def yaml() -> YAML:
@@ -18,25 +40,85 @@ def yaml() -> YAML:
     return handler
 
 
+def names() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def about(name: str) -> About:
+    """Raises `UserError` if there is no such recipe, or if it does not say all this."""
+    path = _path(FOLDER / f"{name}.yaml")
+    found: About = section(About, _read(path).get("about"), "about", path)
+    return found
+
+
+def values(name: str) -> dict[str, Any]:
+    """All parameters under the recipe `name`, by dotted key such as "train.lr"."""
+    complete = dict(leaves(_read(_path(FOLDER / f"{DEFAULT}.yaml"))))
+    return complete | dict(leaves(_read(_path(FOLDER / f"{name}.yaml"))))
+
+
+def flags(name: str, target: Path = params.PATH) -> list[str]:
+    """The `-S` flags of `dvc exp run` that turn `target` into the recipe."""
+    now = dict(leaves(_read(target)))
+    return [
+        part
+        for key, value in values(name).items()
+        if now.get(key) != value
+        for part in ("-S", _flag(key, value))
+    ]
+
+
+def switch(name: str, target: Path = params.PATH) -> None:
+    """Turn `target` into the recipe `name`, whatever it said before."""
+    for recipe in (DEFAULT, name):
+        apply(FOLDER / f"{recipe}.yaml", target)
+
+
 def apply(recipe: Path, target: Path = params.PATH) -> None:
     """Write the recipe's values into `target`, keeping its comments.
 
     Raises `UserError`, and leaves `target` as it was, if the recipe has a key that params.yaml does not
     have, or a value that it does not allow.
     """
-    if not recipe.is_file():
-        known = ", ".join(sorted(path.stem for path in recipe.parent.glob("*.yaml")))
-        raise UserError(f"{recipe}: no such recipe; there are {known}")
     handler = yaml()
+    changes = _read(_path(recipe))
     tree = handler.load(target)
-    try:
-        changes = handler.load(recipe)
-    except YAMLError:
-        raise UserError(f"{recipe}: not valid YAML") from None
     _merge(tree, changes, "", recipe)
     with atomic(target) as temporary:
         handler.dump(tree, temporary)
         params.load(temporary, blame=recipe)
+
+
+def _path(recipe: Path) -> Path:
+    if not recipe.is_file():
+        known = ", ".join(sorted(path.stem for path in recipe.parent.glob("*.yaml")))
+        raise UserError(f"{recipe}: no such recipe; there are {known}")
+    return recipe
+
+
+def _read(recipe: Path) -> Any:
+    try:
+        return YAML(typ="safe").load(recipe)  # plain numbers and lists, as the checks and DVC know them
+    except YAMLError:
+        raise UserError(f"{recipe}: not valid YAML") from None
+
+
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a tree of sections, by dotted key; `about` is no part of it."""
+    for key, value in tree.items():
+        if not prefix and key == "about":
+            continue
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _flag(key: str, value: Any) -> str:
+    """As DVC's parser takes it: lists in brackets, true and false in lower case."""
+    if isinstance(value, list):
+        return f"{key}=[{','.join(map(str, value))}]"
+    return f"{key}={str(value).lower() if isinstance(value, bool) else value}"
 
 
 def _merge(tree: Any, changes: Any, prefix: str, recipe: Path) -> None:
@@ -44,9 +126,29 @@ def _merge(tree: Any, changes: Any, prefix: str, recipe: Path) -> None:
         where = prefix.rstrip(".") or "the file"
         raise UserError(f"{recipe}: {where} must be a section with the keys {', '.join(tree)}")
     for key, value in changes.items():
+        if not prefix and key == "about":
+            continue
         if key not in tree:
             raise UserError(f"{recipe}: unknown key {prefix}{key}; allowed here: {', '.join(tree)}")
         if isinstance(tree[key], dict):
             _merge(tree[key], value, f"{prefix}{key}.", recipe)
         else:
-            tree[key] = value
+            _assign(tree, key, value)
+
+
+def _assign(tree: Any, key: str, value: Any) -> None:
+    """Set a value and keep the comment below it: ruamel hangs it on a scalar's key, or a list's last item."""
+    old = tree[key]
+    comment = None
+    if isinstance(old, CommentedSeq):
+        comment = old.ca.items.get(len(old) - 1, [None])[0]
+    elif key in tree.ca.items:
+        comment = tree.ca.items.pop(key)[2]
+    if isinstance(value, list):
+        tree[key] = CommentedSeq(value)
+        if comment:
+            tree[key].ca.items[len(value) - 1] = [comment, None, None, None]
+    else:
+        tree[key] = value
+        if comment:
+            tree.ca.items[key] = [None, None, comment, None]

@@ -1,20 +1,27 @@
 """What several test files build: parameters, data, classifiers, a web server, and the look of a refusal."""
 
+import hashlib
 import http.server
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torchvision import models
 
 from cxr import params, recipes
 from cxr.data import packed
 from cxr.errors import UserError
+from cxr.files import write_json
+from cxr.metrics import summarise
 from cxr.models.classifier import Classifier, Spec, build_member
+from cxr.predictions import Predictions
+from cxr.predictions import save as save_predictions
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,12 +64,22 @@ def settings(section: str, **changes: Any) -> Any:
 
 def augmentation(**changes: float) -> params.Augment:
     """No augmentation at all but for `changes`."""
-    names = ("rotation", "scale", "shift", "flip", "gamma", "contrast", "brightness", "noise", "erasing")
-    return params.Augment(**(dict.fromkeys(names, 0.0) | changes))
+    off = {field.name: 0.0 for field in fields(params.Augment)} | {"crop": 1.0, "views": 1}
+    return params.Augment(**(off | changes))
 
 
 def noise_films(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, size, size), dtype=np.uint8)
+
+
+def write_tree(root: Path, *names: str) -> Path:
+    """A picture of its own at each of `names`: other sizes, grey and colour in turn."""
+    for number, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(noise_films(1, 20 + number, seed=number)[0])
+        picture.convert("RGB" if number % 2 else "L").save(path)
+    return root
 
 
 def write_packed(counts: dict[str, tuple[int, ...]], classes: list[str], size: int = 16) -> None:
@@ -82,6 +99,30 @@ def write_packed(counts: dict[str, tuple[int, ...]], classes: list[str], size: i
     packed.save(pictures[order], [(*rows[i], hashes[i], "") for i in order])
 
 
+def drawn_predictions(
+    signals: Sequence[float], seed: int = 0, films: int = 300, classes: int = 2
+) -> Predictions:
+    """Predictions without any training, of one member for each of `signals`: the more, the better it is.
+    Films are the same for every `seed`, and as hard; what members err on depends on it."""
+    shared, own = np.random.default_rng(0), np.random.default_rng([1, seed])
+    labels = shared.choice(classes, films, p=[0.4, 0.6] if classes == 2 else [0.3, 0.4, 0.3])
+    splits = np.where(np.arange(films) < films // 3, "val", "test")
+    hard = shared.normal(size=(films, classes))
+    evidence = np.eye(classes)[labels] * np.reshape(signals, (-1, 1, 1)) + hard
+    evidence = evidence + 0.3 * own.normal(size=evidence.shape)
+    p = np.exp(evidence) / np.exp(evidence).sum(axis=2, keepdims=True)
+    names = ["normal", "pneumonia", "tuberculosis"][:classes]
+    return Predictions(names, np.arange(films) + 1000, splits, labels, p.mean(axis=0), p)
+
+
+def write_run(predictions: Predictions, changes: dict[str, Any] | None = None) -> None:
+    """What a run leaves in Git, in the working directory: predictions, test metrics, parameters."""
+    save_predictions(predictions)
+    test = summarise(predictions.of("test"), 0.5 if len(predictions.classes) == 2 else None, 2)
+    write_json("metrics/test.json", test)
+    write_params(Path(), changes or {})
+
+
 def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classifier:
     """An untrained classifier for 16-pixel films whose probabilities differ between dark and bright films."""
     spec = Spec(
@@ -91,11 +132,15 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
         outputs=["normal", "pneumonia"],
         output_classes=[0, 1],
         size=16,
-        mean=0.4,
-        std=0.2,
-        flip_tta=True,
+        input_size=16,
+        mean=[0.4],
+        std=[0.2],
+        hidden=0,
+        logits=2,
+        tta="flip",
         members=members,
     )
+    spec = replace(spec, logits=len(changes.get("outputs", spec.outputs)))
     spec = replace(spec, **changes)
     torch.manual_seed(seed)
     networks = [build_member(spec) for _ in range(spec.members)]
@@ -104,10 +149,24 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
     films = torch.linspace(0, 1, 50).view(-1, 1, 1, 1) * torch.rand(50, 1, spec.size, spec.size)
     with torch.no_grad():
         for network in networks:
-            features = network.eval().features((films - spec.mean) / spec.std)
+            features = network.eval().features(spec.preprocess(films))
             network.head.weight *= 3 / features.std(dim=0).clamp(min=1e-3)
             network.head.bias.copy_(-network.head.weight @ features.mean(dim=0))
     return Classifier(spec, networks).eval()
+
+
+def published(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> tuple[torch.nn.Module, Path]:
+    """Random weights in `folder` as if torchvision had published them. Returns the model that has them."""
+    torch.manual_seed(0)
+    model = models.get_model(name, **options).eval()
+    torch.save(model.state_dict(), folder / "new.pth")
+    sha256 = hashlib.sha256((folder / "new.pth").read_bytes()).hexdigest()
+    path = (folder / "new.pth").rename(folder / f"{name}-{sha256[:8]}.pth")
+    weights = models.get_model_weights(name).DEFAULT
+    monkeypatch.setattr(weights.value, "url", f"http://127.0.0.1:9/models/{path.name}")
+    return model, path
 
 
 class Site(http.server.ThreadingHTTPServer):
@@ -130,6 +189,10 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(self.server.announced or len(self.server.body)))
         self.end_headers()
         self.wfile.write(self.server.body)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         pass

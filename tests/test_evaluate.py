@@ -243,9 +243,18 @@ def test_stage_draws_what_its_table_says(run, classes):
     ]
     table = read_json("metrics/details.json")["test"]["decisions"]["most_probable"]["confusion"]
     assert table == sk.confusion_matrix(*zip(*pairs, strict=True), labels=range(len(classes))).tolist()
+    words = read_json("metrics/details.json")["test"]["decisions"]["most_probable"]["top_confusion"]
+    most = max(sum(pair == (a, b) for pair in pairs) for a in range(3) for b in range(3) if a != b)
+    assert f": {most} of " in words
     assert np.trace(table) / len(pairs) == pytest.approx(
         read_json("metrics/test.json")["accuracy"]["ensemble"], abs=1e-6
     )
+
+
+def test_most_frequent_mistake_is_said_in_words():
+    labels, decisions = np.repeat([0, 1, 2], [5, 4, 3]), np.array([0, 0, 0, 0, 1, 1, 1, 2, 0, 0, 0, 2])
+    assert evaluate.top_confusion(labels, decisions, CLASSES) == "tuberculosis taken for normal: 2 of 3 films"
+    assert evaluate.top_confusion(labels, labels, CLASSES) == "no film is taken for another class"
 
 
 def test_learning_curve_is_the_mean_of_the_members(run):

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Repository, copy_of
+from PIL import Image
 from sklearn import metrics as reference
 
 from cxr import recipes
 from cxr.data import packed
-from cxr.files import read_csv
+from cxr.files import read_csv, read_json
+from stages import calibrate, clip_embed, cluster, download, evaluate, index, split, train
+from tests.builders import write_params
 
 UP_TO_DATE = "Data and pipelines are up to date."
 MODEL = ("models/classifier.safetensors", "models/classifier.json", "models/calibration.json")
@@ -94,6 +97,36 @@ def test_test_pixels_reach_neither_classifier_nor_calibration(tiny_run: Reposito
         twin.run(sys.executable, "-m", f"stages.{stage}")
     for path in MODEL:
         assert (twin.path / path).read_bytes() == (tiny_run.path / path).read_bytes(), path
+
+
+def test_three_classes_go_through_every_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    classes, generator = ("normal", "pneumonia", "tuberculosis"), np.random.default_rng(0)
+    for name, count in (("train", 8), ("val", 4), ("test", 4)):
+        for label, category in enumerate(classes):
+            folder = Path("films", name, category)
+            folder.mkdir(parents=True)
+            for number in range(count):
+                film = generator.normal(60 + 60 * label, 30, (20, 20)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(film).save(folder / f"{number}.png")
+    write_params(
+        tmp_path,
+        {"download.source": "folder", "download.folder": "films", "download.size": 16}
+        | {"clip_embed.dimensions": 4, "imbalance.strategy": "both", "evaluate.bootstrap": 100}
+        | {"train.members": 2, "train.epochs": 2, "train.batch_size": 8}
+        | {"compute.threads": 1, "compute.device": "cpu"},
+    )
+    for stage in (download, split, clip_embed, cluster, train, calibrate, evaluate, index):
+        stage.main()
+    assert read_json("models/calibration.json")["threshold"] is None
+    table = read_csv("metrics/predictions.csv")
+    assert len(table) == 24
+    for row in table:
+        assert sum(float(row[f"p_{name}"]) for name in classes) == pytest.approx(1, abs=1e-6)
+    assert {"auc_ovr_macro", "f1_macro", "accuracy"} <= read_json("metrics/test.json").keys()
+    assert set(read_json("metrics/retrieval.json")) == {"overall", *classes}
+    decisions = read_json("metrics/details.json")["test"]["decisions"]
+    assert np.sum(decisions["most_probable"]["confusion"], axis=1).tolist() == [4, 4, 4]
 
 
 def test_published_metrics_follow_from_published_predictions(tiny_run: Repository) -> None:

@@ -1,12 +1,15 @@
 """A recipe changes the values it names in params.yaml, and nothing else."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from cxr import params
-from cxr.recipes import apply
+from cxr import cli, params
+from cxr.recipes import about, apply, flags, switch
 from tests.builders import ROOT, files_below, refused, write_params
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -28,7 +31,7 @@ def leaves(tree: dict, prefix: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
     for key, value in tree.items():
         flat |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+    return {key: value for key, value in flat.items() if not key.startswith("about.")}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -39,6 +42,44 @@ def test_every_recipe_of_the_repository_applies(target, path):
     params.load(target)
     assert leaves(YAML(typ="safe").load(target)) == before | wanted
     assert files_below(target.parent) == ["params.yaml"]
+
+
+def test_default_recipe_is_what_is_committed(target, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    default = next(path for path in RECIPES if path.stem == "default")
+    assert leaves(YAML(typ="safe").load(default)) == leaves(YAML(typ="safe").load(ROOT / "params.yaml"))
+    assert flags("default", target) == []
+
+
+@pytest.mark.parametrize("name", [path.stem for path in RECIPES])
+def test_recipe_says_what_it_is_and_needs(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = about(name)
+    assert found.summary
+    assert found.minutes > 0
+
+
+@pytest.mark.parametrize("name", [path.stem for path in RECIPES])
+def test_there_and_back_every_comment_is_kept(target, monkeypatch, name):
+    monkeypatch.chdir(ROOT)
+    switch(name, target)
+    comments = [line for line in TEXT.splitlines() if "#" in line]
+    assert [line for line in target.read_text().splitlines() if "#" in line] == comments
+    switch("default", target)
+    assert target.read_text() == TEXT
+
+
+@pytest.mark.parametrize("name", [path.stem for path in RECIPES])
+def test_flags_do_what_apply_does(target, monkeypatch, name):
+    """As DVC reads `-S`: its own parser and its own way to change the file."""
+    monkeypatch.chdir(ROOT)
+    given = flags(name, target)
+    assert given[::2] == ["-S"] * (len(given) // 2)
+    changed = target.parent / "changed.yaml"
+    changed.write_text(TEXT)
+    apply_overrides(changed, given[1::2])
+    switch(name, target)
+    assert leaves(YAML(typ="safe").load(changed)) == leaves(YAML(typ="safe").load(target))
 
 
 def test_there_is_a_demo_without_download():
@@ -66,7 +107,10 @@ def assert_untouched(target: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("train:\n  rate: 0.1\n", "unknown key train.rate; allowed here: members, epochs, batch_size, lr"),
+        (
+            "train:\n  rate: 0.1\n",
+            "unknown key train.rate; allowed here: members, trainable, epochs, batch_size",
+        ),
         (
             "split:\n  ratios:\n    tran: 0.1\n",
             "unknown key split.ratios.tran; allowed here: train, val, test",
@@ -119,3 +163,47 @@ def test_missing_recipe_names_those_there_are(target):
     with refused(f"{path}: no such recipe; there are mine, params"):
         apply(path, target)
     assert_untouched(target)
+
+
+def command(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["cxr", "recipe", *arguments])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, *capsys.readouterr()
+
+
+def test_command_prints_flags_for_a_shell(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    code, out, _ = command(monkeypatch, capsys, "efficientnet_two_phase")
+    assert code == 0
+    assert shlex.split(out) == flags("efficientnet_two_phase")
+
+
+def test_command_lists_what_each_needs(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    _, out, _ = command(monkeypatch, capsys, "--list")
+    for path in RECIPES:
+        assert re.search(rf"^{path.stem} .*\n +weights: .*minutes$", out, re.MULTILINE)
+
+
+def test_command_writes_params(target, monkeypatch, capsys):
+    (target.parent / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(target.parent)
+    assert command(monkeypatch, capsys, "--apply", "small_cnn")[0] == 0
+    assert params.load().model.backbone == "small_cnn"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [([], "name a recipe: default, demo"), (["smal"], "no such recipe")]
+)
+def test_command_refuses_with_the_names_there_are(monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(ROOT)
+    code, out, err = command(monkeypatch, capsys, *arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert "small_cnn" in err
+    assert err.count("\n") == 1

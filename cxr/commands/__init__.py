@@ -1,0 +1,1 @@
+"""The commands of `cxr`, one file each."""

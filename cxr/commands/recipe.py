@@ -1,0 +1,43 @@
+"""`cxr recipe`: the published systems, and the default, as sets of parameters."""
+
+import argparse
+import shlex
+from typing import Any
+
+from cxr import params, recipes
+from cxr.errors import UserError
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser(
+        "recipe",
+        help="a published system as parameters",
+        description="Prints the flags of `dvc exp run` that turn params.yaml into a recipe: "
+        "dvc exp run $(cxr recipe small_cnn) -S train.lr=1e-4",
+    )
+    command.add_argument("name", nargs="?", metavar="NAME", help="as `cxr recipe --list` shows them")
+    command.add_argument(
+        "--apply", action="store_true", help="write params.yaml instead, keeping its comments"
+    )
+    command.add_argument("--list", action="store_true", help="all recipes and what each needs")
+    command.set_defaults(call=call)
+
+
+def call(arguments: argparse.Namespace) -> None:
+    """Raises `UserError` if no recipe is named, or one that does not exist."""
+    if arguments.list:
+        show()
+    elif not arguments.name:
+        raise UserError(f"name a recipe: {', '.join(recipes.names())}; `cxr recipe --list` says more")
+    elif arguments.apply:
+        recipes.switch(arguments.name)
+        print(f"{params.PATH} is now the recipe {arguments.name}; run it with `dvc repro`")
+    else:
+        print(shlex.join(recipes.flags(arguments.name)))
+
+
+def show() -> None:
+    for name in recipes.names():
+        about = recipes.about(name)
+        print(f"{name:24} {about.summary}")
+        print(f"{'':24} weights: {about.weights}; {about.hardware}, about {about.minutes:g} minutes")

@@ -1,0 +1,69 @@
+"""`cxr leaderboard`: experiments of one set of parameters are one line, with the spread over seeds."""
+
+import json
+import statistics
+
+import pytest
+
+from cxr.commands.leaderboard import Row, call, experiments, table
+from tests.builders import refused
+
+
+def row(name, auc, *, seed=0, **params):
+    metrics = {"auc.mean": auc - 0.01, "auc.ensemble": auc}
+    return Row(name, {"seed": seed, "train.lr": 0.003, "model.backbone": "compact_cnn"} | params, metrics)
+
+
+def test_seeds_are_one_line_and_the_best_comes_first():
+    seeds = [
+        row(f"exp-{seed}", auc, seed=seed, **{"train.lr": 0.01})
+        for seed, auc in enumerate((0.95, 0.97, 0.99))
+    ]
+    lines = table([row("main", 0.90), *seeds])
+    assert [line.split()[0] for line in lines] == ["parameters", "train.lr=0.01", "as"]
+    spread = statistics.stdev((0.95, 0.97, 0.99))
+    assert lines[1].split() == [
+        "train.lr=0.01",
+        "3",
+        "0.9600",
+        "+-",
+        f"{spread:.4f}",
+        "0.9700",
+        "+-",
+        f"{spread:.4f}",
+    ]
+    assert lines[2].split()[-2:] == ["0.8900", "0.9000"]
+    assert "+-" not in lines[2]  # one run has no spread
+
+
+def test_a_seed_that_ran_twice_counts_once():
+    lines = table([row("main", 0.9), row("again", 0.9), row("other", 0.8, seed=1)])
+    assert lines[1].split()[2:4] == ["HEAD", "2"]
+
+
+def test_other_parameters_are_another_line():
+    lines = table([row("main", 0.9), row("net", 0.8, **{"model.backbone": "small_cnn", "train.lr": 0.1})])
+    assert len(lines) == 3
+    assert lines[2].startswith("model.backbone=small_cnn, train.lr=0.1")
+
+
+def test_metrics_that_not_all_have_are_left_out():
+    three = Row("three", {"seed": 0}, {"accuracy.mean": 0.7})
+    two = Row("two", {"seed": 0, "x": 1}, {"auc.mean": 0.9, "accuracy.mean": 0.8})
+    assert table([two, three])[0].split() == ["parameters", "seeds", "accuracy.mean"]
+
+
+def test_no_metrics_yet_is_said(monkeypatch):
+    monkeypatch.setattr("cxr.commands.leaderboard.experiments", list)
+    with refused("no metrics at HEAD", "dvc exp run"):
+        call(None)
+
+
+def test_dvc_knows_the_run_at_head(tiny_run, monkeypatch):
+    """Read by the real `dvc exp show` of a real run."""
+    monkeypatch.chdir(tiny_run.path)
+    head = experiments()[0]
+    assert str(head.params["train.epochs"]) == "2"
+    test = json.loads((tiny_run.path / "metrics/test.json").read_text())
+    assert head.metrics["auc.mean"] == pytest.approx(test["auc"]["mean"])
+    assert head.metrics["accuracy.ensemble"] == pytest.approx(test["accuracy"]["ensemble"])
