@@ -1,17 +1,25 @@
-"""Which default is better? Cross-validation inside the training split; test is never read.
+"""Which default is better? Judged on films held out of the training split; test is never read.
 
-    python -m benchmarks.model_search docs/model_search.csv [--patients FILE]
+    python -m benchmarks.model_search PATIENTS
 
-Trains every variant below on two thirds of the training films and predicts the other third, three times.
-Val shares patients with train in PneumoniaMNIST, so with a table of patients (columns split, index, patient)
-folds keep patients together and say more about new patients than val can. The columns `shifted_*` are means
-over the same held-out films zoomed, re-exposed and moved (`SHIFTS`): a new hospital frames and exposes
-differently, and a model that leans on framing or exposure shows it here. A row for each variant and fold is
-appended as soon as it is known; what the file has already is not trained again.
+PATIENTS is a CSV file with the columns split, index and patient (such as IM115, N2-IM115, bacteria7),
+which is not part of PneumoniaMNIST: it comes from matching its films to Kermany's file names. Val shares
+patients with train and says little about new ones, so two parts of train are held out in turn, whole patients
+at a time, that differ from the rest as a new set of films may differ:
+
+series  all normal films of the series NORMAL2 (N2), and a third of the pneumonia patients
+late    of every series the quarter of patients with the highest numbers
+
+Every variant below trains one member for EPOCHS epochs on what is left. Its rows, one for each kind of
+test-time views, are appended to docs/model_search.csv as soon as they are known, and what the file has
+already is not trained again; docs/model_search.md is the table. Balanced accuracy is taken at 0.5, NLL after
+temperature scaling.
 """
 
 import argparse
 import csv
+import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,87 +27,112 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
 from cxr import runtime
-from cxr.calibration import Calibration, fit_temperature, nll
+from cxr.calibration import Calibration, fit_temperature
 from cxr.data import packed
 from cxr.files import read_csv
+from cxr.likelihood import nll
 from cxr.members import MemberTask, prepare
 from cxr.models.classifier import Classifier, build_member, predict
 from cxr.parallel import Tick, side_by_side
 from cxr.params import Params, load
 
-FOLDS = 3
-MEASURES = ("auc", "accuracy", "nll", "shifted_auc", "shifted_accuracy", "val_auc", "val_accuracy", "val_nll")
-COLUMNS = ("variant", "fold", *MEASURES)
+ROWS = Path("docs/model_search.csv")
+TABLE = Path("docs/model_search.md")
+PARTS = ("series", "late")
+EPOCHS = 16
+VIEWS = ("none", "flip", "flip_zoom")
+MEASURES = ("auc", "balanced_accuracy", "nll")
+COLUMNS = ("variant", "held_out", "tta", *MEASURES, *(f"val_{name}" for name in MEASURES))
 
-# Changes to params.yaml, section by section.
-GEOMETRY = {"rotation": 15.0, "scale": 0.2, "shift": 0.1}
-INTENSITY = {"gamma": 0.4, "contrast": 0.4, "brightness": 0.2}
-VARIANTS: dict[str, Mapping[str, Mapping[str, Any]]] = {
-    "default": {},
-    "geometry": {"augment": GEOMETRY},
-    "intensity": {"augment": INTENSITY},
-    "both": {"augment": GEOMETRY | INTENSITY},
-    "both + erasing": {"augment": GEOMETRY | INTENSITY | {"erasing": 0.4}},
-    "both + noise": {"augment": GEOMETRY | INTENSITY | {"noise": 0.05}},
-    "both, lr 0.006": {"augment": GEOMETRY | INTENSITY, "train": {"lr": 0.006}},
-    "both, dropout 0.5": {"augment": GEOMETRY | INTENSITY, "model": {"dropout": 0.5}},
+# Changes to params.yaml, section by section. "before" is the default that this search set out from.
+BEFORE: dict[str, dict[str, Any]] = {
+    "imbalance": {"strategy": "class_weights"},
+    "augment": {
+        "rotation": 10.0,
+        "scale": 0.15,
+        "shift": 0.1,
+        "gamma": 0.2,
+        "contrast": 0.2,
+        "brightness": 0.1,
+    },
+    "model": {"dropout": 0.3},
+    "train": {"mixup": 0.0, "label_smoothing": 0.05, "lr": 0.003},
 }
-# (zoom, right, down, gamma, contrast) of one look at the held-out films
-SHIFTS = (
-    (1.25, 0.0, 0.0, 1.0, 1.0),
-    (0.8, 0.0, 0.0, 1.0, 1.0),
-    (1.0, 0.1, 0.1, 1.0, 1.0),
-    (1.0, 0.0, 0.0, 1.5, 1.0),
-    (1.0, 0.0, 0.0, 0.67, 1.0),
-    (1.0, 0.0, 0.0, 1.0, 0.6),
-)
+PLAIN = {"imbalance": {"strategy": "none"}}
+VARIANTS: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    "before": {},
+    "no class weights": PLAIN,
+    "no class weights, mixup 0.3": PLAIN | {"train": {"mixup": 0.3}},
+    "no class weights, weaker geometry": PLAIN | {"augment": {"scale": 0.1, "shift": 0.06}},
+    "no class weights, stronger geometry": PLAIN
+    | {"augment": {"rotation": 15.0, "scale": 0.25, "shift": 0.12}},
+    "no class weights, erasing 0.4": PLAIN | {"augment": {"erasing": 0.4}},
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", type=Path)
-    parser.add_argument("--patients", type=Path)
+    parser.add_argument("patients", type=Path)
     arguments = parser.parse_args()
-    params = load()
+    params = changed(load(), BEFORE)
     data = packed.load()
     train = data.rows("train")
-    groups = patients(data, train, arguments.patients)
-    folds = list(
-        StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(train, data.labels[train], groups)
-    )
-    done = (
-        {(row["variant"], row["fold"]) for row in read_csv(arguments.table)}
-        if arguments.table.exists()
-        else set()
-    )
+    patients = patients_of(data, train, arguments.patients)
+    if not ROWS.exists():
+        ROWS.write_text(",".join(COLUMNS) + "\n")
+    done = {(row["variant"], row["held_out"]) for row in read_csv(ROWS)}
     jobs = [
-        Job(name, number, changed(params, changes), train[seen], train[held_out], arguments.table)
+        Job(name, part, changed(params, changes), *divide(train, patients, inside))
         for name, changes in VARIANTS.items()
-        for number, (seen, held_out) in enumerate(folds)
-        if (name, str(number)) not in done
+        for part, inside in held_out(data.labels[train], patients).items()
+        if (name, part) not in done
     ]
-    if not arguments.table.exists():
-        arguments.table.write_text(",".join(COLUMNS) + "\n")
     with tqdm(total=len(jobs), desc="trainings", disable=None) as bar:
         side_by_side(Queue(jobs), len(jobs), params.compute.threads, 1, bar)
-    summarise(arguments.table)
+    TABLE.write_text(table(), encoding="utf-8")
+    print(TABLE.read_text(encoding="utf-8"))
 
 
-def patients(data: packed.Packed, train: np.ndarray, table: Path | None) -> np.ndarray:
-    """(n,) group of each training film: its patient, or the film itself where that is not known."""
+def patients_of(data: packed.Packed, train: np.ndarray, table: Path) -> np.ndarray:
+    """(n,) the patient of each training film; one that is not known stands for itself."""
     sources = [row["source"] for row in read_csv(packed.LABELS)]
-    known = {}
-    if table:
-        known = {
-            f"{row['split']}/{row['index']}": row["patient"] for row in read_csv(table) if row["patient"]
-        }
-    return np.array([known.get("/".join(sources[row].split("/")[1:]), f"film {row}") for row in train])
+    known = {f"{row['split']}/{row['index']}": row["patient"] for row in read_csv(table) if row["patient"]}
+    return np.array([known.get("/".join(sources[row].split("/")[1:]), f"film{row}") for row in train])
+
+
+def held_out(labels: np.ndarray, patients: np.ndarray) -> dict[str, np.ndarray]:
+    """(n,) bool for each of `PARTS`. labels: (n,) int, 1 is pneumonia."""
+    thirds = StratifiedGroupKFold(3, shuffle=True, random_state=0).split(labels, labels, patients)
+    third = np.zeros(len(labels), bool)
+    third[next(iter(thirds))[1]] = True
+    numbers = defaultdict(list)  # of patients, by series
+    for patient in sorted(set(patients)):
+        series, number = split_name(patient)
+        numbers[series].append(number)
+    border = {series: np.quantile(found, 0.75) for series, found in numbers.items()}
+    named = [split_name(patient) for patient in patients]
+    return {
+        "series": np.array([s.startswith("N2") for s, _ in named]) | (third & (labels == 1)),
+        "late": np.array([s != "film" and number > border[s] for s, number in named]),
+    }
+
+
+def split_name(patient: str) -> tuple[str, int]:
+    """("N2-IM", 115) of N2-IM115."""
+    match = re.fullmatch(r"(.*?)(\d+)", patient)
+    assert match, patient
+    return match[1], int(match[2])
+
+
+def divide(train: np.ndarray, patients: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on, none of a patient that is held out, and rows held out."""
+    away = np.isin(patients, patients[inside])
+    return train[~away], train[inside]
 
 
 def changed(params: Params, changes: Mapping[str, Mapping[str, Any]]) -> Params:
@@ -110,11 +143,10 @@ def changed(params: Params, changes: Mapping[str, Mapping[str, Any]]) -> Params:
 @dataclass(frozen=True)
 class Job:
     variant: str
-    fold: int
+    part: str
     params: Params
     train: np.ndarray
     held_out: np.ndarray
-    table: Path
 
 
 @dataclass(frozen=True)
@@ -123,64 +155,59 @@ class Queue:
 
     def __call__(self, number: int, tick: Tick) -> None:
         job = self.jobs[number]
-        values = measure(job)
-        with job.table.open("a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(
-                [job.variant, job.fold, *(f"{values[name]:.5f}" for name in MEASURES)]
-            )
+        found = measure(job)
+        with ROWS.open("a", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            for tta, values in found.items():
+                writer.writerow([job.variant, job.part, tta, *(f"{value:.5f}" for value in values)])
         tick()
 
 
-def measure(job: Job) -> dict[str, float]:
-    params = job.params
+def measure(job: Job) -> dict[str, list[float]]:
+    """For each of `VIEWS` the measures on the films held out, then on val."""
+    params = replace(job.params, train=replace(job.params.train, epochs=EPOCHS))
     device = runtime.configure(replace(params.compute, threads=1))
     data = packed.load()
     names = np.array(data.classes)[data.labels[job.train]].tolist()
     spec, targets = prepare(params, data, job.train, names)
-    trained = MemberTask(params, spec, targets, job.train, device)(job.fold, lambda: None)
+    trained = MemberTask(params, spec, targets, job.train, device)(0, lambda: None)
     network = build_member(spec)
     network.load_state_dict(trained.state)
-    model = Classifier(spec, [network])
-
-    def look(images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        p = predict(model, images, device).mean
-        scaled = Calibration(fit_temperature(p, labels), None)(p)
-        return {
-            "auc": float(roc_auc_score(labels, p[:, 1])),
-            "accuracy": float(np.mean(p.argmax(axis=1) == labels)),
-            "nll": nll(scaled, labels),
-        }
-
-    held_out, labels = data.images[job.held_out], data.labels[job.held_out]
-    val = data.rows("val")
-    shifted = [look(shift(held_out, *settings), labels) for settings in SHIFTS]
-    return (
-        look(held_out, labels)
-        | {f"shifted_{name}": float(np.mean([one[name] for one in shifted])) for name in ("auc", "accuracy")}
-        | {f"val_{name}": value for name, value in look(data.images[val], data.labels[val]).items()}
-    )
+    found: dict[str, list[float]] = {tta: [] for tta in VIEWS}
+    for tta, values in found.items():
+        model = Classifier(replace(spec, tta=tta, members=1), [network])
+        for rows in (job.held_out, data.rows("val")):
+            labels = data.labels[rows]
+            with torch.autocast(device.type, torch.bfloat16):
+                p = predict(model, data.images[rows], device).mean
+            scaled = Calibration(fit_temperature(p, labels), None)(p)
+            balanced = balanced_accuracy_score(labels, p.argmax(axis=1))
+            values += [float(roc_auc_score(labels, p[:, 1])), float(balanced), nll(scaled, labels)]
+    return found
 
 
-def shift(
-    images: np.ndarray, zoom: float, right: float, down: float, gamma: float, contrast: float
-) -> np.ndarray:
-    """(N, H, W) uint8 films as another machine might have framed and exposed them."""
-    grey = torch.from_numpy(images).unsqueeze(1).float() / 255
-    theta = torch.tensor([[1 / zoom, 0, 2 * right], [0, 1 / zoom, 2 * down]]).expand(len(grey), 2, 3)
-    grid = F.affine_grid(theta, list(grey.shape), align_corners=False)
-    grey = F.grid_sample(grey, grid, padding_mode="border", align_corners=False).clamp(1e-6, 1) ** gamma
-    mean = grey.mean(dim=(1, 2, 3), keepdim=True)
-    grey = ((grey - mean) * contrast + mean).clamp(0, 1)
-    return (grey * 255).round().to(torch.uint8).squeeze(1).numpy()
-
-
-def summarise(table: Path) -> None:
-    rows = read_csv(table)
-    print(f"{'variant':24}" + "".join(f"{name:>18}" for name in MEASURES))
-    for variant in dict.fromkeys(row["variant"] for row in rows):
-        mine = [row for row in rows if row["variant"] == variant]
-        values = (np.mean([float(row[name]) for row in mine]) for name in MEASURES)
-        print(f"{variant:24}" + "".join(f"{value:18.4f}" for value in values))
+def table() -> str:
+    """All variants with the most views, the first one with fewer as well."""
+    rows = read_csv(ROWS)
+    titles = [f"{part} {name}" for part in PARTS for name in ("AUC", "balanced accuracy", "NLL")]
+    lines = [
+        "Written by `python -m benchmarks.model_search PATIENTS`; its docstring tells `series` and",
+        f"`late`. One member for {EPOCHS} epochs each. Views averaged at test time: none, the mirror image",
+        "(flip), or both at three zooms (flip_zoom).",
+        "",
+        "| variant | views | " + " | ".join([*titles, "val AUC", "val NLL"]) + " |",
+        "|---|---|" + "---|" * 8,
+    ]
+    variants = list(dict.fromkeys(row["variant"] for row in rows))
+    for variant in variants:
+        for tta in VIEWS if variant in variants[:2] else VIEWS[-1:]:
+            mine = [row for row in rows if row["variant"] == variant and row["tta"] == tta]
+            of_part = {row["held_out"]: row for row in mine}
+            cells = [f"{float(of_part[part][name]):.4f}" for part in PARTS for name in MEASURES]
+            val = [np.mean([float(row[f"val_{name}"]) for row in mine]) for name in ("auc", "nll")]
+            cells = [variant, tta, *cells, *(f"{value:.4f}" for value in val)]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":
