@@ -43,6 +43,7 @@ def main() -> None:
     write_learning_curve()
     for name, value in summary.items():
         print(f"{name:24} {value['mean']:.4f} +- {value['std']:.4f}   ensemble {value['ensemble']:.4f}")
+    print(top_confusion(test.labels, decide(test.ensemble, None), test.classes))
 
 
 def details(split: Predictions, calibrate: calibration.Calibration) -> dict[str, object]:
@@ -59,11 +60,23 @@ def details(split: Predictions, calibrate: calibration.Calibration) -> dict[str,
         "decisions": {
             name: {
                 "confusion": confusion(split.labels, chosen, len(split.classes)),
+                "top_confusion": top_confusion(split.labels, chosen, split.classes),
                 "per_class": per_class(split.labels, chosen, split.classes),
             }
             for name, chosen in decisions.items()
         },
     }
+
+
+def top_confusion(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> str:
+    """The mistake that is made most often, in words."""
+    table = confusion(labels, decisions, len(classes))
+    mistakes = table - np.diag(np.diag(table))
+    if not mistakes.any():
+        return "no film is taken for another class"
+    actual, taken = divmod(int(mistakes.argmax()), len(classes))
+    films = table[actual].sum()
+    return f"{classes[actual]} taken for {classes[taken]}: {table[actual, taken]:,} of {films:,} films"
 
 
 def write_curves(test: Predictions) -> None:
