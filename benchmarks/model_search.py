@@ -71,7 +71,6 @@ VARIANTS: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "no class weights, weaker geometry": PLAIN | {"augment": {"scale": 0.1, "shift": 0.06}},
     "no class weights, stronger geometry": PLAIN
     | {"augment": {"rotation": 15.0, "scale": 0.25, "shift": 0.12}},
-    "no class weights, erasing 0.4": PLAIN | {"augment": {"erasing": 0.4}},
 }
 
 

@@ -95,9 +95,9 @@ def run(tmp_path, monkeypatch):
     """Run the stage on an untrained classifier."""
     monkeypatch.chdir(tmp_path)
 
-    def call(train: tuple[int, int]) -> packed.Packed:
+    def call(train: tuple[int, int], tta: str = "flip") -> packed.Packed:
         write_packed({"train": train, "val": (3, 3), "test": (10, 15)}, ["normal", "sick"])
-        classifier.save(small_classifier())
+        classifier.save(small_classifier(tta=tta))
         write_params(tmp_path, {"compute.threads": 1, "compute.device": "cpu"})
         index.main()
         return packed.load()
@@ -136,3 +136,12 @@ def test_gallery_smaller_than_ten_is_not_counted_wrong(run, tmp_path):
     with refused("train has 7 films", "10"):
         run((3, 4))
     assert "metrics/retrieval.json" not in files_below(tmp_path)
+
+
+def test_zoomed_views_do_not_reach_the_index(run):
+    """Which would take three times as long; the other views do."""
+    indices = []
+    for tta in ("flip", "flip_zoom", "none"):
+        run((20, 20), tta)
+        indices.append(Path("models/index.faiss").read_bytes())
+    assert indices[0] == indices[1] != indices[2]
