@@ -129,7 +129,7 @@ def test_impossible_value_is_refused(tmp_path, key, value, allowed):
         ("  dropout: 0.3\n", "", ("missing key model.dropout", "git diff")),
         ("    val: 0.1\n", "", ("missing key split.ratios.val",)),
         ("calibrate:\n", "calibrate: 3\nx:\n", ("unknown key x",)),
-        ("  threshold: youden\n", "", ("calibrate must be a section with the keys threshold",)),
+        ("  bootstrap: 2000\n", "", ("evaluate must be a section with the keys bootstrap",)),
         (
             "  ratios:\n    train: 0.7\n    val: 0.1\n    test: 0.2\n",
             "  ratios: 1\n",
