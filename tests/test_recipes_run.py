@@ -18,7 +18,7 @@ INPUT_SIZES = {"maxvit_decomposition": 224, "inception_frozen": 299, "efficientn
 FEW = """\
 download: {source: phantom}
 phantom: {images: 60, classes: CLASSES}
-split: {method: published}
+clip_embed: {dimensions: 8}
 model: {weights: none, input_size: SIZE}
 train: {members: 1, epochs: 1}
 finetune: {epochs: FINETUNE}
