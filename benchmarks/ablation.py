@@ -209,7 +209,8 @@ def table() -> str:
     }
     return "\n".join(
         [
-            f"Mean ± standard deviation over {MEMBERS} members, single models.",
+            f"Written by `python -m benchmarks.ablation`: {EPOCHS} epochs, members 0 to {MEMBERS - 1} of the",
+            "seed in params.yaml. Mean ± standard deviation over these members, single models.",
             "",
             *lines(shown, spread),
             "",

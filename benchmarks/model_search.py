@@ -191,8 +191,8 @@ def table() -> str:
     titles = [f"{part} {name}" for part in PARTS for name in ("AUC", "balanced accuracy", "NLL")]
     lines = [
         "Written by `python -m benchmarks.model_search PATIENTS`; its docstring tells `series` and",
-        f"`late`. One member for {EPOCHS} epochs each. Views averaged at test time: none, the mirror image",
-        "(flip), or both at three zooms (flip_zoom).",
+        f"`late`. Member 0 of the seed in params.yaml for {EPOCHS} epochs each: no spread over seeds. Views",
+        "averaged at test time: none, the mirror image (flip), or both at three zooms (flip_zoom).",
         "",
         "| variant | views | " + " | ".join([*titles, "val AUC", "val NLL"]) + " |",
         "|---|---|" + "---|" * 8,

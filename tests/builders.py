@@ -155,6 +155,15 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
     return Classifier(spec, networks).eval()
 
 
+def empty_mirror(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new CXR_MIRROR in `folder`, and an empty cache of PyTorch beside it."""
+    mirror = folder / "mirror"
+    mirror.mkdir()
+    monkeypatch.setenv("CXR_MIRROR", str(mirror))
+    monkeypatch.setenv("TORCH_HOME", str(folder / "cache"))
+    return mirror
+
+
 def published(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any
 ) -> tuple[torch.nn.Module, Path]:

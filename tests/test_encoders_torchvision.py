@@ -9,16 +9,13 @@ from torchvision import models
 
 from cxr.encoders import network, torchvision_features
 from cxr.encoders.embed import embed
-from tests.builders import noise_films, published, refused, settings
+from tests.builders import empty_mirror, noise_films, published, refused, settings
 
 
 @pytest.fixture(autouse=True)
 def mirror(tmp_path, monkeypatch):
     """An empty mirror, an empty cache, small batches."""
-    folder = tmp_path / "mirror"
-    folder.mkdir()
-    monkeypatch.setenv("CXR_MIRROR", str(folder))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    folder = empty_mirror(tmp_path, monkeypatch)
     monkeypatch.setattr(network, "BATCH", 4)
     return folder
 

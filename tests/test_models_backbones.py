@@ -13,7 +13,7 @@ from torch import nn
 from torchvision import models
 
 from cxr.models import backbones, compact_cnn, resnet18_28, torchvision_models
-from tests.builders import published, refused
+from tests.builders import empty_mirror, published, refused
 
 REAL = Path(os.environ.get("CXR_MIRROR") or "CXR_MIRROR is not set").resolve()
 REAL_FILE = "squeezenet1_1-onnxzoo.pth"
@@ -24,10 +24,7 @@ TIMM = "test_resnet"  # 0.5 million parameters, which timm publishes for tests
 @pytest.fixture(autouse=True)
 def mirror(tmp_path, monkeypatch):
     """An empty mirror, empty caches, and no network."""
-    folder = tmp_path / "mirror"
-    folder.mkdir()
-    monkeypatch.setenv("CXR_MIRROR", str(folder))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    folder = empty_mirror(tmp_path, monkeypatch)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     return folder
