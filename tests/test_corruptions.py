@@ -1,5 +1,6 @@
 """Each corruption equals an independent implementation or has the statistics its level promises."""
 
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -21,8 +22,11 @@ def operation(kind: str) -> str:
     return kind.removesuffix("_up").removesuffix("_down")
 
 
+@cache
 def films(size: int = 28, count: int = 12) -> np.ndarray:
-    return make_phantoms((count // 2, count // 2), size, 0, "train").images
+    images = make_phantoms((count // 2, count // 2), size, 0, "train").images
+    images.setflags(write=False)
+    return images
 
 
 def grey(level: int) -> np.ndarray:
@@ -109,8 +113,7 @@ def test_impulses_are_black_and_white_alike():
 @pytest.mark.parametrize("size", [16, 28, 64])
 @pytest.mark.parametrize("kind", KINDS)
 def test_severities_are_in_order(kind, size):
-    originals = films(size, 60 if kind in NOISE else 12)
-    originals.setflags(write=False)
+    originals = films(size, 60 if size == 16 else 12)
     change = []
     for severity in SEVERITIES:
         found = corrupt(originals, kind, severity)
@@ -126,9 +129,7 @@ def test_severities_are_in_order(kind, size):
 @pytest.mark.parametrize("kind", KINDS)
 def test_result_does_not_depend_on_what_follows_or_on_blocks(kind, monkeypatch):
     originals = films()
-    before = originals.copy()
     found = corrupt(originals, kind, 4)
-    assert np.array_equal(originals, before)
     assert np.array_equal(corrupt(originals[:5], kind, 4), found[:5])
     monkeypatch.setattr(corruptions, "BLOCK", 7)
     assert np.array_equal(corrupt(originals, kind, 4), found)
