@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from cxr import cli, params
 from cxr.recipes import about, apply, flags, switch
+from scripts import recipe_table
 from tests.builders import ROOT, files_below, refused, write_params
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -49,6 +50,17 @@ def test_default_recipe_is_what_is_committed(target, monkeypatch):
     default = next(path for path in RECIPES if path.stem == "default")
     assert leaves(YAML(typ="safe").load(default)) == leaves(YAML(typ="safe").load(ROOT / "params.yaml"))
     assert flags("default", target) == []
+
+
+@pytest.mark.parametrize("name", recipe_table.STAND_INS)
+def test_stand_ins_of_the_table_are_valid_parameters(target, name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    run = recipe_table.STAND_INS[name]
+    switch(run.recipe, target)
+    recipe_table.assign(target, run.changes)
+    params.load(target)
+    written = leaves(YAML(typ="safe").load(target))
+    assert {key: written[key] for key in run.changes} == run.changes
 
 
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES])
