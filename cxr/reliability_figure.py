@@ -14,17 +14,12 @@ from cxr.reliability import BINS, Curve
 HISTOGRAM = np.linspace(0, 1, 21)
 
 
-def table(path: Path | str, curves: Mapping[str, Curve]) -> None:
-    """A row for each bin, and for each method the columns `<method>_probability`, `<method>` (the share
-    found), `<method>_low`, `<method>_high` and `<method>_films`. One with fewer bins repeats its last."""
-    rows = max(len(curve.films) for curve in curves.values())
-    header, columns = [], []
-    for name, curve in curves.items():
-        header += [f"{name}_probability", name, *(f"{name}_{end}" for end in ("low", "high", "films"))]
-        columns += [curve.probability, curve.share, curve.low, curve.high, curve.films]
-    # A plot draws an empty cell as 0; a point twice is one point.
-    rows_of = [np.append(column, np.repeat(column[-1:], rows - len(column))) for column in columns]
-    write_csv(path, header, zip(*rows_of, strict=True))
+def table(path: Path | str, curve: Curve) -> None:
+    """A row for each bin: the mean probability, the share found, what it would be if calibrated (the probability
+    again, the diagonal), the ends of the share's interval, and films."""
+    header = ("probability", "found", "calibrated", "low", "high", "films")
+    columns = (curve.probability, curve.share, curve.probability, curve.low, curve.high, curve.films)
+    write_csv(path, header, zip(*columns, strict=True))
 
 
 def picture(

@@ -37,7 +37,9 @@ def main() -> None:
 
     # Val has the shares of train, so that is what the temperature is fitted at.
     temperature = round(fit_temperature(raw, labels, prior, of_train.tolist()), 6)
-    at_val = Calibration(temperature, None, prior, of_train.tolist())(raw)
+    before, after = (
+        nll(Calibration(each, None, prior, of_train.tolist())(raw), labels) for each in (1.0, temperature)
+    )
     scaled = Calibration(temperature, None, prior, prevalence)(raw)
     points: dict[str, float] | None = None
     threshold: float | None = None
@@ -49,7 +51,7 @@ def main() -> None:
         threshold = points["fixed" if isinstance(rule, float) else RULES[rule]]
     calibration.save(Calibration(temperature, threshold, prior, prevalence, points))
     print(f"temperature {temperature:.3f}, threshold {threshold}")
-    print(f"val nll {nll(raw, labels):.4f} before, {nll(at_val, labels):.4f} after, at val's own prevalence")
+    print(f"val nll {before:.4f} before, {after:.4f} after, at val's own prevalence")
 
 
 def rounded(shares: np.ndarray) -> list[float]:
