@@ -16,6 +16,7 @@ from cxr.data import packed
 from cxr.files import read_csv, read_json
 from stages import calibrate, clip_embed, cluster, download, evaluate, index, split, train
 from tests.builders import write_params
+from tests.test_evaluate import calibration_error
 
 UP_TO_DATE = "Data and pipelines are up to date."
 MODEL = ("models/classifier.safetensors", "models/classifier.json", "models/calibration.json")
@@ -151,6 +152,7 @@ def test_published_metrics_follow_from_published_predictions(tiny_run: Repositor
             "balanced_accuracy": reference.balanced_accuracy_score(truth, decided),
             "mcc": reference.matthews_corrcoef(truth, decided),
             "brier": reference.brier_score_loss(truth, p),
+            "ece": calibration_error(p, truth),
         }
 
     ensemble, members = recompute(""), [recompute("m0_"), recompute("m1_")]
