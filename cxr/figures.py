@@ -109,6 +109,39 @@ def neighbour_rows(path: Path | str, rows: Sequence[Neighbours], title: str) -> 
     save(figure, path)
 
 
+@dataclass(frozen=True)
+class Curve:
+    """Values at x = 1, 2, ... with the ends of their intervals; `colour` is that of the line and title."""
+
+    title: str
+    values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    colour: str
+
+
+def severity_curves(path: Path | str, curves: Sequence[Curve], reference: float, title: str) -> None:
+    """A panel for each curve with its interval as a band, all on one scale; dashed: `reference`."""
+    columns = 4
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(10, 0.9 + 2.1 * rows), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for ax, curve in zip(grid, curves, strict=False):
+        x = np.arange(1, len(curve.values) + 1)
+        ax.axhline(reference, color=COLOURS[6], linestyle="dashed", linewidth=1)
+        ax.fill_between(x, curve.low, curve.high, color=curve.colour, alpha=0.25, linewidth=0)
+        ax.plot(x, curve.values, color=curve.colour, marker="o", markersize=4)
+        ax.set_title(curve.title, fontsize=10, color=curve.colour)
+        ax.set(xticks=x, ylim=(0, None))
+        ax.tick_params(labelbottom=True)
+    for ax in grid[len(curves) :]:
+        ax.set_axis_off()
+    figure.supxlabel("severity")
+    figure.supylabel("balanced error on test")
+    save(figure, path)
+
+
 def projection(path: Path | str, points: np.ndarray, names: np.ndarray) -> None:
     """First two principal components of `points` (n, d), one colour for each name."""
     centred = points - points.mean(axis=0)

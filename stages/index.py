@@ -1,7 +1,6 @@
 """Index the training films by the classifier's features, and measure how well test films find their like."""
 
 import hashlib
-from dataclasses import replace
 
 import faiss
 import numpy as np
@@ -12,6 +11,7 @@ from cxr.errors import UserError, run
 from cxr.files import write_json
 from cxr.models import classifier
 from cxr.models.classifier import Classifier, predict
+from cxr.models.views import with_views
 from cxr.params import load
 
 DEPTHS = (1, 5, 10)
@@ -48,8 +48,7 @@ def main() -> None:
 
 def without_zoom(model: Classifier) -> Classifier:
     """The same classifier without zoomed views, which take three times as long and help neighbours little."""
-    tta = "flip" if model.spec.tta == "flip_zoom" else model.spec.tta
-    return Classifier(replace(model.spec, tta=tta), [*model.members])
+    return with_views(model, "flip" if model.spec.tta == "flip_zoom" else model.spec.tta)
 
 
 def evaluate(

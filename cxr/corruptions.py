@@ -1,0 +1,153 @@
+"""The corruptions of MedMNIST-C for PneumoniaMNIST: 13 kinds, each at five severities.
+
+Di Salvo et al., 2024, https://arxiv.org/abs/2406.17536. Kinds and parameters are the published ones
+(https://github.com/francescodisalvo05/medmnistc-api, `CORRUPTIONS_DS["pneumoniamnist"]`); that list has a
+sixth kernel for gaussian_blur, which its five severities never reach. Ours are the draws of the noise, and
+that grey levels are rounded where the original cuts them off, at most one level of 255.
+
+Film sizes: the parameters were published for 224 pixels a side and are taken unchanged for every size. Noise,
+blur and JPEG act on stored pixels, whatever one of them covers: at 28 pixels a blur of as many pixels reaches
+over eight times as much of the chest, and no resizing averages the noise away. Pixelate is a share of the
+side, rounded down (28 pixels become 22, 19, 16, 14 and 11, of which 14 change films less than 16, since each
+is the mean of two whole ones), and brightness, contrast and gamma know no size. So results for two sizes
+compare films as they are stored, not the same physical damage.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as F
+
+from cxr.params import Augment
+
+SEVERITIES = (1, 2, 3, 4, 5)
+BLOCK = 256  # films at a time, so that memory stays bounded for large ones
+
+
+def corrupt(films: np.ndarray, kind: str, severity: int) -> np.ndarray:
+    """The films as they would look after the corruption `kind`, a key of `KINDS`, at `severity`, 1 to 5.
+
+    films: (N, H, W) uint8, left as they are; so is the result. The same films always get the same noise: it
+    is drawn film after film from a generator that kind and severity seed.
+    """
+    settings = KINDS[kind]
+    level = settings.levels[severity - 1]
+    generator = np.random.default_rng([*kind.encode(), severity])
+    result = np.empty_like(films)
+    for start in range(0, len(films), BLOCK):
+        grey = np.asarray(films[start : start + BLOCK], np.float32) / 255
+        corrupted = settings.change(grey, level, generator)
+        result[start : start + BLOCK] = _to_bytes(corrupted)
+    return result
+
+
+def overlap(kind: str, augment: Augment) -> str | None:
+    """What varied the training films in the way of `kind`, in words; None if nothing did."""
+    name = KINDS[kind].augmentation
+    value = getattr(augment, name) if name else 0
+    return f"augment.{name} {value:g}" if value else None
+
+
+def _to_bytes(grey: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
+
+
+# Each of these takes (n, H, W) float32 in [0, 1], a level and a generator, and may leave that range.
+
+
+def _gaussian_noise(grey: np.ndarray, level: float, generator: np.random.Generator) -> np.ndarray:
+    """level: standard deviation."""
+    return grey + level * generator.standard_normal(grey.shape, np.float32)
+
+
+def _speckle_noise(grey: np.ndarray, level: float, generator: np.random.Generator) -> np.ndarray:
+    """level: standard deviation as a share of the grey level."""
+    return grey + grey * level * generator.standard_normal(grey.shape, np.float32)
+
+
+def _shot_noise(grey: np.ndarray, level: float, generator: np.random.Generator) -> np.ndarray:
+    """level: photons that a white pixel counts."""
+    return generator.poisson(grey * level) / level
+
+
+def _impulse_noise(grey: np.ndarray, level: float, generator: np.random.Generator) -> np.ndarray:
+    """level: share of the pixels that turn black or white."""
+    draw = generator.random(grey.shape, np.float32)
+    return np.where(draw < level / 2, 0, np.where(draw < level, 1, grey))
+
+
+def _gaussian_blur(grey: np.ndarray, level: float, _: np.random.Generator) -> np.ndarray:
+    """level: side of the kernel in pixels, from which torchvision derives the standard deviation."""
+    return F.gaussian_blur(torch.from_numpy(grey).unsqueeze(1), [int(level)] * 2).squeeze(1).numpy()
+
+
+def _jpeg_compression(grey: np.ndarray, level: float, _: np.random.Generator) -> np.ndarray:
+    """level: quality."""
+    films = []
+    for film in _to_bytes(grey):
+        file = BytesIO()
+        Image.fromarray(film).save(file, "JPEG", quality=int(level))
+        films.append(np.asarray(Image.open(file)))
+    return np.stack(films).astype(np.float32) / 255
+
+
+def _pixelate(grey: np.ndarray, level: float, _: np.random.Generator) -> np.ndarray:
+    """level: share of the side that is left."""
+    rows, columns = (_coarse(side, int(side * level)) for side in grey.shape[1:])
+    return rows @ grey @ columns.T
+
+
+def _coarse(side: int, fewer: int) -> np.ndarray:
+    """(side, side): Pillow's box filter from `side` pixels to `fewer` and back as the linear map it is, which
+    a picture of the identity shows."""
+    picture = Image.fromarray(np.eye(side, dtype=np.float32))
+    for height in (fewer, side):
+        picture = picture.resize((side, height), Image.Resampling.BOX)
+    return np.asarray(picture)
+
+
+def _brightness(grey: np.ndarray, level: float, _: np.random.Generator) -> np.ndarray:
+    """level: factor."""
+    return grey * level
+
+
+def _contrast(grey: np.ndarray, level: float, _: np.random.Generator) -> np.ndarray:
+    """level: factor around the film's own mean."""
+    mean = grey.mean(axis=(1, 2), keepdims=True)
+    return mean + (grey - mean) * level
+
+
+def _gamma(grey: np.ndarray, level: float, _: np.random.Generator) -> np.ndarray:
+    """level: exponent; above 1 darkens."""
+    return grey**level
+
+
+@dataclass(frozen=True)
+class Kind:
+    """levels: one for each severity. augmentation: what in `augment` changes films in the same way."""
+
+    change: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+    levels: tuple[float, float, float, float, float]
+    augmentation: Literal["noise", "brightness", "contrast", "gamma"] | None
+
+
+KINDS = {
+    "gaussian_noise": Kind(_gaussian_noise, (0.04, 0.05, 0.06, 0.07, 0.08), "noise"),
+    "speckle_noise": Kind(_speckle_noise, (0.05, 0.07, 0.10, 0.15, 0.20), "noise"),
+    "shot_noise": Kind(_shot_noise, (300, 200, 150, 100, 80), "noise"),
+    "impulse_noise": Kind(_impulse_noise, (0.005, 0.01, 0.013, 0.017, 0.02), None),
+    "gaussian_blur": Kind(_gaussian_blur, (3, 5, 7, 9, 11), None),
+    "jpeg_compression": Kind(_jpeg_compression, (50, 30, 15, 10, 7), None),
+    "pixelate": Kind(_pixelate, (0.8, 0.7, 0.6, 0.5, 0.4), None),
+    "brightness_up": Kind(_brightness, (1.1, 1.2, 1.3, 1.4, 1.5), "brightness"),
+    "brightness_down": Kind(_brightness, (0.9, 0.8, 0.7, 0.6, 0.5), "brightness"),
+    "contrast_up": Kind(_contrast, (1.1, 1.2, 1.3, 1.4, 1.6), "contrast"),
+    "contrast_down": Kind(_contrast, (0.9, 0.8, 0.7, 0.6, 0.4), "contrast"),
+    "gamma_corr_up": Kind(_gamma, (1.1, 1.2, 1.3, 1.4, 1.6), "gamma"),
+    "gamma_corr_down": Kind(_gamma, (0.9, 0.8, 0.7, 0.6, 0.4), "gamma"),
+}

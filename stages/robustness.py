@@ -1,0 +1,105 @@
+"""Describe what the shipped classifier says of corrupted test films, and how far the splits lie apart.
+
+All members look at one view of each film, clean films too: the views that are averaged otherwise would take
+minutes here. So the error on clean films differs a little from that of `evaluate`.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import compress
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from cxr import calibration, figures, runtime, shift
+from cxr.corruptions import KINDS, SEVERITIES, corrupt, overlap
+from cxr.data import packed
+from cxr.errors import run
+from cxr.files import read_csv, write_csv, write_json
+from cxr.models import classifier
+from cxr.models.classifier import predict
+from cxr.models.views import with_views
+from cxr.params import load
+from cxr.robustness import auc, balanced_errors, mean_errors, with_interval
+
+
+def main() -> None:
+    params = load()
+    device = runtime.configure(params.compute)
+    data = packed.load()
+    model, calibrate = with_views(classifier.load(), "none"), calibration.load()
+    test = data.rows("test")
+    films, labels = data.images[test], data.labels[test]
+
+    conditions = [calibrate(predict(model, films, device).mean)]
+    for kind in KINDS:
+        for severity in SEVERITIES:
+            conditions.append(calibrate(predict(model, corrupt(films, kind, severity), device).mean))
+    errors = balanced_errors(labels, np.stack(conditions), params.evaluate.bootstrap)
+    aucs = np.array([auc(labels, probabilities) for probabilities in conditions])
+    overlaps = {kind: overlap(kind, params.augment) for kind in KINDS}
+
+    found = report(errors, aucs, overlaps)
+    write_json("metrics/robustness.json", found)
+    by_severity = errors[0, 1:].reshape(len(KINDS), len(SEVERITIES)).T
+    rows = [np.full(len(KINDS), errors[0, 0]), *by_severity]
+    write_csv("plots/robustness.csv", ("severity", *KINDS), [(s, *row) for s, row in enumerate(rows)])
+    picture(errors, overlaps)
+
+    rows = shift.drawn_rows(data)
+    embeddings = predict(model, data.images[rows], device).embeddings
+    groups = np.array([row["group"] or row["sha256"] for row in read_csv(packed.LABELS)])
+    with threadpool_limits(1):  # more threads add up in another order, and the bytes would follow the machine
+        write_json("metrics/shift.json", shift.compare_splits(data, rows, embeddings, groups[rows]))
+
+    for kind, value in found["kinds"].items():
+        print(f"{kind:18} BE {value['be']:.3f}   rBE {value['rbe']:+.3f}   {value['training']}")
+    print(f"clean {errors[0, 0]:.3f}, mean over kinds {found['all']['be']:.3f}")
+
+
+def report(errors: np.ndarray, aucs: np.ndarray, overlaps: Mapping[str, str | None]) -> dict[str, Any]:
+    """metrics/robustness.json. errors: see `balanced_errors`, of clean films and then of each kind at each
+    severity; aucs: one for each of these conditions."""
+    starts = 1 + len(SEVERITIES) * np.arange(len(KINDS))
+    (clean, *errors_of), (clean_auc, *aucs_of) = np.split(errors, starts, axis=1), np.split(aucs, starts)
+
+    def mean_of(chosen: Sequence[bool]) -> dict[str, float]:
+        be = mean_errors(clean[:, 0], list(compress(errors_of, chosen)))
+        return be | {"auc": float(np.mean(list(compress(aucs_of, chosen))))}
+
+    alike = [overlaps[kind] is not None for kind in KINDS]
+    groups = {
+        "all": [True] * len(KINDS),
+        "alike_in_training": alike,
+        "new_to_classifier": [not value for value in alike],
+    }
+    kinds = {
+        kind: mean_of([kind == other for other in KINDS]) | {"training": in_words(overlaps[kind])}
+        for kind in KINDS
+    }
+    return {
+        "decision": "the most probable class",
+        "clean": with_interval("balanced_error", clean[:, 0]) | {"auc": float(clean_auc[0])},
+        **{name: mean_of(chosen) for name, chosen in groups.items() if any(chosen)},
+        "kinds": kinds,
+    }
+
+
+def in_words(overlap: str | None) -> str:
+    return f"alike in training: {overlap}" if overlap else "new to the classifier"
+
+
+def picture(errors: np.ndarray, overlaps: Mapping[str, str | None]) -> None:
+    low, high = np.percentile(errors[1:], [2.5, 97.5], axis=0)
+    curves = []
+    for number, (kind, known) in enumerate(overlaps.items()):
+        mine = slice(1 + number * len(SEVERITIES), 1 + (number + 1) * len(SEVERITIES))
+        title = f"{kind}\n{in_words(known)}"
+        colour = figures.COLOURS[0] if known else figures.COLOURS[1]
+        curves.append(figures.Curve(title, errors[0, mine], low[mine], high[mine], colour))
+    title = "Corrupted test films: balanced error with 95 % interval (dashed: clean films)"
+    figures.severity_curves("plots/robustness.png", curves, errors[0, 0], title)
+
+
+if __name__ == "__main__":
+    run(main)
