@@ -7,7 +7,15 @@ from cxr import calibration, predictions, runtime
 from cxr.data import packed
 from cxr.errors import run
 from cxr.files import read_csv, write_csv, write_json
-from cxr.metrics import confusion, decide, headline, majority_baseline, per_class, summarise
+from cxr.metrics import (
+    confusion,
+    decide,
+    headline,
+    majority_baseline,
+    per_class,
+    summarise,
+    top_confusion,
+)
 from cxr.models import classifier
 from cxr.models.classifier import predict
 from cxr.params import load
@@ -66,17 +74,6 @@ def details(split: Predictions, calibrate: calibration.Calibration) -> dict[str,
             for name, chosen in decisions.items()
         },
     }
-
-
-def top_confusion(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> str:
-    """The mistake that is made most often, in words."""
-    table = confusion(labels, decisions, len(classes))
-    mistakes = table - np.diag(np.diag(table))
-    if not mistakes.any():
-        return "no film is taken for another class"
-    actual, taken = divmod(int(mistakes.argmax()), len(classes))
-    films = table[actual].sum()
-    return f"{classes[actual]} taken for {classes[taken]}: {table[actual, taken]:,} of {films:,} films"
 
 
 def write_curves(test: Predictions) -> None:

@@ -10,7 +10,15 @@ from cxr import calibration, predictions
 from cxr.calibration import Calibration
 from cxr.data import packed
 from cxr.files import read_csv, read_json, write_csv
-from cxr.metrics import confusion, decide, headline, majority_baseline, per_class, summarise
+from cxr.metrics import (
+    confusion,
+    decide,
+    headline,
+    majority_baseline,
+    per_class,
+    summarise,
+    top_confusion,
+)
 from cxr.models import classifier
 from cxr.predictions import Predictions
 from stages import evaluate
@@ -253,8 +261,8 @@ def test_stage_draws_what_its_table_says(run, classes):
 
 def test_most_frequent_mistake_is_said_in_words():
     labels, decisions = np.repeat([0, 1, 2], [5, 4, 3]), np.array([0, 0, 0, 0, 1, 1, 1, 2, 0, 0, 0, 2])
-    assert evaluate.top_confusion(labels, decisions, CLASSES) == "tuberculosis taken for normal: 2 of 3 films"
-    assert evaluate.top_confusion(labels, labels, CLASSES) == "no film is taken for another class"
+    assert top_confusion(labels, decisions, CLASSES) == "tuberculosis taken for normal: 2 of 3 films"
+    assert top_confusion(labels, labels, CLASSES) == "no film is taken for another class"
 
 
 def test_learning_curve_is_the_mean_of_the_members(run):
