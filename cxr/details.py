@@ -5,7 +5,7 @@ import numpy as np
 from cxr import reliability
 from cxr.calibration import Calibration
 from cxr.diagnostic_accuracy import describe
-from cxr.metrics import confusion, decide, headline, per_class
+from cxr.metrics import confusion, decide, headline, per_class, top_confusion
 from cxr.predictions import Predictions
 from cxr.prevalence import shares, shifted
 from cxr.spread import spread
@@ -63,17 +63,6 @@ def details(
             for name, threshold in shipped.operating_points.items()
         }
     return found
-
-
-def top_confusion(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> str:
-    """The mistake that is made most often, in words."""
-    table = confusion(labels, decisions, len(classes))
-    mistakes = table - np.diag(np.diag(table))
-    if not mistakes.any():
-        return "no film is taken for another class"
-    actual, taken = divmod(int(mistakes.argmax()), len(classes))
-    films = table[actual].sum()
-    return f"{classes[actual]} taken for {classes[taken]}: {table[actual, taken]:,} of {films:,} films"
 
 
 def _calibration(

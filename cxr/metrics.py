@@ -121,6 +121,17 @@ def per_class(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> 
     }
 
 
+def top_confusion(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> str:
+    """The mistake that is made most often, in words."""
+    table = confusion(labels, decisions, len(classes))
+    mistakes = table - np.diag(np.diag(table))
+    if not mistakes.any():
+        return "no film is taken for another class"
+    actual, taken = divmod(int(mistakes.argmax()), len(classes))
+    films = table[actual].sum()
+    return f"{classes[actual]} taken for {classes[taken]}: {table[actual, taken]:,} of {films:,} films"
+
+
 def majority_baseline(labels: np.ndarray) -> float:
     """The accuracy of always naming the most frequent class."""
     return float(np.bincount(labels).max() / len(labels))

@@ -6,10 +6,10 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from cxr import calibration, predictions, reliability, reliability_figure, runtime
 from cxr.calibration_methods import methods
 from cxr.data import packed
-from cxr.details import details, top_confusion
+from cxr.details import details
 from cxr.errors import UserError, run
 from cxr.files import read_csv, write_csv, write_json
-from cxr.metrics import decide, majority_baseline, summarise
+from cxr.metrics import decide, majority_baseline, summarise, top_confusion
 from cxr.models import classifier
 from cxr.models.classifier import predict
 from cxr.params import load

@@ -21,6 +21,7 @@ from cxr.metrics import (
     majority_baseline,
     per_class,
     summarise,
+    top_confusion,
     weighted_headline,
 )
 from cxr.models import classifier
@@ -291,8 +292,8 @@ def test_stage_draws_what_its_table_says(run, classes):
 
 def test_most_frequent_mistake_is_said_in_words():
     labels, decisions = np.repeat([0, 1, 2], [5, 4, 3]), np.array([0, 0, 0, 0, 1, 1, 1, 2, 0, 0, 0, 2])
-    assert evaluate.top_confusion(labels, decisions, CLASSES) == "tuberculosis taken for normal: 2 of 3 films"
-    assert evaluate.top_confusion(labels, labels, CLASSES) == "no film is taken for another class"
+    assert top_confusion(labels, decisions, CLASSES) == "tuberculosis taken for normal: 2 of 3 films"
+    assert top_confusion(labels, labels, CLASSES) == "no film is taken for another class"
 
 
 def test_learning_curve_is_the_mean_of_the_members(run):
