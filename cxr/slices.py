@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
-from scipy.stats import binomtest, fisher_exact
+from scipy.stats import fisher_exact
 
 from cxr.compare import holm
+from cxr.intervals import wilson
 
 TERCILES = ("low", "middle", "high")
 
@@ -91,13 +92,13 @@ def _in_order(names: np.ndarray) -> list[str]:
 def _slice(right: np.ndarray, inside: np.ndarray) -> Slice:
     films, correct = int(inside.sum()), int(right[inside].sum())
     others = int(right[~inside].sum())
-    interval = binomtest(correct, films).proportion_ci(0.95, method="wilson")
+    low, high = wilson(correct / films, films)
     table = [[films - correct, correct], [len(right) - films - others, others]]
     return {
         "films": films,
         "errors": films - correct,
         "accuracy": correct / films,
-        "low": float(interval.low),
-        "high": float(interval.high),
+        "low": float(low),
+        "high": float(high),
         "p": float(fisher_exact(table).pvalue),
     }

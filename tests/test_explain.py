@@ -1,4 +1,4 @@
-"""Grad-CAM equals a computation by hand, for every family of backbones; the stage counts what a loop counts."""
+"""Grad-CAM equals a computation by hand, for every family of backbones; the stage counts as a loop does."""
 
 import json
 from collections.abc import Callable

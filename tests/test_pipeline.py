@@ -16,6 +16,7 @@ from cxr.data import packed
 from cxr.files import read_csv, read_json
 from stages import (
     calibrate,
+    card,
     clip_embed,
     cluster,
     download,
@@ -29,6 +30,19 @@ from stages import (
 from tests.builders import write_params
 from tests.test_evaluate import calibration_error
 
+STAGES = (
+    download,
+    split,
+    clip_embed,
+    cluster,
+    train,
+    calibrate,
+    evaluate,
+    index,
+    explain,
+    robustness,
+    card,
+)
 UP_TO_DATE = "Data and pipelines are up to date."
 MODEL = ("models/classifier.safetensors", "models/classifier.json", "models/calibration.json")
 
@@ -128,7 +142,7 @@ def test_three_classes_go_through_every_stage(tmp_path: Path, monkeypatch: pytes
         | {"train.members": 2, "train.epochs": 2, "train.batch_size": 8}
         | {"compute.threads": 1, "compute.device": "cpu"},
     )
-    for stage in (download, split, clip_embed, cluster, train, calibrate, evaluate, index, explain, robustness):
+    for stage in STAGES:
         stage.main()
     assert read_json("models/calibration.json")["threshold"] is None
     table = read_csv("metrics/predictions.csv")
