@@ -15,8 +15,8 @@ HISTOGRAM = np.linspace(0, 1, 21)
 
 
 def table(path: Path | str, curve: Curve) -> None:
-    """A row for each bin: the mean probability, the share found, what it would be if calibrated (the
-    probability again, the diagonal), the ends of the share's interval, and films."""
+    """A row for each bin: the mean probability, the share found, the share if calibrated (the probability
+    again: a diagonal to plot), the ends of the share's interval, and the number of films."""
     header = ("probability", "found", "calibrated", "low", "high", "films")
     columns = (curve.probability, curve.share, curve.probability, curve.low, curve.high, curve.films)
     write_csv(path, header, zip(*columns, strict=True))
