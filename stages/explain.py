@@ -218,7 +218,11 @@ def explained(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray
 
 def sanity(model: Classifier, images: np.ndarray, test: Predictions, device: torch.device) -> dict[str, Any]:
     """How alike the maps of the decided class are to those of the other class, and to those of the same
-    networks with a new head and with new weights, on the same films drawn at random."""
+    networks with a new head and with new weights, on the same films drawn at random.
+
+    The first proves little with two classes: one's logit is learnt as about the opposite of the other's, with
+    one logit it is that, so that their maps have to differ. What counts is `random_weights` near 0.
+    """
     count = min(CHECKED, len(images))
     films = np.sort(np.random.default_rng(0).choice(len(images), count, replace=False))
     decided, other = explained(test.labels[films], test.ensemble[films])
