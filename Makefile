@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro test test-slow lint fresh reproduce readme
+.PHONY: help setup demo repro test test-slow lint fresh reproduce readme review
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ fresh: setup ## prove that the committed results belong to the committed code
 
 readme: setup ## write the results table of README.md from the metrics files
 	python -m scripts.readme
+
+review: setup ## what a pull request is judged by: HEAD against BASE=main, or only STEPS="lint test ..."
+	python -m scripts.review $(BASE) $(if $(STEPS),--steps $(STEPS))
 
 reproduce: setup ## two runs from nothing, compared byte for byte
 	python -m scripts.reproduce

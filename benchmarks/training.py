@@ -1,13 +1,15 @@
 """How much of the machine the training loop uses: images per second, all ways in one run.
 
-    python -m benchmarks.training
+    python -m benchmarks.training [--backbone resnet18_28 --films 512]
 
 ours     cxr.training: uint8 films on the device, all augmentations on, mixed bfloat16, channels-last
+plain    the same loop in float32 with the default memory layout (what it changes in accuracy:
+         benchmarks/precision.py)
 limit    the same network, optimiser, schedule and precision on ready-made float batches: no data work at all
 compiled the limit with torch.compile
 common   the usual way: PIL transforms of torchvision in a DataLoader with two workers, float32
 
-The first three run as the train stage does, `compute.threads` members side by side with one thread each; the
+The first four run as the train stage does, `compute.threads` members side by side with one thread each; the
 common way is one training with as many threads. A speed is that of the whole machine: films of all members in
 a second. Each way runs in turn, ROUNDS times, and the medians over the rounds are compared: on a shared
 machine the speed of one run says little, the ratio of neighbouring runs much more. Films are seeded noise of
@@ -21,7 +23,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from threading import Barrier
 
@@ -43,16 +45,27 @@ from cxr.params import Params, load
 from cxr.preprocess import Preprocess, to_grey
 from cxr.training import Films, Training, autocast
 
-FILMS = 4096
 ROUNDS = 5
 PREPROCESS = Preprocess(28, (0.57,), (0.17,))
-SIDE_BY_SIDE = ("ours", "limit", "compiled")
+SIDE_BY_SIDE = ("ours", "plain", "limit", "compiled")
+
+
+@dataclass(frozen=True)
+class Case:
+    """films: how many are trained on in one round."""
+
+    backbone: str
+    films: int
+
 
 _together: Barrier  # in a worker: starts a way in all of them at once
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="compact_cnn")
+    parser.add_argument("--films", type=int, default=4096, help="in one round")
+    case = Case(**vars(parser.parse_args()))
     params = load()
     workers = params.compute.threads
     torch.set_num_threads(workers)
@@ -62,19 +75,20 @@ def main() -> None:
         for number in range(-1, ROUNDS):  # the first round warms up: kernels chosen, graph compiled
             for name, speed in speeds.items():
                 if name in SIDE_BY_SIDE:
-                    futures = [pool.submit(run, name) for _ in range(workers)]
+                    futures = [pool.submit(run, case, name) for _ in range(workers)]
                     seconds = max(future.result() for future in futures)
-                    found = workers * FILMS / seconds
+                    found = workers * case.films / seconds
                 else:
-                    found = FILMS / run_common()
+                    found = case.films / run_common(case)
                 if number >= 0:
                     speed.append(found)
             if number >= 0:
                 print(f"round {number}: " + ", ".join(f"{name} {s[-1]:.0f}/s" for name, s in speeds.items()))
-    print(f"\ntorch {torch.__version__}, {workers} cores, {FILMS:,} films a round, medians of {ROUNDS}")
+    print(f"\n{case.backbone}, torch {torch.__version__}, {workers} cores, medians of {ROUNDS} rounds")
     for name, speed in speeds.items():
         print(f"{name:9} {statistics.median(speed):7.0f} images/s")
     print(f"ours / limit     {ratio(speeds, 'ours', 'limit'):.3f}")
+    print(f"ours / plain     {ratio(speeds, 'ours', 'plain'):.2f}")
     print(f"ours / common    {ratio(speeds, 'ours', 'common'):.2f}")
     print(f"compiled / limit {ratio(speeds, 'compiled', 'limit'):.2f}")
 
@@ -85,19 +99,19 @@ def start_worker(together: Barrier) -> None:
     torch.set_num_threads(1)
 
 
-def run(name: str) -> float:
+def run(case: Case, name: str) -> float:
     """Seconds for one epoch, in step with the other workers."""
-    way = ways()[name]
+    way = ways(case)[name]
     _together.wait()
     start = time.perf_counter()
     way()
     return time.perf_counter() - start
 
 
-def films() -> tuple[np.ndarray, np.ndarray]:
+def films(count: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (FILMS, 28, 28), dtype=np.uint8)
-    return images, generator.integers(0, 2, FILMS)
+    images = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+    return images, generator.integers(0, 2, count)
 
 
 def settings() -> Params:
@@ -108,34 +122,40 @@ def settings() -> Params:
 
 
 @cache
-def ways() -> dict[str, Callable[[], None]]:
+def ways(case: Case) -> dict[str, Callable[[], None]]:
     params = settings()
-    images, targets = (torch.from_numpy(array) for array in films())
+    images, targets = (torch.from_numpy(array) for array in films(case.films))
+    goal = make_targets(params.imbalance, targets.numpy(), ["normal", "pneumonia"], [""] * case.films)
+    inputs = Films(images, params.augment, PREPROCESS)
 
-    def ours() -> None:
-        goal = make_targets(params.imbalance, targets.numpy(), ["normal", "pneumonia"], [""] * FILMS)
-        inputs = Films(images, params.augment, PREPROCESS)
-        Training(network(), inputs, goal, params.train, params.train, seed=0).epoch()
+    def loop(precision: str, channels_last: bool) -> None:
+        train = replace(params.train, precision=precision)
+        Training(network(case, channels_last), inputs, goal, train, train, seed=0).epoch()
 
     resident = PREPROCESS(to_grey(images))
     size = params.train.batch_size
     batches = list(zip(resident.split(size), targets.split(size), strict=True))
 
     def limit() -> None:
-        step_through(network(), batches, params.train.lr, params.train.precision)
+        step_through(network(case), batches, params.train.lr, params.train.precision)
 
-    compiled_network = torch.compile(network())
+    compiled_network = torch.compile(network(case))
 
     def compiled() -> None:
         step_through(compiled_network, batches, params.train.lr, params.train.precision)
 
-    return {"ours": ours, "limit": limit, "compiled": compiled}
+    return {
+        "ours": lambda: loop("bf16", channels_last=True),
+        "plain": lambda: loop("float32", channels_last=False),
+        "limit": limit,
+        "compiled": compiled,
+    }
 
 
 @cache
-def common_loader() -> DataLoader:
+def common_loader(case: Case) -> DataLoader:
     return DataLoader(
-        PictureSet(*films()),
+        PictureSet(*films(case.films)),
         settings().train.batch_size,
         shuffle=True,
         drop_last=True,
@@ -144,14 +164,14 @@ def common_loader() -> DataLoader:
     )
 
 
-def run_common() -> float:
+def run_common(case: Case) -> float:
     start = time.perf_counter()
-    step_through(network(channels_last=False), common_loader(), settings().train.lr, "float32")
+    step_through(network(case, channels_last=False), common_loader(case), settings().train.lr, "float32")
     return time.perf_counter() - start
 
 
-def network(channels_last: bool = True) -> Network:
-    built = backbones.build("compact_cnn", weights="none", weights_sha256="none", size=None, stored_size=28)
+def network(case: Case, channels_last: bool = True) -> Network:
+    built = backbones.build(case.backbone, weights="none", weights_sha256="none", size=None, stored_size=28)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return Network(built.base, built.dimensions, 2, dropout=0.3).to(memory_format=layout)
 

@@ -1,4 +1,4 @@
-"""From the ensemble's mean probability to one that means what it says, and the threshold that decides.
+"""From the ensemble's mean probability to one that means what it says.
 
 Temperature scaling: Guo et al., 2017, https://arxiv.org/abs/1706.04599, applied to the averaged probability
 ("pool, then calibrate": Rahaman & Thiery, 2021, https://arxiv.org/abs/2007.08792).
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from sklearn.metrics import roc_curve
 
 from cxr.errors import UserError
 from cxr.files import read_json, write_json
@@ -23,12 +22,14 @@ class Calibration:
     """temperature: above 0, more than 1 makes less sure. threshold: a film is positive at this probability
     or more; None for three classes or more, where the most probable class is the decision. prior: for each
     class the share that the classifier takes for granted, prevalence: the one that its probabilities are to
-    refer to (see `cxr.prevalence`); None leaves them alone."""
+    refer to (see `cxr.prevalence`); None leaves them alone. operating_points: thresholds by rule, of which
+    `threshold` is one (see `cxr.operating_points`); None as for `threshold`."""
 
     temperature: float
     threshold: float | None
     prior: list[float] | None = None
     prevalence: list[float] | None = None
+    operating_points: dict[str, float] | None = None
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
         """(..., classes) float in, the same shape as float64 out: p ** (1 / temperature), times prevalence /
@@ -36,6 +37,15 @@ class Calibration:
         logits = np.log(np.clip(probabilities.astype(np.float64), SMALLEST, 1)) / self.temperature
         if self.prior and self.prevalence:
             logits += np.log(np.array(self.prevalence) / np.array(self.prior))
+        scaled = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return scaled / scaled.sum(axis=-1, keepdims=True)
+
+    def undo(self, probabilities: np.ndarray) -> np.ndarray:
+        """(..., classes) float64: what `__call__` was given, from what it returned."""
+        logits = np.log(np.clip(probabilities.astype(np.float64), np.finfo(np.float64).tiny, 1))
+        if self.prior and self.prevalence:
+            logits -= np.log(np.array(self.prevalence) / np.array(self.prior))
+        logits *= self.temperature
         scaled = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return scaled / scaled.sum(axis=-1, keepdims=True)
 
@@ -54,20 +64,6 @@ def fit_temperature(
         return nll(calibrate(probabilities), labels)
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
-
-
-def youden_threshold(positive: np.ndarray, probability: np.ndarray) -> float:
-    """The threshold of the highest sensitivity + specificity - 1 (Youden, 1950).
-
-    positive: (N,) bool, probability: (N,) float of the positive class. It lies half-way between two
-    observed probabilities; of equally good ones the nearest to 0.5 is taken.
-    """
-    false_positive, true_positive, scores = roc_curve(positive, probability, drop_intermediate=False)
-    ordered = np.append(scores[1:], 0.0)  # scores fall; scores[0] is infinite and means "nobody"
-    between = (np.minimum(scores, 1.0) + ordered) / 2
-    gain = true_positive - false_positive
-    best = between[np.isclose(gain, gain.max(), rtol=0, atol=1e-12)]
-    return float(best[np.argmin(np.abs(best - 0.5))])
 
 
 def save(calibration: Calibration) -> None:

@@ -44,6 +44,25 @@ def class_counts(path: Path | str, counts: Mapping[str, Mapping[str, int]], titl
     save(figure, path)
 
 
+def intensity(path: Path | str, levels: Mapping[str, Mapping[str, np.ndarray]], title: str) -> None:
+    """One panel for each class, one line for each split in it.
+
+    levels: how often each grey level 0-255 occurs, (256,), by class and split. Drawn in bins of 8 levels.
+    """
+    figure = Figure(figsize=(7, 1.2 + 1.8 * len(levels)), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(len(levels), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    for ax, (name, panel) in zip(axes, levels.items(), strict=True):
+        for colour, (split, counts) in zip(COLOURS, panel.items(), strict=False):
+            shares = counts.reshape(-1, 8).sum(axis=1) / counts.sum()
+            ax.stairs(shares, np.arange(0, 257, 8), label=split, color=colour, linewidth=1.5)
+        ax.set(title=name, ylabel="share of pixels", xlim=(0, 256))
+        ax.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1, decimals=0))
+    axes[-1].set(xlabel="grey level, 0 is black", xticks=range(0, 257, 32))
+    axes[0].legend(frameon=False)
+    save(figure, path)
+
+
 def sample_grid(
     path: Path | str, images: np.ndarray, labels: np.ndarray, splits: np.ndarray, classes: Sequence[str]
 ) -> None:

@@ -5,9 +5,10 @@ name; a ratio whose denominator is 0 counts as 0, as scikit-learn's `zero_divisi
 """
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
 
+from cxr.bootstrap import blocks, interval
 from cxr.predictions import Predictions
+from cxr.reliability import scores
 
 
 def confusion(labels: np.ndarray, decisions: np.ndarray, classes: int) -> np.ndarray:
@@ -28,41 +29,61 @@ def headline(
     """The metrics of metrics/test.json. labels: (N,) int; probabilities: (N, classes).
 
     All but `accuracy_at_threshold` take the most probable class (0.5 with two classes) as the decision.
-    Brier score: with two classes the mean squared error of the positive probability, 0 to 1; with more the
-    sum over classes, 0 to 2 (Brier, 1950).
+    `ece` and `brier` are those of `cxr.reliability.scores`, over the films as they are.
     """
+    found = weighted_headline(labels, probabilities, classes, threshold, np.ones((1, len(labels))))
+    return {name: float(value[0]) for name, value in found.items()}
+
+
+def weighted_headline(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: list[str],
+    threshold: float | None,
+    weights: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """`headline` for each row of `weights`, (R, N) float, how much each film counts: (R,) float64 each."""
     count = len(classes)
-    table = confusion(labels, decide(probabilities, None), count)
-    recall = _ratio(np.diag(table), table.sum(axis=1))
-    precision = _ratio(np.diag(table), table.sum(axis=0))
-    f1 = _ratio(2 * np.diag(table), table.sum(axis=1) + table.sum(axis=0))
-    truth = np.eye(count)[labels]
-    squares = ((probabilities - truth) ** 2).sum(axis=1).mean()
+    tables = _tables(labels, decide(probabilities, None), count, weights)
+    hits, truth, decided = _diagonal(tables), tables.sum(axis=2), tables.sum(axis=1)
+    recall, precision, f1 = _ratio(hits, truth), _ratio(hits, decided), _ratio(2 * hits, truth + decided)
+    reliability = scores(labels, probabilities, weights)
     shared = {
-        "balanced_accuracy": recall.mean(),
-        "f1_macro": f1.mean(),
-        "mcc": _mcc(table),
-        "accuracy": np.trace(table) / table.sum(),
+        "brier": reliability["brier"],
+        "ece": reliability["ece"],
+        "balanced_accuracy": recall.mean(axis=1),
+        "f1_macro": f1.mean(axis=1),
+        "mcc": _mcc(tables),
+        "accuracy": hits.sum(axis=1) / weights.sum(axis=1),
     }
     if count > 2:
-        specific = {
-            "auc_ovr_macro": roc_auc_score(truth, probabilities, average="macro"),
-            "average_precision_macro": average_precision_score(truth, probabilities, average="macro"),
-            "brier": squares,
-        }
-    else:
-        at_threshold = confusion(labels, decide(probabilities, threshold), count)
-        specific = {
-            "auc": roc_auc_score(labels, probabilities[:, 1]),
-            "average_precision": average_precision_score(labels, probabilities[:, 1]),
-            "accuracy_at_threshold": np.trace(at_threshold) / at_threshold.sum(),
-            "sensitivity": recall[1],
-            "specificity": recall[0],
-            f"precision_{classes[1]}": precision[1],
-            f"f1_{classes[1]}": f1[1],
-            "brier": squares / 2,
-        }
-    return {name: float(value) for name, value in (specific | shared).items()}
+        curves = [_areas(labels == c, probabilities[:, c], weights) for c in range(count)]
+        auc, average_precision = np.mean(curves, axis=0)
+        return {"auc_ovr_macro": auc, "average_precision_macro": average_precision} | shared
+    at_threshold = _tables(labels, decide(probabilities, threshold), count, weights)
+    auc, average_precision = _areas(labels == 1, probabilities[:, 1], weights)
+    return {
+        "auc": auc,
+        "average_precision": average_precision,
+        "accuracy_at_threshold": _diagonal(at_threshold).sum(axis=1) / weights.sum(axis=1),
+        "sensitivity": recall[:, 1],
+        "specificity": recall[:, 0],
+        f"precision_{classes[1]}": precision[:, 1],
+        f"f1_{classes[1]}": f1[:, 1],
+    } | shared
+
+
+def resampled_headline(
+    predictions: Predictions, threshold: float | None, resamples: int
+) -> dict[str, np.ndarray]:
+    """`headline` of the ensemble on each of `resamples` bootstrap samples of the cases within each class:
+    (resamples,) float64 each."""
+    labels, ensemble, classes = predictions.labels, predictions.ensemble, predictions.classes
+    found = [
+        weighted_headline(labels, ensemble, classes, threshold, counts)
+        for counts in blocks(labels, resamples)
+    ]
+    return {name: np.concatenate([block[name] for block in found]) for name in found[0]}
 
 
 def summarise(
@@ -73,20 +94,15 @@ def summarise(
     labels, classes = predictions.labels, predictions.classes
     members = [headline(labels, p, classes, threshold) for p in predictions.members]
     ensemble = headline(labels, predictions.ensemble, classes, threshold)
-    samples = [
-        headline(labels[rows], predictions.ensemble[rows], classes, threshold)
-        for rows in _resamples(labels, resamples)
-    ]
+    samples = resampled_headline(predictions, threshold, resamples)
     result = {}
     for name, value in ensemble.items():
         of_members = np.array([member[name] for member in members])
-        low, high = np.percentile([sample[name] for sample in samples], [2.5, 97.5])
         result[name] = {
             "mean": float(of_members.mean()),
             "std": float(of_members.std(ddof=1)) if len(of_members) > 1 else 0.0,
             "ensemble": value,
-            "low": float(low),
-            "high": float(high),
+            **interval(samples[name]),
         }
     return result
 
@@ -105,25 +121,58 @@ def per_class(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> 
     }
 
 
+def top_confusion(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> str:
+    """The mistake that is made most often, in words."""
+    table = confusion(labels, decisions, len(classes))
+    mistakes = table - np.diag(np.diag(table))
+    if not mistakes.any():
+        return "no film is taken for another class"
+    actual, taken = divmod(int(mistakes.argmax()), len(classes))
+    films = table[actual].sum()
+    return f"{classes[actual]} taken for {classes[taken]}: {table[actual, taken]:,} of {films:,} films"
+
+
 def majority_baseline(labels: np.ndarray) -> float:
     """The accuracy of always naming the most frequent class."""
     return float(np.bincount(labels).max() / len(labels))
 
 
-def _resamples(labels: np.ndarray, count: int) -> np.ndarray:
-    """(count, N) row numbers: drawn with replacement within each class, so that no sample lacks a class."""
-    generator = np.random.default_rng(0)
-    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    return np.concatenate([generator.choice(rows, (count, len(rows))) for rows in groups], axis=1)
+def _tables(labels: np.ndarray, decisions: np.ndarray, classes: int, weights: np.ndarray) -> np.ndarray:
+    """(R, classes, classes): `confusion` of the weighted films."""
+    cells = np.eye(classes**2)[labels * classes + decisions]
+    return (weights @ cells).reshape(-1, classes, classes)
+
+
+def _areas(
+    positive: np.ndarray, probability: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUC and average precision, (R,) each. positive: (N,) bool, probability: (N,), weights:
+    (R, N) float, how much each film counts."""
+    order = np.argsort(-probability, kind="stable")
+    starts = np.flatnonzero(np.diff(-probability[order], prepend=-np.inf))  # ties stay together
+    hits, alarms = (
+        np.add.reduceat(weights[:, order] * kind[order], starts, axis=1) for kind in (positive, ~positive)
+    )
+    true, false = hits.cumsum(axis=1), alarms.cumsum(axis=1)
+    positives, negatives = true[:, -1], false[:, -1]
+    below = negatives[:, None] - false + alarms / 2  # negatives that score lower, ties half
+    return (
+        (hits * below).sum(axis=1) / (positives * negatives),
+        (hits * _ratio(true, true + false)).sum(axis=1) / positives,
+    )
+
+
+def _diagonal(tables: np.ndarray) -> np.ndarray:
+    return np.diagonal(tables, axis1=1, axis2=2)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator != 0)
+    return np.divide(numerator, denominator, out=np.zeros(numerator.shape), where=denominator != 0)
 
 
-def _mcc(table: np.ndarray) -> float:
-    """Matthews correlation coefficient of a confusion table of any size (Gorodkin, 2004)."""
-    total, hits = table.sum(), np.trace(table)
-    truth, decided = table.sum(axis=1), table.sum(axis=0)
-    spread = np.sqrt(float(total**2 - decided @ decided) * float(total**2 - truth @ truth))
-    return float((hits * total - truth @ decided) / spread) if spread else 0.0
+def _mcc(tables: np.ndarray) -> np.ndarray:
+    """(R,): Matthews correlation coefficient of tables of any size, (R, C, C) (Gorodkin, 2004)."""
+    total, hits = tables.sum(axis=(1, 2)), _diagonal(tables).sum(axis=1)
+    truth, decided = tables.sum(axis=2), tables.sum(axis=1)
+    spread = np.sqrt((total**2 - (decided**2).sum(axis=1)) * (total**2 - (truth**2).sum(axis=1)))
+    return _ratio(hits * total - (truth * decided).sum(axis=1), spread)

@@ -158,15 +158,23 @@ class Finetune:
     schedule: ScheduleName
 
 
+Prevalence = Annotated[float, Limits(0, 1, above=True, below=True)] | Literal["train", "uniform"]
+
+
 @dataclass(frozen=True)
 class Calibrate:
-    prevalence: Annotated[float, Limits(0, 1, above=True, below=True)] | Literal["train", "uniform"]
-    threshold: Annotated[float, Limits(0, 1, above=True, below=True)] | Literal["youden"]
+    prevalence: Prevalence
+    threshold: (
+        Annotated[float, Limits(0, 1, above=True, below=True)]
+        | Literal["youden", "sensitivity", "specificity"]
+    )
+    target: Annotated[float, Limits(0, 1, above=True)]
 
 
 @dataclass(frozen=True)
 class Evaluate:
     bootstrap: Annotated[int, Limits(100, 100_000)]
+    prevalence: Prevalence
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from cxr.imbalance import Targets
 
 
 def shares(labels: np.ndarray, classes: int) -> np.ndarray:
-    """(classes,) float64. labels: (n,) int of the training films."""
+    """(classes,) float64. labels: (n,) int."""
     return np.bincount(labels, minlength=classes) / len(labels)
 
 
@@ -29,8 +29,9 @@ def learnt_prior(targets: Targets, classes: int) -> np.ndarray:
     return of_class / of_class.sum()
 
 
-def declared(setting: str | float, train: np.ndarray) -> np.ndarray:
-    """(classes,) float64. setting: `calibrate.prevalence`; train: (classes,) shares of the training films.
+def declared(setting: str | float, train: np.ndarray, key: str) -> np.ndarray:
+    """(classes,) float64. setting: the value of `key` in params.yaml, `calibrate.prevalence` or
+    `evaluate.prevalence`; train: (classes,) shares of the training films.
 
     Raises `UserError` if one number is to stand for three classes or more.
     """
@@ -40,7 +41,22 @@ def declared(setting: str | float, train: np.ndarray) -> np.ndarray:
         return np.full(len(train), 1 / len(train))
     if len(train) != 2:
         raise UserError(
-            f"params.yaml: calibrate.prevalence is {setting}, one number for {len(train)} classes; set it to "
+            f"params.yaml: {key} is {setting}, one number for {len(train)} classes; set it to "
             "uniform or train"
         )
     return np.array([1 - float(setting), float(setting)])
+
+
+def shifted(probabilities: np.ndarray, prior: np.ndarray, prevalence: np.ndarray) -> np.ndarray:
+    """(..., classes) float64: `probabilities`, which refer to the classes' shares `prior`, as they are where
+    the shares are `prevalence`. Both (classes,) float, above 0."""
+    joint = probabilities * (prevalence / prior)
+    return joint / joint.sum(axis=-1, keepdims=True)
+
+
+def film_weights(labels: np.ndarray, prevalence: np.ndarray) -> np.ndarray:
+    """(N,) float64, N in all: as much as a film must count for the classes to have the shares `prevalence`.
+
+    labels: (N,) int, at least one film of each class.
+    """
+    return (prevalence / shares(labels, len(prevalence)))[labels]

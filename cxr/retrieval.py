@@ -1,12 +1,17 @@
 """Similar films: a FAISS index over the classifier's features, and how often it finds the same class."""
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import faiss
 import numpy as np
+import torch
 
-from cxr.files import atomic, write_json
+from cxr.errors import UserError
+from cxr.files import atomic, read_json, write_json
+from cxr.models.classifier import WEIGHTS, Classifier, predict
+from cxr.models.views import with_views
 
 INDEX = Path("models/index.faiss")
 META = Path("models/index.json")
@@ -21,6 +26,15 @@ class Meta:
     dimensions: int
     model_sha256: str
     rows: list[int]
+
+
+def embed(model: Classifier, images: np.ndarray, device: torch.device) -> np.ndarray:
+    """(N, d) float32, what the index is made of and asked for. images: (N, size, size) uint8.
+
+    Without zoomed views, which take three times as long and help neighbours little.
+    """
+    tta = "flip" if model.spec.tta == "flip_zoom" else model.spec.tta
+    return predict(with_views(model, tta), images, device).embeddings
 
 
 def build_index(embeddings: np.ndarray) -> faiss.IndexFlatIP:
@@ -41,6 +55,20 @@ def save(index: faiss.Index, meta: Meta) -> None:
     with atomic(INDEX) as temporary:
         faiss.write_index(index, str(temporary))
     write_json(META, asdict(meta))
+
+
+def load() -> tuple[faiss.Index, Meta]:
+    """Raises `UserError` if the index has not been built, or was built with another model."""
+    if not (INDEX.is_file() and META.is_file()):
+        raise UserError(f"{INDEX}: no index here; build it with `dvc repro`, or fetch it with `dvc pull`")
+    meta = Meta(**read_json(META))
+    if meta.model_sha256 != model_sha256():
+        raise UserError(f"{INDEX} was built with another model than {WEIGHTS}; run `dvc repro index`")
+    return faiss.read_index(str(INDEX)), meta
+
+
+def model_sha256() -> str:
+    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
 
 
 def precision_at(k: int, gallery: np.ndarray, queries: np.ndarray, neighbours: np.ndarray) -> np.ndarray:

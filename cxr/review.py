@@ -26,23 +26,40 @@ class Review:
 
     def markdown(self) -> str:
         test = self.splits[0]
-        lines = [f"{_sentence(each)}  " for each in self.splits]
-        lines += ["", f"A: {_side(self.a)}. B: {_side(self.b)}. Means over members; differences are B - A."]
-        for each in self.splits:
-            lines += ["", *_table(each)]
+        sides = f"A: {_side(self.a)}. B: {_side(self.b)}."
+        lines = ["**The predictions of A and B are identical**: nothing to compare.", "", sides]
+        if not self.identical:
+            lines = [f"{_sentence(each)}  " for each in self.splits]
+            lines += ["", f"{sides} Means over members; differences are B - A."]
+            for each in self.splits:
+                lines += ["", *_table(each)]
         lines += ["", "**Parameters (A, B):** " + _changes(self.params)]
-        lines += ["", *(_mcnemar(each) for each in self.splits)]
-        lines += _flips(test, "lost") + _flips(test, "won")
-        lines += ["", *(f"- {caveat}" for caveat in self.caveats())]
+        if not self.identical:
+            lines += ["", *(_mcnemar(each) for each in self.splits)]
+            lines += _flips(test, "lost") + _flips(test, "won")
+        if caveats := self.caveats():
+            lines += ["", *(f"- {caveat}" for caveat in caveats)]
         return "\n".join(lines)
 
+    @property
+    def identical(self) -> bool:
+        """As after a change of documents or tests: B was never run, or its run changed nothing."""
+        a, b = self.a.predictions, self.b.predictions
+        return np.array_equal(a.members, b.members) and np.array_equal(a.ensemble, b.ensemble)
+
     def caveats(self) -> list[str]:
+        """What a reader has to know beside the figures, a sentence or two each."""
+        row = self.splits[0].rows[0]
+        disagreements = _disagreement(self.a, row.metric, row.a) + _disagreement(self.b, row.metric, row.b)
+        return disagreements if self.identical else self._reservations() + disagreements
+
+    def _reservations(self) -> list[str]:
         looks = _count(self.looks.others, "commit")
         if not self.looks.complete:
             looks = f"at least {looks} (this clone's history is cut off: `git fetch --unshallow`)"
         found = [
-            f"Looks at test: besides B, {looks} in the history published test results. The more there are, "
-            'the likelier is a lucky "better".',
+            f"Looks at test: besides B, {looks} in the history published test results; runs that nobody "
+            'committed are not counted. The more there are, the likelier is a lucky "better".',
             "val has chosen the temperature and perhaps more: where val and test disagree, believe test.",
             f"Needed: to find a difference of the size seen here with {100 * POWER:.0f} % power, taking the "
             "variance over films to fall with 1/n and that over members with 1/m.",
@@ -54,15 +71,12 @@ class Review:
                     f"{run.name} has a single member. How much members differ is unknown, so the interval "
                     "speaks of these two models, not of the change. For a verdict train two members or more."
                 )
-        if np.array_equal(self.a.predictions.members, self.b.predictions.members):
-            found.append("The predictions of A and B are identical.")
-        elif self.a.params.get("seed") == self.b.params.get("seed"):
+        if self.a.params.get("seed") == self.b.params.get("seed"):
             found.append(
                 f"Both sides use seed {self.a.params.get('seed')}, so members may share initial weights and "
                 "batch order. They count as independent: the intervals are too wide, if anything."
             )
-        row = self.splits[0].rows[0]
-        return found + _disagreement(self.a, row.metric, row.a) + _disagreement(self.b, row.metric, row.b)
+        return found
 
 
 def _sentence(split: Comparison) -> str:
@@ -126,11 +140,12 @@ def _table(split: Comparison) -> list[str]:
 
 
 def _changes(changed: dict[str, tuple[Any, Any]]) -> str:
-    both = [f"`{key}` {a}, {b}" for key, (a, b) in changed.items() if None not in (a, b)]
-    one_sided = len(changed) - len(both)
-    if one_sided:
-        both.append(f"{one_sided} that only one side's version of params.yaml has")
-    return "; ".join(both) or "none differs"
+    """Those that both sides have, then those that one side's version of params.yaml does not know."""
+    found = [f"`{key}` {a}, {b}" for key, (a, b) in changed.items() if None not in (a, b)]
+    for side, name in enumerate("AB"):
+        own = [f"`{key}` {pair[side]}" for key, pair in changed.items() if pair[1 - side] is None]
+        found += [f"only in {name}: {', '.join(own)}"] if own else []
+    return "; ".join(found) or "none differs"
 
 
 def _mcnemar(split: Comparison) -> str:
@@ -144,13 +159,14 @@ def _flips(split: Comparison, way: str) -> list[str]:
     positions = split.lost if way == "lost" else split.won
     if not len(positions):
         return []
-    lines = ["", f"| {way} on {split.split}: row | truth | p(truth) in A | in B |", "|---|---|---|---|"]
+    title, wrong = ("right in A, wrong in B", "B") if way == "lost" else ("wrong in A, right in B", "A")
+    lines = ["", f"| {title}, {split.split}: row | truth | {wrong} says | p(truth) in A | in B |"]
+    lines.append("|---|---|---|---|---|")
     for flip in flips(split, positions[:FLIPS_SHOWN]):
-        lines.append(
-            f"| {flip['row']} | {flip['truth']} | {flip['p_truth_a']:.3f} | {flip['p_truth_b']:.3f} |"
-        )
+        said = f"| {flip['row']} | {flip['truth']} | {flip[f'decision_{wrong.lower()}']} "
+        lines.append(said + f"| {flip['p_truth_a']:.3f} | {flip['p_truth_b']:.3f} |")
     rest = len(positions) - FLIPS_SHOWN
-    return lines + ([f"| and {rest:,} more, less changed | | | |"] if rest > 0 else [])
+    return lines + ([f"| and {rest:,} more, less changed | | | | |"] if rest > 0 else [])
 
 
 def _disagreement(run: Run, metric: str, mean: float) -> list[str]:

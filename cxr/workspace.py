@@ -20,7 +20,7 @@ def copy_tracked(source: Path, target: Path) -> None:
         if (source / name).is_file():  # a tracked file may be deleted in the working tree
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source / name, target / name)
-    call(target, "git", "init", "--quiet")
+    call(target, "git", "init", "--quiet", "--initial-branch", "main")  # what `cxr compare` compares with
     commit(target, "A copy of the working tree")
 
 

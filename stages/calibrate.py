@@ -3,7 +3,7 @@
 import numpy as np
 
 from cxr import calibration, runtime
-from cxr.calibration import Calibration, fit_temperature, youden_threshold
+from cxr.calibration import Calibration, fit_temperature
 from cxr.data import packed
 from cxr.errors import run
 from cxr.files import read_csv
@@ -11,8 +11,12 @@ from cxr.imbalance import make_targets
 from cxr.likelihood import nll
 from cxr.models import classifier
 from cxr.models.classifier import predict
+from cxr.operating_points import choose
 from cxr.params import load
 from cxr.prevalence import declared, learnt_prior, shares
+
+# calibrate.threshold: its operating point
+RULES = {"youden": "youden", "sensitivity": "target_sensitivity", "specificity": "target_specificity"}
 
 
 def main() -> None:
@@ -29,19 +33,25 @@ def main() -> None:
     targets = make_targets(params.imbalance, data.labels[train], data.classes, subclasses)
     prior = rounded(learnt_prior(targets, count))
     of_train = shares(data.labels[train], count)
-    prevalence = rounded(declared(params.calibrate.prevalence, of_train))
+    prevalence = rounded(declared(params.calibrate.prevalence, of_train, "calibrate.prevalence"))
 
     # Val has the shares of train, so that is what the temperature is fitted at.
     temperature = round(fit_temperature(raw, labels, prior, of_train.tolist()), 6)
-    at_val = Calibration(temperature, None, prior, of_train.tolist())(raw)
+    before, after = (
+        nll(Calibration(each, None, prior, of_train.tolist())(raw), labels) for each in (1.0, temperature)
+    )
     scaled = Calibration(temperature, None, prior, prevalence)(raw)
+    points: dict[str, float] | None = None
     threshold: float | None = None
     if len(data.classes) == 2:
         rule = params.calibrate.threshold
-        threshold = round(youden_threshold(labels == 1, scaled[:, 1]), 6) if rule == "youden" else float(rule)
-    calibration.save(Calibration(temperature, threshold, prior, prevalence))
+        points = choose(labels == 1, scaled[:, 1], params.calibrate.target)
+        if isinstance(rule, float):
+            points["fixed"] = rule
+        threshold = points["fixed" if isinstance(rule, float) else RULES[rule]]
+    calibration.save(Calibration(temperature, threshold, prior, prevalence, points))
     print(f"temperature {temperature:.3f}, threshold {threshold}")
-    print(f"val nll {nll(raw, labels):.4f} before, {nll(at_val, labels):.4f} after, at val's own prevalence")
+    print(f"val nll {before:.4f} before, {after:.4f} after, at val's own prevalence")
 
 
 def rounded(shares: np.ndarray) -> list[float]:

@@ -3,15 +3,18 @@
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from cxr import calibration, predictions, runtime
+from cxr import calibration, predictions, reliability, reliability_figure, runtime
+from cxr.calibration_methods import methods
 from cxr.data import packed
-from cxr.errors import run
+from cxr.details import details
+from cxr.errors import UserError, run
 from cxr.files import read_csv, write_csv, write_json
-from cxr.metrics import confusion, decide, headline, majority_baseline, per_class, summarise
+from cxr.metrics import decide, majority_baseline, summarise, top_confusion
 from cxr.models import classifier
 from cxr.models.classifier import predict
 from cxr.params import load
 from cxr.predictions import Predictions
+from cxr.prevalence import declared, shares
 
 
 def main() -> None:
@@ -19,6 +22,12 @@ def main() -> None:
     device = runtime.configure(params.compute)
     data = packed.load()
     calibrate = calibration.load()
+    if calibrate.prevalence is None:
+        raise UserError(
+            f"{calibration.PATH}: states no prevalence; build it again with `dvc repro calibrate`"
+        )
+    of_train = shares(data.labels[data.rows("train")], len(data.classes))
+    wanted = declared(params.evaluate.prevalence, of_train, "evaluate.prevalence")
     rows = data.rows("val", "test")
     raw = predict(classifier.load(), data.images[rows], device)
     predictions.save(
@@ -36,9 +45,19 @@ def main() -> None:
     test = published.of("test")
     summary = summarise(test, calibrate.threshold, params.evaluate.bootstrap)
     write_json("metrics/test.json", {**summary, "majority_baseline": majority_baseline(test.labels)})
+    stated = np.array(calibrate.prevalence)
+    ways = methods(published, calibrate, stated)
+    of_split = {
+        split: {name: p[published.splits == split] for name, p in ways.items()} for split in ("val", "test")
+    }
     write_json(
-        "metrics/details.json", {split: details(published.of(split), calibrate) for split in ("val", "test")}
+        "metrics/details.json",
+        {
+            split: details(published.of(split), calibrate, each, stated, wanted, params.evaluate.bootstrap)
+            for split, each in of_split.items()
+        },
     )
+    write_reliability(test, of_split["test"], stated)
     write_curves(test)
     write_learning_curve()
     for name, value in summary.items():
@@ -46,37 +65,21 @@ def main() -> None:
     print(top_confusion(test.labels, decide(test.ensemble, None), test.classes))
 
 
-def details(split: Predictions, calibrate: calibration.Calibration) -> dict[str, object]:
-    """Every decision point, class and member of one split."""
-    points: dict[str, float | None] = {"most_probable": None}
-    if calibrate.threshold is not None:
-        points["val_threshold"] = calibrate.threshold
-    decisions = {name: decide(split.ensemble, threshold) for name, threshold in points.items()}
-    return {
-        "temperature": calibrate.temperature,
-        "threshold": calibrate.threshold,
-        "ensemble": headline(split.labels, split.ensemble, split.classes, calibrate.threshold),
-        "members": [headline(split.labels, p, split.classes, calibrate.threshold) for p in split.members],
-        "decisions": {
-            name: {
-                "confusion": confusion(split.labels, chosen, len(split.classes)),
-                "top_confusion": top_confusion(split.labels, chosen, split.classes),
-                "per_class": per_class(split.labels, chosen, split.classes),
-            }
-            for name, chosen in decisions.items()
-        },
-    }
-
-
-def top_confusion(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> str:
-    """The mistake that is made most often, in words."""
-    table = confusion(labels, decisions, len(classes))
-    mistakes = table - np.diag(np.diag(table))
-    if not mistakes.any():
-        return "no film is taken for another class"
-    actual, taken = divmod(int(mistakes.argmax()), len(classes))
-    films = table[actual].sum()
-    return f"{classes[actual]} taken for {classes[taken]}: {table[actual, taken]:,} of {films:,} films"
+def write_reliability(test: Predictions, ways: dict[str, np.ndarray], prevalence: np.ndarray) -> None:
+    """The reliability diagram of each way to calibrate, of films weighted to what probabilities refer to."""
+    curves = {name: reliability.curve(test.labels, p, prevalence) for name, p in ways.items()}
+    reliability_figure.table("plots/reliability.csv", curves["temperature"])
+    axes = "probability of the most probable class", "share of films that are of it"
+    if len(test.classes) == 2:
+        axes = f"probability of {test.classes[1]}", f"share of films with {test.classes[1]}"
+    mix = ", ".join(f"{share:.0%} {name}" for share, name in zip(prevalence, test.classes, strict=True))
+    reliability_figure.picture(
+        "plots/reliability.png",
+        curves,
+        {name: reliability.events(test.labels, p)[0] for name, p in ways.items()},
+        f"Reliability on test, films weighted to {mix}",
+        axes,
+    )
 
 
 def write_curves(test: Predictions) -> None:

@@ -1,7 +1,5 @@
 """Index the training films by the classifier's features, and measure how well test films find their like."""
 
-import hashlib
-
 import faiss
 import numpy as np
 
@@ -10,8 +8,6 @@ from cxr.data import packed
 from cxr.errors import UserError, run
 from cxr.files import write_json
 from cxr.models import classifier
-from cxr.models.classifier import Classifier, predict
-from cxr.models.views import with_views
 from cxr.params import load
 
 DEPTHS = (1, 5, 10)
@@ -23,32 +19,27 @@ def main() -> None:
     device = runtime.configure(params.compute)
     faiss.omp_set_num_threads(params.compute.threads)
     data = packed.load()
-    model = without_zoom(classifier.load())
+    model = classifier.load()
     gallery, queries = data.rows("train"), data.rows("test")
     if len(gallery) < max(DEPTHS):
         raise UserError(f"train has {len(gallery)} films, retrieval needs {max(DEPTHS)}")
 
-    index = retrieval.build_index(predict(model, data.images[gallery], device).embeddings)
+    index = retrieval.build_index(retrieval.embed(model, data.images[gallery], device))
     meta = retrieval.Meta(
         embedding="classifier",
         metric="cosine",
         dimensions=index.d,
-        model_sha256=hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest(),
+        model_sha256=retrieval.model_sha256(),
         rows=gallery.tolist(),
     )
     retrieval.save(index, meta)
 
-    vectors = retrieval.unit(predict(model, data.images[queries], device).embeddings)
+    vectors = retrieval.unit(retrieval.embed(model, data.images[queries], device))
     similarity, neighbours = index.search(vectors, max(DEPTHS))
     report = evaluate(data.labels[gallery], data.labels[queries], neighbours, data.classes)
     write_json("metrics/retrieval.json", report)
     picture(data, gallery, queries, neighbours, similarity)
     print(", ".join(f"{name} {value:.4f}" for name, value in report["overall"].items()))
-
-
-def without_zoom(model: Classifier) -> Classifier:
-    """The same classifier without zoomed views, which take three times as long and help neighbours little."""
-    return with_views(model, "flip" if model.spec.tta == "flip_zoom" else model.spec.tta)
 
 
 def evaluate(

@@ -46,11 +46,11 @@ def main() -> None:
     write_csv("plots/robustness.csv", ("severity", *KINDS), [(s, *row) for s, row in enumerate(rows)])
     picture(errors, overlaps)
 
-    rows = shift.drawn_rows(data)
-    embeddings = predict(model, data.images[rows], device).embeddings
+    drawn = shift.drawn_rows(data)
+    embeddings = predict(model, data.images[drawn], device).embeddings
     groups = np.array([row["group"] or row["sha256"] for row in read_csv(packed.LABELS)])
     with threadpool_limits(1):  # more threads add up in another order, and the bytes would follow the machine
-        write_json("metrics/shift.json", shift.compare_splits(data, rows, embeddings, groups[rows]))
+        write_json("metrics/shift.json", shift.compare_splits(data, drawn, embeddings, groups[drawn]))
 
     for kind, value in found["kinds"].items():
         print(f"{kind:18} BE {value['be']:.3f}   rBE {value['rbe']:+.3f}   {value['training']}")

@@ -123,6 +123,17 @@ def write_run(predictions: Predictions, changes: dict[str, Any] | None = None) -
     write_params(Path(), changes or {})
 
 
+def write_films(predictions: Predictions) -> None:
+    """data/ in the working directory: of each row a film of the grey level row % 256. Rows that `predictions`
+    do not speak of are train's."""
+    count = predictions.rows.max() + 1
+    table = [("train", predictions.classes[0], "", "", "")] * count
+    for row, split, label in zip(predictions.rows, predictions.splits, predictions.labels, strict=True):
+        table[row] = (split, predictions.classes[label], "", "", "")
+    levels = np.arange(count, dtype=np.uint8)[:, None, None]
+    packed.save(np.broadcast_to(levels, (count, 16, 16)), table)
+
+
 def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classifier:
     """An untrained classifier for 16-pixel films whose probabilities differ between dark and bright films."""
     spec = Spec(

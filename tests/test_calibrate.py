@@ -7,12 +7,13 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from cxr import calibration
-from cxr.calibration import Calibration, fit_temperature, youden_threshold
+from cxr.calibration import Calibration, fit_temperature
 from cxr.data import packed
 from cxr.files import read_csv, write_csv
 from cxr.likelihood import nll
 from cxr.models import classifier
 from cxr.models.classifier import predict
+from cxr.operating_points import choose
 from stages import calibrate
 from tests.builders import files_below, noise_films, refused, small_classifier, write_packed, write_params
 
@@ -75,53 +76,18 @@ def test_nll_equals_scikit_learns():
     assert nll(probabilities, labels) == pytest.approx(log_loss(labels, probabilities))
 
 
-def youden(positive: np.ndarray, probability: np.ndarray, threshold: float) -> float:
-    decided = probability >= threshold
-    return decided[positive].mean() - decided[~positive].mean()
-
-
-@pytest.mark.parametrize("digits", [1, 2, 8])
-@pytest.mark.parametrize("seed", range(8))
-def test_threshold_equals_a_search_of_all(digits, seed):
-    generator = np.random.default_rng(seed)
-    positive = generator.random(60) < 0.7
-    probability = (generator.beta(2, 2, 60) * 0.7 + 0.3 * positive).round(digits)  # few digits make ties
-    found = youden_threshold(positive, probability)
-    levels = np.unique([0, *probability, 1])
-    candidates = (levels[:-1] + levels[1:]) / 2
-    gains = np.array([youden(positive, probability, threshold) for threshold in candidates])
-    assert youden(positive, probability, found) == pytest.approx(gains.max(), abs=1e-12)
-    best = candidates[gains > gains.max() - 1e-12]
-    assert abs(found - 0.5) == pytest.approx(abs(best - 0.5).min(), abs=1e-12)
-
-
-def test_threshold_between_separate_classes_is_half_way():
-    positive = np.array([False, False, True, True])
-    assert youden_threshold(positive, np.array([0.1, 0.3, 0.8, 0.9])) == pytest.approx(0.55)
-
-
-def test_of_equally_good_thresholds_the_nearest_to_a_half_is_taken():
-    positive = np.array([False, True, False, True])
-    assert youden_threshold(positive, np.array([0.3, 0.5, 0.8, 0.9])) == pytest.approx(0.4)  # not 0.85
-    assert youden_threshold(positive, np.array([0.05, 0.1, 0.4, 0.7])) == pytest.approx(0.55)  # not 0.075
-
-
-def test_one_probability_for_all_still_has_a_threshold():
-    threshold = youden_threshold(np.array([False, True] * 3), np.full(6, 0.2))
-    assert 0 < threshold < 1
-
-
 def test_missing_calibration_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with refused("models/calibration.json: no calibration here", "`dvc repro`", "`dvc pull`"):
         calibration.load()
 
 
-@pytest.mark.parametrize("threshold", [None, 0.25])
-def test_calibration_survives_its_file(tmp_path, monkeypatch, threshold):
+@pytest.mark.parametrize("points", [None, {"youden": 0.25, "one_half": 0.5}])
+def test_calibration_survives_its_file(tmp_path, monkeypatch, points):
     monkeypatch.chdir(tmp_path)
-    calibration.save(Calibration(1.25, threshold))
-    assert calibration.load() == Calibration(1.25, threshold)
+    written = Calibration(1.25, points and 0.25, [0.3, 0.7], [0.5, 0.5], points)
+    calibration.save(written)
+    assert calibration.load() == written
 
 
 def write_subclasses() -> None:
@@ -159,22 +125,27 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("classes", "rule"),
-    [(["normal", "sick"], "youden"), (["normal", "sick"], 0.3), (["a", "b", "c"], "youden")],
+    ("classes", "rule", "name"),
+    [
+        (["normal", "sick"], "youden", "youden"),
+        (["normal", "sick"], "sensitivity", "target_sensitivity"),
+        (["normal", "sick"], "specificity", "target_specificity"),
+        (["normal", "sick"], 0.3, "fixed"),
+        (["a", "b", "c"], "youden", None),
+    ],
 )
-def test_stage_uses_val_alone(run, classes, rule):
+def test_stage_uses_val_alone(run, classes, rule, name):
     found = run(classes, rule)
     data = packed.load()
     val = data.rows("val")
     raw = predict(classifier.load(), data.images[val], torch.device("cpu")).mean
     assert found.temperature == pytest.approx(fit_temperature(raw, data.labels[val]), abs=1e-5)
     if len(classes) > 2:
-        assert found.threshold is None
-    elif rule == "youden":
-        p = found(raw)[:, 1]
-        assert found.threshold == pytest.approx(youden_threshold(data.labels[val] == 1, p), abs=1e-6)
+        assert found.threshold is found.operating_points is None
     else:
-        assert found.threshold == rule
+        points = choose(data.labels[val] == 1, found(raw)[:, 1], 0.95)
+        assert found.operating_points == points | ({"fixed": rule} if name == "fixed" else {})
+        assert found.threshold == found.operating_points[name]
 
     images = np.array(data.images)
     others = data.rows("train", "test")

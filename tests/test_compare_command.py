@@ -10,7 +10,7 @@ import pytest
 from cxr import cli, workspace
 from cxr.files import read_json, write_json
 from cxr.predictions import Predictions
-from tests.builders import ROOT, drawn_predictions, write_run
+from tests.builders import ROOT, drawn_predictions, write_films, write_run
 
 GOOD, POOR = [3.0, 3.1, 3.0, 2.9], [1.0, 1.1, 0.9, 1.0]
 
@@ -98,10 +98,23 @@ def test_single_members_are_said_to_speak_for_themselves_only(compared):
 
 
 def test_equal_runs_are_said_to_be_equal(compared):
-    out = compared(drawn_predictions(GOOD), drawn_predictions(GOOD))
-    assert "no difference at all" in out.splitlines()[0]
-    assert "The predictions of A and B are identical." in out
-    assert "**Parameters (A, B):** none differs" in out
+    """As in every pull request that changes documents or tests: no tables of equal numbers."""
+    out = compared(drawn_predictions(GOOD), drawn_predictions(GOOD), "--json", "all.json")
+    assert out.startswith("**The predictions of A and B are identical**")
+    assert re.search(r"A: `main` \([0-9a-f]{7}\), 4 members. B: the workspace, 4 members.", out)
+    assert out.endswith("**Parameters (A, B):** none differs\n")
+    assert read_json("all.json")["verdict"] == {"test": "cannot tell", "val": "cannot tell"}
+
+
+def test_parameters_of_one_side_alone_are_named_too(compared, capsys):
+    """A side from before a parameter existed: what it is now may be the very change."""
+    compared(drawn_predictions(POOR), drawn_predictions(GOOD, seed=1), changes={"train.epochs": 7})
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("\nseed: 0\n", "\nluck: 3\n"))
+    cli.main()
+    assert "\n**Parameters (A, B):** `train.epochs` 36, 7; only in A: `seed` 0; only in B: `luck` 3\n" in (
+        capsys.readouterr().out
+    )
 
 
 def test_ten_flipped_films_each_way_are_shown_and_the_others_counted(compared):
@@ -110,7 +123,7 @@ def test_ten_flipped_films_each_way_are_shown_and_the_others_counted(compared):
     content = read_json("all.json")["splits"]["test"]
     won = content["won"]
     assert len(won) == content["mcnemar"]["won"] > 10
-    shown = re.search(r"\| won on test: row .*\n\|---.*\n((?:\|.*\n)*)", out)[1].splitlines()
+    shown = re.search(r"\| wrong in A, right in B, test: row .*\n\|---.*\n((?:\|.*\n)*)", out)[1].splitlines()
     assert len(shown) == 11
     assert shown[10].startswith(f"| and {len(won) - 10} more")
     assert [int(line.split("|")[1]) for line in shown[:10]] == [film["row"] for film in won[:10]]
@@ -140,6 +153,21 @@ def test_json_of_single_members_has_no_infinity(compared):
     compared(drawn_predictions(POOR[:1]), drawn_predictions(GOOD[:1], seed=1), "--json", "all.json")
     auc = read_json("all.json")["splits"]["test"]["metrics"]["auc"]
     assert (auc["freedom"], auc["error_members"], auc["members_needed"]) == (None, None, None)
+
+
+def test_flipped_films_are_drawn(compared):
+    a, b = drawn_predictions(POOR), drawn_predictions(GOOD, seed=1)
+    write_films(a)
+    compared(a, b, "--sheet", "x/flips.png")
+    assert Path("x/flips.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_its_films_a_sheet_is_refused_and_nothing_written(compared):
+    data = drawn_predictions(GOOD)
+    error = compared(data, data, "--sheet", "flips.png", "--json", "all.json", code=1)
+    assert error.startswith("error: data/images.npy: no such file")
+    assert error.count("\n") == 1
+    assert not {"flips.png", "all.json"} & {path.name for path in Path().iterdir()}
 
 
 def test_metrics_from_elsewhere_are_noticed(compared):

@@ -1,16 +1,29 @@
 """Every published number equals scikit-learn's, and can be had again from metrics/predictions.csv alone."""
 
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.stats import rankdata
 from sklearn import metrics as sk
 
-from cxr import calibration, predictions
+from cxr import calibration, predictions, reliability
+from cxr.bootstrap import blocks
 from cxr.calibration import Calibration
 from cxr.data import packed
 from cxr.files import read_csv, read_json, write_csv
-from cxr.metrics import confusion, decide, headline, majority_baseline, per_class, summarise
+from cxr.metrics import (
+    confusion,
+    decide,
+    headline,
+    majority_baseline,
+    per_class,
+    summarise,
+    top_confusion,
+    weighted_headline,
+)
 from cxr.models import classifier
 from cxr.predictions import Predictions
 from stages import evaluate
@@ -30,6 +43,13 @@ def sample(classes: int, films: int = 200, members: int = 3, seed: int = 0) -> P
     return Predictions(CLASSES[:classes], np.arange(films) * 3, splits, labels, p.mean(axis=0), p)
 
 
+def calibration_error(probability: np.ndarray, found: np.ndarray) -> float:
+    """Of 15 bins of equal mass; a film's place among films of equal probability is their middle."""
+    place = (rankdata(probability) - 0.5) / len(probability)
+    bins = np.floor(place * 15 + 1e-9)
+    return sum(abs((found - probability)[bins == b].sum()) for b in range(15)) / len(probability)
+
+
 def reference(labels: np.ndarray, p: np.ndarray, threshold: float | None) -> dict[str, float]:
     decided = p.argmax(axis=1)
     shared = {
@@ -38,6 +58,10 @@ def reference(labels: np.ndarray, p: np.ndarray, threshold: float | None) -> dic
         "f1_macro": sk.f1_score(labels, decided, average="macro", zero_division=0),
         "mcc": sk.matthews_corrcoef(labels, decided),
     }
+    if p.shape[1] > 2:
+        shared["ece"] = calibration_error(p.max(axis=1), decided == labels)
+    else:
+        shared["ece"] = calibration_error(p[:, 1], labels == 1)
     if p.shape[1] > 2:
         average_precision = [sk.average_precision_score(labels == c, p[:, c]) for c in range(p.shape[1])]
         return shared | {
@@ -64,6 +88,19 @@ def test_headline_equals_scikit_learn(classes, threshold, seed):
     data = sample(classes, seed=seed)
     found = headline(data.labels, data.ensemble, data.classes, threshold)
     assert found == pytest.approx(reference(data.labels, data.ensemble, threshold), abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_weighted_films_measure_as_their_copies(classes):
+    """All resamples at once, and one after the other with scikit-learn."""
+    data, threshold = sample(classes, films=90), THRESHOLD if classes == 2 else None
+    data.ensemble[:30] = data.ensemble[30:60]  # ties
+    (counts,) = blocks(data.labels, 25)
+    found = weighted_headline(data.labels, data.ensemble, data.classes, threshold, counts)
+    for row, films in enumerate(counts.astype(int)):
+        copies = np.repeat(np.arange(90), films)
+        expected = reference(data.labels[copies], data.ensemble[copies], threshold)
+        assert {name: values[row] for name, values in found.items()} == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("favourite", [0, 1])
@@ -182,7 +219,9 @@ def run(tmp_path, monkeypatch):
         write_packed({"train": of_class, "val": of_class, "test": of_class}, classes)
         names = [*range(len(classes))]
         classifier.save(small_classifier(classes=classes, outputs=classes, output_classes=names))
-        calibration.save(Calibration(1.7, THRESHOLD if len(classes) == 2 else None))
+        uniform = [1 / len(classes)] * len(classes)
+        points = {"youden": THRESHOLD, "one_half": 0.5} if len(classes) == 2 else None
+        calibration.save(Calibration(1.7, points and THRESHOLD, uniform, uniform, points))
         history = [(m, e, 0.1, 1 / (m + e), 2 / e, 0.5, 0.25 * m) for m in (0, 1) for e in (1, 2, 3)]
         columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
         write_csv("models/history.csv", columns, history)
@@ -253,8 +292,8 @@ def test_stage_draws_what_its_table_says(run, classes):
 
 def test_most_frequent_mistake_is_said_in_words():
     labels, decisions = np.repeat([0, 1, 2], [5, 4, 3]), np.array([0, 0, 0, 0, 1, 1, 1, 2, 0, 0, 0, 2])
-    assert evaluate.top_confusion(labels, decisions, CLASSES) == "tuberculosis taken for normal: 2 of 3 films"
-    assert evaluate.top_confusion(labels, labels, CLASSES) == "no film is taken for another class"
+    assert top_confusion(labels, decisions, CLASSES) == "tuberculosis taken for normal: 2 of 3 films"
+    assert top_confusion(labels, labels, CLASSES) == "no film is taken for another class"
 
 
 def test_learning_curve_is_the_mean_of_the_members(run):
@@ -266,6 +305,59 @@ def test_learning_curve_is_the_mean_of_the_members(run):
         assert float(row["train_nll"]) == pytest.approx((1 / epoch + 1 / (epoch + 1)) / 2, rel=1e-6)
         assert float(row["val_nll"]) == pytest.approx(2 / epoch)
         assert float(row["val_accuracy"]) == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
+def test_details_follow_from_the_published_predictions(run, classes):
+    run(classes)
+    uniform, shipped = np.full(len(classes), 1 / len(classes)), calibration.load()
+    for split, found in read_json("metrics/details.json").items():
+        data = predictions.load().of(split)
+        as_is = reliability.report(data.labels, data.ensemble, 100)
+        weighted = reliability.report(data.labels, data.ensemble, 100, prevalence=uniform)
+        for name in ("ece", "brier", "nll"):
+            of_name = found["calibration"]["temperature"]
+            assert of_name[name] == pytest.approx(as_is[name], abs=1e-6)
+            assert of_name[f"{name}_at_prevalence"] == pytest.approx(weighted[name], abs=1e-6)
+        raw = shipped.undo(data.ensemble)
+        nll = -np.log(raw[np.arange(len(raw)), data.labels]).mean()
+        assert found["calibration"]["before"]["nll"]["value"] == pytest.approx(nll, abs=1e-6)
+        assert found["shifted"]["prevalence"] == pytest.approx(
+            np.divide((10, 14, 12)[: len(classes)], 24 + 12 * (len(classes) > 2)), abs=1e-6
+        )
+        assert ("operating_points" in found) == (len(classes) == 2)
+        for point in found.get("operating_points", {}).values():
+            table = sk.confusion_matrix(data.labels, data.ensemble[:, 1] >= point["threshold"])
+            assert point["confusion"] == table.tolist()
+
+
+@pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
+def test_reliability_diagram_is_written_as_numbers_too(run, classes):
+    run(classes)
+    test, rows = predictions.load().of("test"), read_csv("plots/reliability.csv")
+    expected = reliability.curve(test.labels, test.ensemble, np.full(len(classes), 1 / len(classes)))
+    assert len(rows) == len(expected.films)
+    for row, p, share, films in zip(rows, expected.probability, expected.share, expected.films, strict=True):
+        assert float(row["probability"]) == float(row["calibrated"]) == pytest.approx(p, rel=1e-6)
+        assert float(row["found"]) == pytest.approx(share, abs=1e-6)
+        assert float(row["low"]) - 1e-6 <= share <= float(row["high"]) + 1e-6
+        assert int(row["films"]) == films
+    with Image.open("plots/reliability.png") as picture:
+        assert min(picture.size) > 400
+
+
+def test_calibration_without_a_prevalence_is_refused(run):
+    run(CLASSES[:2])
+    calibration.save(Calibration(1.7, THRESHOLD))
+    with refused("models/calibration.json: states no prevalence; build it again with `dvc repro calibrate`"):
+        evaluate.main()
+
+
+def test_one_number_for_three_classes_is_refused(run):
+    run(CLASSES)
+    write_params(Path(), {"evaluate.prevalence": 0.1, "compute.threads": 1, "compute.device": "cpu"})
+    with refused("params.yaml: evaluate.prevalence is 0.1, one number for 3 classes"):
+        evaluate.main()
 
 
 def test_stage_without_a_calibration_is_refused(tmp_path, monkeypatch):

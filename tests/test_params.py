@@ -14,6 +14,7 @@ from cxr.params import load
 from tests.builders import ROOT, refused, write_params
 
 TEXT = (ROOT / "params.yaml").read_text()
+EVALUATE = TEXT.split("evaluate:\n")[1].split("\n\n")[0]
 
 
 def edited(folder: Path, old: str, new: str) -> Path:
@@ -106,7 +107,12 @@ def test_number_arrives_as_float(tmp_path, written, value):
             "oversample",
             "none, class_weights, sampler, focal, logit_adjustment, decompose, both",
         ),
-        ("calibrate.threshold", 1, "a number above 0 and below 1 or youden"),
+        ("calibrate.threshold", 1, "a number above 0 and below 1 or youden, sensitivity, specificity"),
+        ("calibrate.threshold", "accuracy", "youden, sensitivity, specificity"),
+        ("calibrate.target", 0, "a number above 0 and at most 1"),
+        ("calibrate.target", 1.01, "a number above 0 and at most 1"),
+        ("evaluate.prevalence", 0, "a number above 0 and below 1 or train, uniform"),
+        ("evaluate.prevalence", "test", "train, uniform"),
         ("evaluate.bootstrap", 99, "a whole number 100 or more"),
         ("compute.device", "tpu", "auto, cpu, cuda"),
         ("compute.threads", 0, "a whole number 1 or more"),
@@ -129,7 +135,7 @@ def test_impossible_value_is_refused(tmp_path, key, value, allowed):
         ("  dropout: 0.3\n", "", ("missing key model.dropout", "git diff")),
         ("    val: 0.1\n", "", ("missing key split.ratios.val",)),
         ("calibrate:\n", "calibrate: 3\nx:\n", ("unknown key x",)),
-        ("  bootstrap: 2000\n", "", ("evaluate must be a section with the keys bootstrap",)),
+        (EVALUATE, "", ("evaluate must be a section with the keys bootstrap, prevalence",)),
         (
             "  ratios:\n    train: 0.7\n    val: 0.1\n    test: 0.2\n",
             "  ratios: 1\n",

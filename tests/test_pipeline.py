@@ -14,9 +14,35 @@ from sklearn import metrics as reference
 from cxr import recipes
 from cxr.data import packed
 from cxr.files import read_csv, read_json
-from stages import calibrate, clip_embed, cluster, download, evaluate, index, robustness, split, train
+from stages import (
+    calibrate,
+    card,
+    clip_embed,
+    cluster,
+    download,
+    evaluate,
+    explain,
+    index,
+    robustness,
+    split,
+    train,
+)
 from tests.builders import write_params
+from tests.test_evaluate import calibration_error
 
+STAGES = (
+    download,
+    split,
+    clip_embed,
+    cluster,
+    train,
+    calibrate,
+    evaluate,
+    index,
+    explain,
+    robustness,
+    card,
+)
 UP_TO_DATE = "Data and pipelines are up to date."
 MODEL = ("models/classifier.safetensors", "models/classifier.json", "models/calibration.json")
 
@@ -45,7 +71,7 @@ def test_a_change_reaches_no_earlier_stage(tiny_run: Repository, tmp_path: Path)
 def test_experiment_with_a_rate_that_yaml_1_1_reads_as_text(tiny_run: Repository) -> None:
     output = tiny_run.run("dvc", "exp", "run", "--temp", "--name", "slow", "-S", "train.lr=1e-5")
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
-    assert ran == {"train", "calibrate", "evaluate", "index", "robustness"}
+    assert ran == {"train", "calibrate", "evaluate", "index", "explain", "robustness", "card"}
     shown = tiny_run.json("dvc", "params", "diff", "HEAD", "slow")["params.yaml"]["train.lr"]
     assert (shown["old"], shown["new"]) == (0.003, 1e-05)
     changed = tiny_run.json("dvc", "metrics", "diff", "HEAD", "slow")
@@ -116,7 +142,7 @@ def test_three_classes_go_through_every_stage(tmp_path: Path, monkeypatch: pytes
         | {"train.members": 2, "train.epochs": 2, "train.batch_size": 8}
         | {"compute.threads": 1, "compute.device": "cpu"},
     )
-    for stage in (download, split, clip_embed, cluster, train, calibrate, evaluate, index, robustness):
+    for stage in STAGES:
         stage.main()
     assert read_json("models/calibration.json")["threshold"] is None
     table = read_csv("metrics/predictions.csv")
@@ -127,6 +153,7 @@ def test_three_classes_go_through_every_stage(tmp_path: Path, monkeypatch: pytes
     assert set(read_json("metrics/retrieval.json")) == {"overall", *classes}
     assert set(read_json("metrics/shift.json")["pixels"]["val_test"]) == set(classes)
     assert 0 <= read_json("metrics/robustness.json")["all"]["be"] <= 1
+    assert set(read_json("metrics/slices.json")["slices"]["class"]) == set(classes)
     decisions = read_json("metrics/details.json")["test"]["decisions"]
     assert np.sum(decisions["most_probable"]["confusion"], axis=1).tolist() == [4, 4, 4]
 
@@ -153,6 +180,7 @@ def test_published_metrics_follow_from_published_predictions(tiny_run: Repositor
             "balanced_accuracy": reference.balanced_accuracy_score(truth, decided),
             "mcc": reference.matthews_corrcoef(truth, decided),
             "brier": reference.brier_score_loss(truth, p),
+            "ece": calibration_error(p, truth),
         }
 
     ensemble, members = recompute(""), [recompute("m0_"), recompute("m1_")]

@@ -7,10 +7,11 @@ import torch
 from cxr.calibration import Calibration
 from cxr.imbalance import make_targets
 from cxr.losses import classification_loss
-from cxr.prevalence import declared, learnt_prior, shares
+from cxr.prevalence import declared, learnt_prior, shares, shifted
 from tests.builders import refused, settings
 
 LABELS = np.repeat([0, 1, 2], [10, 60, 30])
+KEY = "calibrate.prevalence"
 CLASSES = ["normal", "pneumonia", "tuberculosis"]
 SUBCLASSES = ["normal"] * 10 + ["pneumonia_0"] * 20 + ["pneumonia_1"] * 40 + ["tuberculosis"] * 30
 
@@ -68,8 +69,16 @@ def test_declared_prevalence_gives_the_share_that_is_found_there():
 def test_prevalence_as_it_is_declared():
     train = shares(LABELS, 3)
     np.testing.assert_allclose(train, [0.1, 0.6, 0.3])
-    np.testing.assert_allclose(declared("train", train), train)
-    np.testing.assert_allclose(declared("uniform", train), 1 / 3)
-    np.testing.assert_allclose(declared(0.15, train[:2]), [0.85, 0.15])
+    np.testing.assert_allclose(declared("train", train, KEY), train)
+    np.testing.assert_allclose(declared("uniform", train, KEY), 1 / 3)
+    np.testing.assert_allclose(declared(0.15, train[:2], KEY), [0.85, 0.15])
     with refused("calibrate.prevalence is 0.15, one number for 3 classes; set it to uniform or train"):
-        declared(0.15, train)
+        declared(0.15, train, KEY)
+
+
+def test_shifted_is_what_a_calibration_does():
+    p = np.random.default_rng(0).dirichlet([1, 1, 1], 50)
+    prior, wanted = np.array([0.2, 0.5, 0.3]), np.array([0.6, 0.3, 0.1])
+    expected = Calibration(1.0, None, prior.tolist(), wanted.tolist())(p)
+    np.testing.assert_allclose(shifted(p, prior, wanted), expected, atol=1e-9)
+    np.testing.assert_allclose(shifted(shifted(p, prior, wanted), wanted, prior), p)

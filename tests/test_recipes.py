@@ -1,7 +1,7 @@
 """A recipe changes the values it names in params.yaml, and nothing else."""
 
 import re
-import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from cxr import cli, params
 from cxr.recipes import about, apply, flags, switch
+from scripts import recipe_table
 from tests.builders import ROOT, files_below, refused, write_params
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -49,6 +50,17 @@ def test_default_recipe_is_what_is_committed(target, monkeypatch):
     default = next(path for path in RECIPES if path.stem == "default")
     assert leaves(YAML(typ="safe").load(default)) == leaves(YAML(typ="safe").load(ROOT / "params.yaml"))
     assert flags("default", target) == []
+
+
+@pytest.mark.parametrize("name", recipe_table.STAND_INS)
+def test_stand_ins_of_the_table_are_valid_parameters(target, name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    run = recipe_table.STAND_INS[name]
+    switch(run.recipe, target)
+    recipe_table.assign(target, run.changes)
+    params.load(target)
+    written = leaves(YAML(typ="safe").load(target))
+    assert {key: written[key] for key in run.changes} == run.changes
 
 
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES])
@@ -175,11 +187,16 @@ def command(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
     return code, *capsys.readouterr()
 
 
-def test_command_prints_flags_for_a_shell(monkeypatch, capsys):
+@pytest.mark.parametrize("name", [path.stem for path in RECIPES])
+def test_command_prints_flags_for_a_shell(monkeypatch, capsys, name):
+    """As in `dvc exp run $(cxr recipe NAME)`, where quotes would stand for themselves."""
     monkeypatch.chdir(ROOT)
-    code, out, _ = command(monkeypatch, capsys, "efficientnet_two_phase")
+    code, out, _ = command(monkeypatch, capsys, name)
     assert code == 0
-    assert shlex.split(out) == flags("efficientnet_two_phase")
+    words = subprocess.run(
+        ["sh", "-c", "printf '%s\\n' $(cat)"], input=out, capture_output=True, text=True, check=True
+    ).stdout
+    assert words.split("\n")[:-1] == (flags(name) or [""])
 
 
 def test_command_lists_what_each_needs(monkeypatch, capsys):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxr import figures
 from cxr.data import packed, raw
 from cxr.data.pneumoniamnist import read_pneumoniamnist
 from cxr.data.raw import SPLITS, Raw
@@ -202,6 +203,21 @@ def test_described_counts_and_grey_levels(run):
         expected = {"mean": pixels.mean(), "std": pixels.std(), "p5": p5, "median": median, "p95": p95}
         expected["between_films"] = pixels.mean(axis=(1, 2)).std()
         assert metrics["intensity"][name] == pytest.approx(expected, abs=1e-6)
+
+
+def test_grey_levels_are_drawn_by_class_and_split(run, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.setdefault(path, figure))
+    data, _ = run(source())
+    panels = drawn["plots/intensity.png"].axes
+    assert [panel.get_title() for panel in panels] == ["normal", "sick"]
+    for label, panel in enumerate(panels):
+        assert [line.get_label() for line in panel.patches] == list(SPLITS)
+        for name, line in zip(SPLITS, panel.patches, strict=True):
+            pixels = data.images[(data.labels == label) & (data.splits == name)]
+            expected, edges = np.histogram(pixels, bins=32, range=(0, 256), density=True)
+            np.testing.assert_allclose(line.get_data().values, 8 * expected)
+            np.testing.assert_array_equal(line.get_data().edges, edges)
 
 
 def test_stratified_stage_keeps_patients_together(run):

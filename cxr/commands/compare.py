@@ -15,12 +15,14 @@ def add(commands: Any) -> None:
     command.add_argument("a", nargs="?", default="main", metavar="REV", help="A; default: main")
     command.add_argument("b", nargs="?", metavar="REV", help="B; default: the workspace")
     command.add_argument("--json", type=Path, metavar="FILE", help="write everything, all flipped films too")
+    command.add_argument("--sheet", type=Path, metavar="FILE", help="draw the flipped films of test, as PNG")
     command.set_defaults(call=call)
 
 
 def call(arguments: argparse.Namespace) -> None:
-    """Raises `UserError` if a side cannot be read, or if the two are not about the same films."""
-    from cxr import revisions  # here, so that `cxr --help` does not wait for SciPy
+    """Raises `UserError` if a side cannot be read, or if the two, or the films of --sheet, are not about the
+    same films."""
+    from cxr import contact_sheet, revisions  # here, so that `cxr --help` does not wait for SciPy
     from cxr.compare import compare
     from cxr.files import write_json
     from cxr.review import Review
@@ -30,6 +32,8 @@ def call(arguments: argparse.Namespace) -> None:
     revisions.check_same_data(a, b)
     splits = compare(a.predictions, b.predictions, (a.name, b.name))
     review = Review(a, b, splits, revisions.changed_params(a, b), revisions.looks(a, b))
+    if arguments.sheet:
+        contact_sheet.draw(arguments.sheet, splits[0], contact_sheet.films(a.predictions))
     if arguments.json:
         write_json(arguments.json, as_json(review))
     print(review.markdown())

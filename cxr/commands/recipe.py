@@ -1,7 +1,6 @@
 """`cxr recipe`: the published systems, and the default, as sets of parameters."""
 
 import argparse
-import shlex
 from typing import Any
 
 from cxr import params, recipes
@@ -33,7 +32,7 @@ def call(arguments: argparse.Namespace) -> None:
         recipes.switch(arguments.name)
         print(f"{params.PATH} is now the recipe {arguments.name}; run it with `dvc repro`")
     else:
-        print(shlex.join(recipes.flags(arguments.name)))
+        print(" ".join(recipes.flags(arguments.name)))  # no quotes: `$(...)` would hand them on
 
 
 def show() -> None:

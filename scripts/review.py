@@ -1,0 +1,126 @@
+"""`make review`: what a pull request is judged by, as Markdown; .github/workflows/review.yml runs it.
+
+    python -m scripts.review [BASE] [--steps NAME...]
+
+Runs the checks on the working tree, then compares what the commits BASE and HEAD left in Git. All steps run,
+whatever came of those before; the exit code is 1 if one failed. The summary goes to build/review/summary.md
+and, inside of a GitHub workflow, onto the run's page.
+"""
+
+import argparse
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr import errors, revisions
+from cxr.data import packed
+
+FOLDER = Path("build/review")
+STEPS = {
+    "lint": "make lint",
+    "test": "make test",
+    "fresh": "make fresh",
+    "demo": "make demo",
+    "compare": f"cxr compare {{base}} HEAD --json {FOLDER}/compare.json",
+    "films": "dvc repro split",
+    "sheet": f"cxr compare {{base}} HEAD --sheet {FOLDER}/flips.png",
+    "params": "dvc params diff {base} HEAD --md",
+    "metrics": "dvc metrics diff {base} HEAD --md",
+}
+REPORTS = ("compare", "params", "metrics")  # they print Markdown
+OPTIONAL = ("films", "sheet")  # without the films a review has no pictures, but it is one
+TAIL = 40  # lines of a failed step in the summary
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """lines: what the step printed, both streams."""
+
+    name: str
+    command: str
+    code: int
+    lines: list[str]
+
+    @property
+    def failed(self) -> bool:
+        return self.code != 0 and self.name not in OPTIONAL
+
+    @property
+    def words(self) -> str:
+        if not self.code:
+            return "passed"
+        return f"**failed** (exit code {self.code})" if self.failed else f"left out: {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """The line of a `UserError`, or else the last one."""
+        said = [line.strip() for line in self.lines if line.strip()]
+        return next((line for line in said if line.startswith("error: ")), (said or ["no reason given"])[-1])
+
+
+def main() -> None:
+    """Raises `UserError` if BASE is no revision of this repository, or if a step's program is not there."""
+    parser = argparse.ArgumentParser(prog="scripts.review", description="What a pull request is judged by.")
+    parser.add_argument("base", nargs="?", default="main", help="what HEAD is compared with; default: main")
+    parser.add_argument(
+        "--steps", nargs="+", choices=STEPS, default=list(STEPS), metavar="NAME", help=", ".join(STEPS)
+    )
+    arguments = parser.parse_args()
+    commands = {name: STEPS[name] for name in STEPS if name in arguments.steps}
+    if any("{base}" in command for command in commands.values()):
+        revisions.resolve(arguments.base)  # before the tests have run for minutes
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    outcomes = [
+        run(name, command, arguments.base)
+        for name, command in commands.items()
+        if name != "films" or not packed.IMAGES.is_file()
+    ]
+    publish(summary(outcomes))
+    if any(outcome.failed for outcome in outcomes):
+        raise SystemExit(1)
+
+
+def run(name: str, command: str, base: str) -> Outcome:
+    """Run a step; what it prints is shown at once and kept."""
+    words = [word.format(base=base) for word in command.split()]
+    print(f"\n== {name}: {' '.join(words)}", flush=True)
+    lines = []
+    try:
+        process = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+    except FileNotFoundError:
+        raise errors.UserError(
+            f"{words[0]}: no such program; `source .venv/bin/activate`, or use `make review`"
+        ) from None
+    with process:
+        assert process.stdout
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line.rstrip())
+    return Outcome(name, " ".join(words), process.returncode, lines)
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    """Markdown: how each step ended, then the reports, and the last lines of what failed."""
+    parts = ["# Review", "", "| step | command | outcome |", "|---|---|---|"]
+    parts += [f"| {each.name} | `{each.command}` | {each.words} |" for each in outcomes]
+    for each in outcomes:
+        if each.failed:
+            parts += ["", f"## {each.name}: the last lines", "", "````", *each.lines[-TAIL:], "````"]
+        elif each.name in REPORTS:
+            parts += ["", f"## `{each.command}`", "", *each.lines]
+    return "\n".join([*parts, ""])
+
+
+def publish(text: str) -> None:
+    (FOLDER / "summary.md").write_text(text, encoding="utf-8")
+    if page := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(page).open("a", encoding="utf-8") as file:
+            file.write(text)
+    print(f"\n{FOLDER}/summary.md:\n\n{text}")
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,256 @@
+"""Show on which test films the classifier errs, in which slices, and where it looks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+from sklearn.metrics import pairwise_distances_argmin
+
+from cxr import figures, panels, predictions, retrieval, runtime, slices
+from cxr.data import packed
+from cxr.data.packed import Packed
+from cxr.errors import UserError, run
+from cxr.explain import gradcam
+from cxr.files import read_csv, read_json, write_json
+from cxr.metrics import decide, top_confusion
+from cxr.models import classifier
+from cxr.models.classifier import Classifier
+from cxr.panels import Case, Tile
+from cxr.params import load
+from cxr.predictions import Predictions
+from cxr.sanity import randomised, similarity
+
+SHOWN = 16  # errors in a picture, shared out among the kinds of error
+CORRECT = 2  # correct films of each class
+CHECKED = 100  # films of the sanity checks, drawn at random
+DRAWS = 5  # of random weights: a single head may happen to point the trained one's way
+
+
+def main() -> None:
+    params = load()
+    device = runtime.configure(params.compute)
+    faiss.omp_set_num_threads(params.compute.threads)
+    data = packed.load()
+    model = classifier.load()
+    index, meta = retrieval.load()
+    test = predictions.load().of("test")
+    check(test, data, model, meta)
+
+    decisions = decide(test.ensemble, None)
+    right = decisions == test.labels
+    of_slices, limits = slice_up(right, data)
+    accuracy = float(right.mean())
+    words = slices.worst(of_slices, accuracy)
+    confusion = top_confusion(test.labels, decisions, test.classes)
+    write_json(
+        "metrics/slices.json",
+        {
+            "accuracy": accuracy,
+            "films": len(right),
+            "top_confusion": confusion,
+            "worst": words,
+            "limits": limits,
+            "slices": of_slices,
+        },
+    )
+    panels.slice_table("plots/slices.png", of_slices, accuracy, "Accuracy on slices of test")
+
+    errors = {
+        f"{test.classes[truth]} taken for {test.classes[taken]}: {total:,}": chosen
+        for (truth, taken), (total, chosen) in most_confident_errors(test.labels, test.ensemble).items()
+    }
+    picture_failures(data, test, errors, (model, index, meta), device)
+    correct = {
+        "decided correctly: the first films of each class": np.concatenate(
+            [np.flatnonzero(right & (test.labels == label))[:CORRECT] for label in range(len(test.classes))]
+        )
+    }
+    picture_gradcam(data, test, errors | correct, model, device)
+
+    report = sanity(model, data.images[test.rows], test, device)
+    write_json("metrics/explain.json", report)
+    print_table(of_slices)
+    print(f"Most frequent mistake: {confusion}.\n{words}")
+    print(f"Grad-CAM of {report['films']} films against that of ...")
+    for name, values in list(report.items())[2:]:
+        print(f"{name:15}", ", ".join(f"{key} {value:.3g}" for key, value in values.items()))
+
+
+def check(test: Predictions, data: Packed, model: Classifier, meta: retrieval.Meta) -> None:
+    """Raises `UserError` if predictions, data, model and index are not of one run."""
+    rows = data.rows("test")
+    for what, matches in (
+        ("rows", np.array_equal(test.rows, rows)),
+        ("labels", np.array_equal(test.labels, data.labels[rows])),
+        ("classes", test.classes == model.spec.classes),
+        ("members", len(test.members) == model.spec.members),
+    ):
+        if not matches:
+            raise UserError(
+                f"{predictions.PATH} does not belong to {classifier.WEIGHTS} and {packed.LABELS}: "
+                f"other {what}; run `dvc repro`"
+            )
+    if meta.rows != data.rows("train").tolist():
+        raise UserError(
+            f"{retrieval.META} does not belong to {packed.LABELS}: other rows; run `dvc repro index`"
+        )
+
+
+def slice_up(right: np.ndarray, data: Packed) -> tuple[slices.Slices, dict[str, list[float]]]:
+    """right: (N,) bool of the test films. Also returns the grey levels between the thirds of train."""
+    train, test = data.rows("train"), data.rows("test")
+    groups, limits = {}, {}
+    for name, measured in (("brightness", np.mean), ("contrast", np.std)):
+        values = np.array([measured(image) for image in data.images])
+        limits[name] = slices.limits(values[train])
+        groups[name] = slices.terciles(values[test], limits[name])
+    groups["class"] = np.array(data.classes)[data.labels[test]]
+    groups["sub-class"] = subclasses(data)[test]
+    hashes = [row["sha256"] for row in read_csv(packed.LABELS)]
+    groups["duplicates"] = slices.duplicate_status(hashes, test)
+    return slices.measure(right, groups), limits
+
+
+def subclasses(data: Packed) -> np.ndarray:
+    """(N,) str: of the sub-classes of a film's class, the one with the nearest centroid; "" for a class that
+    has none. That is the rule by which k-means has given the training films theirs.
+    """
+    points, centroids = np.load("data/embeddings.npy"), np.load("data/centroids.npy")
+    names = np.full(len(points), "", dtype=object)
+    start = 0
+    for name, found in read_json("metrics/cluster.json").items():
+        mine = np.flatnonzero(data.labels == data.classes.index(name))
+        nearest = pairwise_distances_argmin(points[mine], centroids[start : start + found["k"]])
+        names[mine] = [f"{name}_{number}" for number in nearest]
+        start += found["k"]
+    return names
+
+
+def most_confident_errors(
+    labels: np.ndarray, probabilities: np.ndarray
+) -> dict[tuple[int, int], tuple[int, np.ndarray]]:
+    """For each kind of error that occurs, (truth, decision), how many there are and the positions of the most
+    confident ones, most confident first. labels: (N,) int, probabilities: (N, classes)."""
+    decisions, confidence = decide(probabilities, None), probabilities.max(axis=1)
+    kinds = sorted({(int(t), int(d)) for t, d in zip(labels, decisions, strict=True) if t != d})
+    found = {}
+    for truth, taken in kinds:
+        mine = np.flatnonzero((labels == truth) & (decisions == taken))
+        ranked = mine[np.argsort(-confidence[mine], kind="stable")]
+        found[truth, taken] = (len(mine), ranked[: max(4, SHOWN // len(kinds))])
+    return found
+
+
+def caption(test: Predictions, i: int) -> str:
+    decision = int(test.ensemble[i].argmax())
+    return f"{test.classes[decision]} {test.ensemble[i, decision]:.3f}\n(is {test.classes[test.labels[i]]})"
+
+
+def picture_failures(
+    data: Packed,
+    test: Predictions,
+    errors: Mapping[str, np.ndarray],
+    search: tuple[Classifier, faiss.Index, retrieval.Meta],
+    device: torch.device,
+) -> None:
+    model, index, meta = search
+    cases: dict[str, list[Case]] = {}
+    for title, chosen in errors.items():
+        films = data.images[test.rows[chosen]]
+        similarity, nearest = index.search(retrieval.unit(retrieval.embed(model, films, device)), 1)
+        cases[title] = []
+        for i, film, cosine, position in zip(chosen, films, similarity[:, 0], nearest[:, 0], strict=True):
+            row = meta.rows[position]
+            same = data.labels[row] == test.labels[i]
+            beside = Tile(
+                data.images[row],
+                f"nearest, {cosine:.3f}:\n{data.classes[data.labels[row]]}",
+                frame=figures.COLOURS[0 if same else 1],
+            )
+            cases[title].append((Tile(film, caption(test, i)), beside))
+    panels.sections(
+        "plots/failures.png",
+        cases,
+        "Errors on test, most confident first: decision with its probability, and the nearest training film\n"
+        "with its cosine; frame: blue = of the film's true class, orange = of another",
+        per_row=4,
+    )
+
+
+def picture_gradcam(
+    data: Packed, test: Predictions, chosen: Mapping[str, np.ndarray], model: Classifier, device: torch.device
+) -> None:
+    cases: dict[str, list[Case]] = {}
+    for title, positions in chosen.items():
+        if not len(positions):
+            continue
+        films = data.images[test.rows[positions]]
+        pair = explained(test.labels[positions], test.ensemble[positions])
+        maps = [gradcam(model, films, classes, device) for classes in pair]
+        cases[title] = [
+            (
+                Tile(films[n], caption(test, i)),
+                *(overlay(films[n], test.classes[pair[k][n]], maps[k][n]) for k in (0, 1)),
+            )
+            for n, i in enumerate(positions)
+        ]
+    panels.sections(
+        "plots/gradcam.png",
+        cases,
+        "Grad-CAM: what speaks for the decision, and what for the true class or else the next most probable",
+        per_row=3,
+        scale="share of the map's own maximum",
+    )
+
+
+def overlay(film: np.ndarray, name: str, heat: np.ndarray) -> Tile:
+    return Tile(film, f"{'for' if heat.any() else 'nothing for'}\n{name}", heat=heat)
+
+
+def explained(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) the decided class of each film, and the other one to look at: the truth or, where the decision is
+    right, the runner-up."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    return order[:, 0], np.where(order[:, 0] == labels, order[:, 1], labels)
+
+
+def sanity(model: Classifier, images: np.ndarray, test: Predictions, device: torch.device) -> dict[str, Any]:
+    """How alike the maps of the decided class are to those of the other class, and to those of the same
+    networks with a new head and with new weights, on the same films drawn at random.
+
+    The first proves little with two classes: one's logit is learnt as about the opposite of the other's, with
+    one logit it is that, so that their maps have to differ. What counts is `random_weights` near 0.
+    """
+    count = min(CHECKED, len(images))
+    films = np.sort(np.random.default_rng(0).choice(len(images), count, replace=False))
+    decided, other = explained(test.labels[films], test.ensemble[films])
+    maps = gradcam(model, images[films], decided, device)
+    against = {
+        "other_class": gradcam(model, images[films], other, device),
+    }
+    for name, part in (("random_head", "head"), ("random_weights", "all")):
+        drawn = [randomised(model, part, seed) for seed in range(DRAWS)]
+        against[name] = np.concatenate([gradcam(each, images[films], decided, device) for each in drawn])
+    return {
+        "films": count,
+        "empty": float((maps.max(axis=(1, 2)) == 0).mean()),
+        **{
+            name: similarity(np.tile(maps, (len(others) // count, 1, 1)), others)
+            for name, others in against.items()
+        },
+    }
+
+
+def print_table(of_slices: slices.Slices) -> None:
+    print(f"{'slice':36}{'films':>7}{'errors':>8}{'accuracy':>10}{'95 % interval':>18}{'p (Holm)':>10}")
+    for group, names in of_slices.items():
+        for name, each in names.items():
+            interval = f"{each['low']:.3f} to {each['high']:.3f}"
+            numbers = f"{each['films']:>7,}{each['errors']:>8,}{each['accuracy']:>10.3f}{interval:>18}"
+            print(f"{f'{group}: {name}':36}{numbers}{each['p']:>10.2g}")
+
+
+if __name__ == "__main__":
+    run(main)
