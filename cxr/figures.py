@@ -143,7 +143,7 @@ def severity_curves(path: Path | str, curves: Sequence[Curve], reference: float,
     """A panel for each curve with its interval as a band, all on one scale; dashed: `reference`."""
     columns = 4
     rows = -(-len(curves) // columns)
-    figure = Figure(figsize=(10, 0.9 + 2.1 * rows), layout="constrained")
+    figure = Figure(figsize=(10, 1.1 + 2.1 * rows), layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for ax, curve in zip(grid, curves, strict=False):
@@ -152,8 +152,9 @@ def severity_curves(path: Path | str, curves: Sequence[Curve], reference: float,
         ax.fill_between(x, curve.low, curve.high, color=curve.colour, alpha=0.25, linewidth=0)
         ax.plot(x, curve.values, color=curve.colour, marker="o", markersize=4)
         ax.set_title(curve.title, fontsize=10, color=curve.colour)
-        ax.set(xticks=x, ylim=(0, None))
+        ax.set(xticks=x)
         ax.tick_params(labelbottom=True)
+    grid[0].set_ylim(bottom=0)  # after all are drawn: the shared scale has to hold every one of them
     for ax in grid[len(curves) :]:
         ax.set_axis_off()
     figure.supxlabel("severity")

@@ -1,7 +1,8 @@
 """Describe what the shipped classifier says of corrupted test films, and how far the splits lie apart.
 
-All members look at one view of each film, clean films too: the views that are averaged otherwise would take
-minutes here. So the error on clean films differs a little from that of `evaluate`.
+All members look at one view of each film, clean films too: the six views that the default classifier averages
+would take minutes more. Clean films hardly feel that, corrupted ones do: measured with six, Gaussian noise of
+severity 3 does half the harm, and blur of severity 2 a quarter more. What stands here is for one view.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,8 @@ def main() -> None:
     params = load()
     device = runtime.configure(params.compute)
     data = packed.load()
-    model, calibrate = with_views(classifier.load(), "none"), calibration.load()
+    model, calibrate = classifier.load(), calibration.load()
+    shipped, model = model.spec.tta, with_views(model, "none")
     test = data.rows("test")
     films, labels = data.images[test], data.labels[test]
 
@@ -39,7 +41,7 @@ def main() -> None:
     aucs = np.array([auc(labels, probabilities) for probabilities in conditions])
     overlaps = {kind: overlap(kind, params.augment) for kind in KINDS}
 
-    found = report(errors, aucs, overlaps)
+    found = {"views": f"one of each film (shipped: {shipped})"} | report(errors, aucs, overlaps)
     write_json("metrics/robustness.json", found)
     by_severity = errors[0, 1:].reshape(len(KINDS), len(SEVERITIES)).T
     rows = [np.full(len(KINDS), errors[0, 0]), *by_severity]
@@ -94,10 +96,13 @@ def picture(errors: np.ndarray, overlaps: Mapping[str, str | None]) -> None:
     curves = []
     for number, (kind, known) in enumerate(overlaps.items()):
         mine = slice(1 + number * len(SEVERITIES), 1 + (number + 1) * len(SEVERITIES))
-        title = f"{kind}\n{in_words(known)}"
+        title = f"{kind}\n({known})" if known else kind
         colour = figures.COLOURS[0] if known else figures.COLOURS[1]
         curves.append(figures.Curve(title, errors[0, mine], low[mine], high[mine], colour))
-    title = "Corrupted test films: balanced error with 95 % interval (dashed: clean films)"
+    title = (
+        "Corrupted test films: balanced error with 95 % interval (dashed: clean films)\n"
+        "blue: augmentation changed training films alike, orange: new to the classifier"
+    )
     figures.severity_curves("plots/robustness.png", curves, errors[0, 0], title)
 
 
