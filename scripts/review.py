@@ -9,6 +9,7 @@ and, inside of a GitHub workflow, onto the run's page.
 
 import argparse
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,9 @@ def main() -> None:
     commands = {name: STEPS[name] for name in STEPS if name in arguments.steps}
     if any("{base}" in command for command in commands.values()):
         revisions.resolve(arguments.base)  # before the tests have run for minutes
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    if FOLDER.exists():
+        shutil.rmtree(FOLDER)  # a picture of an earlier review must not pass for one of this
+    FOLDER.mkdir(parents=True)
     outcomes = [
         run(name, command, arguments.base)
         for name, command in commands.items()

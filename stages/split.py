@@ -37,10 +37,12 @@ def main() -> None:
     write_json("metrics/data.json", {"counts": counts, "intensity": intensity, "duplicates": report})
     figures.class_counts("plots/class_counts.png", counts, "Films of each class in each split")
     figures.sample_grid("plots/samples.png", images, labels, where, classes)
-    films = {c: {s: images[(where == s) & (labels == i)] for s in SPLITS} for i, c in enumerate(classes)}
-    levels = {c: {s: count_levels(mine) for s, mine in of.items()} for c, of in films.items()}
+    masks = {c: {s: (where == s) & (labels == i) for s in SPLITS} for i, c in enumerate(classes)}
+    levels = {c: {s: count_levels(images[mine]) for s, mine in of.items()} for c, of in masks.items()}
     figures.intensity("plots/intensity.png", levels, "Grey levels of each class in each split")
-    means = {c: [mine.mean(axis=0) for mine in of.values()] for c, of in films.items()}
+    means = {
+        c: [images[mine].mean(axis=0).astype(np.uint8) for mine in of.values()] for c, of in masks.items()
+    }
     figures.film_rows("plots/mean_films.png", means, f"The mean film of each class: {', '.join(SPLITS)}")
     print(", ".join(f"{split} {sum(of_class.values()):,}" for split, of_class in counts.items()))
     print(

@@ -101,6 +101,8 @@ def test_one_failure_stops_nothing_but_is_not_forgotten(reviewed):
 
 
 def test_a_review_without_films_has_no_pictures_and_says_why(reviewed):
+    review.FOLDER.mkdir(parents=True)
+    (review.FOLDER / "flips.png").write_text("of an earlier review")
     summary = reviewed("main", "--steps", "compare", "films", "sheet")
     found = outcomes(summary)
     assert found["compare"] == "passed"

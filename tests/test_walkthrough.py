@@ -17,7 +17,7 @@ SAID = {
         *("**AUC on test: ", "**AUC on val: ", "95 % interval", "| `auc` |", "| `accuracy` |"),
         *("**Parameters (A, B):** `train.lr` 0.003, 0.001", "McNemar's exact test: p = "),
     ],
-    "cxr recipe small_cnn": ["-S model.backbone=small_cnn", "-S augment.flip=0.0"],
+    "cxr recipe small_cnn": ["-S model.backbone=small_cnn", "-S download.source=pneumoniamnist"],
     "cxr predict film.png": ["p(normal)", "p(pneumonia)", "decision", "film.png", "For research only"],
 }
 
@@ -38,9 +38,15 @@ def test_set_up_is_what_the_fixture_stands_for() -> None:
 
 
 @pytest.mark.parametrize("command", SAID)
-def test_command_says_what_is_quoted(said: dict[str, str], command: str) -> None:
+def test_quotes_hold_the_words_to_be_found(command: str) -> None:
+    assert command in COMMANDS
     for words in SAID[command]:
         assert words in TEXT
+
+
+@pytest.mark.parametrize("command", SAID)
+def test_command_says_what_is_quoted(said: dict[str, str], command: str) -> None:
+    for words in SAID[command]:
         assert words in said[command]
 
 
