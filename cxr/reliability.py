@@ -2,8 +2,8 @@
 
 Films are sorted by probability and cut into BINS bins of equal mass; ECE is the mean over films of how far,
 in its bin, the mean probability is from the share of films in which the event was found. Guo et al., 2017
-(https://arxiv.org/abs/1706.04599), cut [0, 1] into 15 bins of equal width. Here nine films in ten lie in two
-of these, and what stands in the others is noise; bins of equal mass (Nixon et al., 2019,
+(https://arxiv.org/abs/1706.04599), cut [0, 1] into 15 bins of equal width. Here five films in six lie in the
+two outermost, and what the others show is mostly noise; bins of equal mass (Nixon et al., 2019,
 https://arxiv.org/abs/1904.01685) estimate with less bias (Roelofs et al., 2022,
 https://arxiv.org/abs/2012.08668). Films of equal probability share a bin, so their order does not count.
 

@@ -51,7 +51,7 @@ STAND_INS = {
     "frozen_squeezenet": StandIn(
         "inception_frozen",
         "the recipe's head and training on SqueezeNet 1.1, all of it frozen",
-        {**SQUEEZENET, "train.members": 5},
+        {**SQUEEZENET, "train.members": 2},
     ),
     "two_phase_squeezenet": StandIn(
         "efficientnet_two_phase",
@@ -74,7 +74,7 @@ STAND_INS = {
             "download.size": 224,
             "model.tta": "flip",
             "train.members": 2,
-            "train.epochs": 6,
+            "train.epochs": 4,
             "train.batch_size": 64,
             "train.lr": 0.0003,
         },
