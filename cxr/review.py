@@ -30,6 +30,7 @@ class Review:
         lines = ["**The predictions of A and B are identical**: nothing to compare.", "", sides]
         if not self.identical:
             lines = [f"{_sentence(each)}  " for each in self.splits]
+            lines += [f"{others}  " for each in self.splits if (others := _others(each))]
             lines += ["", f"{sides} Means over members; differences are B - A."]
             for each in self.splits:
                 lines += ["", *_table(each)]
@@ -88,6 +89,15 @@ def _sentence(split: Comparison) -> str:
     elif row.verdict == "cannot tell":
         detail += f"; {_needed(row, split.split)}"
     return f"**{TITLES[row.metric]} on {split.split}: {row.verdict}** ({detail})"
+
+
+def _others(split: Comparison) -> str:
+    """What the secondary metrics say, which may change while the order of the films does not."""
+    decided: dict[str, list[str]] = {}
+    for row in split.rows[1:]:
+        decided.setdefault(row.verdict, []).append(f"`{row.metric}`")
+    found = [f"**{name}** in {', '.join(decided[name])}" for name in ("worse", "better") if name in decided]
+    return f"Other metrics on {split.split}: {'; '.join(found)}" if found else ""
 
 
 def _needed(row: Row, split: str) -> str:
@@ -149,9 +159,10 @@ def _changes(changed: dict[str, tuple[Any, Any]]) -> str:
 
 
 def _mcnemar(split: Comparison) -> str:
+    sign = "= " if split.mcnemar >= 0.001 else ""
     return (
         f"**Decisions of the ensembles on {split.split}:** B loses {len(split.lost):,} that A has right, "
-        f"wins {len(split.won):,} that A has wrong (McNemar's exact test: p = {_p(split.mcnemar)}).  "
+        f"wins {len(split.won):,} that A has wrong (McNemar's exact test: p {sign}{_p(split.mcnemar)}).  "
     )
 
 

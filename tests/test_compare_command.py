@@ -3,8 +3,10 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cxr import cli, workspace
@@ -47,6 +49,17 @@ def test_verdict_comes_first(compared):
         assert re.fullmatch(
             rf"\*\*AUC on {split}: better\*\* \({number}, 95 % interval {number} to {number}\) *", line
         )
+
+
+def test_other_metrics_that_are_decided_follow_the_verdict(compared):
+    def lean(p):  # the same order of films, other decisions
+        return np.stack([1 - p[..., 1] ** 0.2, p[..., 1] ** 0.2], axis=-1)
+
+    a = drawn_predictions(GOOD)
+    lines = compared(a, replace(a, ensemble=lean(a.ensemble), members=lean(a.members))).splitlines()
+    assert lines[0].startswith("**AUC on test: cannot tell**")
+    assert re.match(r"Other metrics on test: \*\*worse\*\* in `accuracy`.*`specificity`.*  $", lines[2])
+    assert "(McNemar's exact test: p < 0.001)" in "\n".join(lines)
 
 
 def test_what_would_tell_is_said_where_nothing_can_be_told(compared):
