@@ -2,13 +2,13 @@
 
 Films are sorted by probability and cut into BINS bins of equal mass; ECE is the mean over films of how far,
 in its bin, the mean probability is from the share of films in which the event was found. Guo et al., 2017
-(https://arxiv.org/abs/1706.04599), cut [0, 1] into 15 bins of equal width. Here nine films in ten lie in two
-of these, and what stands in the others is noise; bins of equal mass (Nixon et al., 2019,
+(https://arxiv.org/abs/1706.04599), cut [0, 1] into 15 bins of equal width. Here five films in six lie in the
+two outermost, and what the others show is mostly noise; bins of equal mass (Nixon et al., 2019,
 https://arxiv.org/abs/1904.01685) estimate with less bias (Roelofs et al., 2022,
 https://arxiv.org/abs/2012.08668). Films of equal probability share a bin, so their order does not count.
 
-An ECE is never below 0, so chance makes it larger: a perfectly calibrated classifier has one above 0, too
-(`by_chance`), and a bootstrap interval lies somewhat too high.
+An ECE is never below 0, so chance makes it larger, the more so the fewer films there are: a perfectly
+calibrated classifier has one above 0, too (`by_chance`).
 
 **Which prevalence?** A probability refers to films among which the classes have certain shares
 (`calibrate.prevalence`), and a split may have others (62.5 % of PneumoniaMNIST's test films are pneumonia).
@@ -73,14 +73,17 @@ def report(
 ) -> dict[str, dict[str, float]]:
     """`scores` over the films as they are, or weighted so that the classes have the shares `prevalence`.
 
-    Each has its `value`, and the 95 % percentile interval `low` to `high` over `resamples` bootstrap samples
-    of the films within each class.
+    Each has its `value`, and its 95 % interval `low` to `high` (`bootstrap.interval`) over `resamples`
+    bootstrap samples of the films within each class.
     """
     weights = np.ones(len(labels)) if prevalence is None else film_weights(labels, prevalence)
     values = scores(labels, probabilities, weights[None])
     samples = [scores(labels, probabilities, counts * weights) for counts in blocks(labels, resamples)]
     return {
-        name: {"value": float(value[0]), **interval(np.concatenate([block[name] for block in samples]))}
+        name: {
+            "value": value.item(),
+            **interval(name, value.item(), np.concatenate([block[name] for block in samples])),
+        }
         for name, value in values.items()
     }
 
