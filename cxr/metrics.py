@@ -90,7 +90,7 @@ def summarise(
     predictions: Predictions, threshold: float | None, resamples: int
 ) -> dict[str, dict[str, float]]:
     """For each headline metric: `mean` and `std` (n - 1) over members, the `ensemble`'s value, and `low` and
-    `high`, its 95 % percentile interval over `resamples` bootstrap samples of the cases within each class."""
+    `high`, its 95 % interval (`bootstrap.interval`) over `resamples` resamples of the cases of each class."""
     labels, classes = predictions.labels, predictions.classes
     members = [headline(labels, p, classes, threshold) for p in predictions.members]
     ensemble = headline(labels, predictions.ensemble, classes, threshold)
@@ -102,7 +102,7 @@ def summarise(
             "mean": float(of_members.mean()),
             "std": float(of_members.std(ddof=1)) if len(of_members) > 1 else 0.0,
             "ensemble": value,
-            **interval(samples[name]),
+            **interval(name, value, samples[name]),
         }
     return result
 

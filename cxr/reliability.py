@@ -7,8 +7,8 @@ two outermost, and what the others show is mostly noise; bins of equal mass (Nix
 https://arxiv.org/abs/1904.01685) estimate with less bias (Roelofs et al., 2022,
 https://arxiv.org/abs/2012.08668). Films of equal probability share a bin, so their order does not count.
 
-An ECE is never below 0, so chance makes it larger: a perfectly calibrated classifier has one above 0, too
-(`by_chance`), and a bootstrap interval lies somewhat too high.
+An ECE is never below 0, so chance makes it larger, the more so the fewer films there are: a perfectly
+calibrated classifier has one above 0, too (`by_chance`).
 
 **Which prevalence?** A probability refers to films among which the classes have certain shares
 (`calibrate.prevalence`), and a split may have others (62.5 % of PneumoniaMNIST's test films are pneumonia).
@@ -73,14 +73,17 @@ def report(
 ) -> dict[str, dict[str, float]]:
     """`scores` over the films as they are, or weighted so that the classes have the shares `prevalence`.
 
-    Each has its `value`, and the 95 % percentile interval `low` to `high` over `resamples` bootstrap samples
-    of the films within each class.
+    Each has its `value`, and its 95 % interval `low` to `high` (`bootstrap.interval`) over `resamples`
+    bootstrap samples of the films within each class.
     """
     weights = np.ones(len(labels)) if prevalence is None else film_weights(labels, prevalence)
     values = scores(labels, probabilities, weights[None])
     samples = [scores(labels, probabilities, counts * weights) for counts in blocks(labels, resamples)]
     return {
-        name: {"value": float(value[0]), **interval(np.concatenate([block[name] for block in samples]))}
+        name: {
+            "value": value.item(),
+            **interval(name, value.item(), np.concatenate([block[name] for block in samples])),
+        }
         for name, value in values.items()
     }
 

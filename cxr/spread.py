@@ -16,16 +16,17 @@ def spread(
 
     seeds_std: the standard deviation (n - 1) over members, trained alike but for the seed, on these films;
     left out if there is one member. It is that of a single member, an ensemble's is smaller.
-    films_std, low, high: the standard deviation and the 95 % percentile interval of the ensemble over
-    `resamples` bootstrap samples of the films within each class; the training counts as given.
+    films_std, low, high: the standard deviation and the 95 % interval (`bootstrap.interval`) of the ensemble
+    over `resamples` bootstrap samples of the films within each class; the training counts as given.
     delong (of the AUC): the same from DeLong's variance (`cxr.delong`), the interval symmetric and cut at 1;
     left out if a class has a single film.
     """
     labels, classes = predictions.labels, predictions.classes
     members = [headline(labels, p, classes, threshold) for p in predictions.members]
     found: dict[str, dict[str, float | dict[str, float]]] = {}
+    ensemble = headline(labels, predictions.ensemble, classes, threshold)
     for name, samples in resampled_headline(predictions, threshold, resamples).items():
-        found[name] = {"films_std": float(samples.std(ddof=1)), **interval(samples)}
+        found[name] = {"films_std": float(samples.std(ddof=1)), **interval(name, ensemble[name], samples)}
         if len(members) > 1:
             found[name]["seeds_std"] = float(np.std([member[name] for member in members], ddof=1))
     if np.bincount(labels).min() > 1:

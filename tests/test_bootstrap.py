@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from cxr import bootstrap
+from cxr.reliability import calibration_error
 
 LABELS = np.repeat([0, 1, 2], [7, 20, 13])[np.random.default_rng(0).permutation(40)]
 
@@ -33,4 +35,25 @@ def test_blocks_hold_the_same_draws_whatever_their_size(monkeypatch, cells):
 
 
 def test_interval_is_that_of_the_percentiles():
-    assert bootstrap.interval(np.arange(1001.0)) == {"low": 25.0, "high": 975.0}
+    assert bootstrap.interval("auc", 400.0, np.arange(1001.0)) == {"low": 25.0, "high": 975.0}
+
+
+@pytest.mark.parametrize("sharpen", [1.0, 2.0])
+def test_interval_of_a_calibration_error_holds_what_other_films_would_show(sharpen):
+    """The percentiles alone miss it, even the value on the films themselves, where probabilities are true."""
+    generator, ones = np.random.default_rng(0), np.ones((1, 100))
+
+    def films() -> tuple[np.ndarray, np.ndarray]:
+        logit = generator.normal(0.5, 3, 100)
+        return expit(sharpen * logit), generator.random(100) < expit(logit)
+
+    expected = np.mean([calibration_error(*films(), ones) for _ in range(500)])
+    held = []
+    for _ in range(100):
+        p, found = films()
+        value = calibration_error(p, found, ones).item()
+        samples = [calibration_error(p, found, counts) for counts in bootstrap.blocks(found.astype(int), 200)]
+        ends = bootstrap.interval("ece", value, np.concatenate(samples))
+        assert 0 <= ends["low"] <= value <= ends["high"]
+        held.append(ends["low"] <= expected <= ends["high"])
+    assert np.mean(held) > 0.9
