@@ -36,7 +36,7 @@ def mean_errors(clean: np.ndarray, corrupted: Sequence[np.ndarray]) -> dict[str,
 
 def with_interval(name: str, samples: np.ndarray) -> dict[str, float]:
     """The first of `samples` and the ends of the interval that the others span."""
-    ends = interval(samples[1:])
+    ends = interval(name, float(samples[0]), samples[1:])
     return {name: float(samples[0])} | {f"{name}_{end}": value for end, value in ends.items()}
 
 

@@ -50,7 +50,7 @@ def test_every_number_is_one_that_a_stage_measured(tiny_run: Repository) -> None
     for sentence in (words["worst"], words["top_confusion"]):
         assert sentence in text
         text = text.replace(sentence, "")
-    found = re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", NOT_MEASURED.sub("", text))
+    found = re.findall(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?", NOT_MEASURED.sub("", text))
     assert len(found) > 100
     assert [number for number in found if number not in known] == []
 

@@ -182,7 +182,7 @@ def run(tmp_path, monkeypatch):
     names = ["normal", "pneumonia"]
     write_packed({"train": (20, 30), "val": (6, 6), "test": (10, 15)}, names)
     classifier.save(small_classifier())
-    calibration.save(Calibration(1.0, 0.5))
+    calibration.save(Calibration(1.0, 0.5, [0.5, 0.5], [0.5, 0.5]))
     columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
     write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
     write_params(tmp_path, {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"})
