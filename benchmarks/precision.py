@@ -1,45 +1,48 @@
 """What bfloat16 changes in the results: the same trainings in mixed precision and in float32.
 
-    python -m benchmarks.precision [--backbone resnet18_28] [--films 2048] [--epochs 4] [--seeds 3]
+    python -m benchmarks.precision [--recipe resnet18] [--films 1024] [--epochs 4] [--seeds 3]
 
 Trains each seed twice on FILMS films of train, drawn at random (`dvc repro cluster` makes what is needed) as
-params.yaml says but for backbone, epochs and precision, with one start and one order of films for both; val
-is measured in float32. Trainings drift apart from the last digit on, so the differences are to be seen beside
+the recipe says but for epochs and precision, with one start and one order of films for both; val is measured
+in float32. Trainings drift apart from the last digit on, so the differences are to be seen beside
 the spread over seeds. Speed: benchmarks/training.py.
 """
 
 import argparse
+import shutil
 import statistics
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from cxr import runtime
+from cxr import recipes, runtime
 from cxr.data import packed
 from cxr.files import read_csv
 from cxr.likelihood import nll
 from cxr.members import MemberTask, prepare
 from cxr.models.classifier import Classifier, build_member, predict
 from cxr.parallel import side_by_side
-from cxr.params import load
+from cxr.params import PATH, Params, load
 
 MEASURES = ("auc", "accuracy", "nll")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="resnet18_28")
-    parser.add_argument("--films", type=int, default=2048)
+    parser.add_argument("--recipe", default="resnet18")
+    parser.add_argument("--films", type=int, default=1024)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     found = {
-        precision: measured(arguments.backbone, arguments.films, arguments.epochs, arguments.seeds, precision)
+        precision: measured(arguments.recipe, arguments.films, arguments.epochs, arguments.seeds, precision)
         for precision in ("bf16", "float32")
     }
-    print(f"\n{arguments.backbone}, val, {arguments.seeds} seeds, mean +- standard deviation\n")
+    print(f"\n{arguments.recipe}, val, {arguments.seeds} seeds, mean +- standard deviation\n")
     print("| | " + " | ".join(MEASURES) + " |\n|---|" + "---|" * len(MEASURES))
     difference = found["bf16"] - found["float32"]
     for title, values in {**found, "bf16 - float32, paired by seed": difference}.items():
@@ -47,11 +50,18 @@ def main() -> None:
         print(f"| {title} | " + " | ".join(cells) + " |")
 
 
-def measured(backbone: str, films: int, epochs: int, seeds: int, precision: str) -> np.ndarray:
+def settings(recipe: str) -> Params:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(shutil.copy(PATH, folder))
+        recipes.switch(recipe, path)
+        return load(path)
+
+
+def measured(recipe: str, films: int, epochs: int, seeds: int, precision: str) -> np.ndarray:
     """(seeds, len(MEASURES)) on val."""
-    params = load()
+    params = settings(recipe)
     train = replace(params.train, members=seeds, epochs=epochs, precision=precision)
-    params = replace(params, train=train, model=replace(params.model, backbone=backbone))
+    params = replace(params, train=train)
     device = runtime.configure(params.compute)
     data = packed.load()
     rows = data.rows("train")[np.random.default_rng(0).permutation(len(data.rows("train")))[:films]]

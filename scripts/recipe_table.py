@@ -74,7 +74,7 @@ STAND_INS = {
             "download.size": 224,
             "model.tta": "flip",
             "train.members": 2,
-            "train.epochs": 4,
+            "train.epochs": 3,
             "train.batch_size": 64,
             "train.lr": 0.0003,
         },
