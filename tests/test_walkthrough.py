@@ -15,7 +15,7 @@ SAID = {
     "cxr leaderboard": ["parameters", "auc.mean", "as at HEAD", "calibrate.threshold=0.5", "train.lr=0.001"],
     "cxr compare main": [
         *("**AUC on test: ", "**AUC on val: ", "95 % interval", "| `auc` |", "| `accuracy` |"),
-        *("**Parameters (A, B):** `train.lr` 0.003, 0.001", "McNemar's exact test: p = "),
+        *("**Parameters (A, B):** `train.lr` 0.003, 0.001", "McNemar's exact test: p "),
     ],
     "cxr recipe small_cnn": ["-S model.backbone=small_cnn", "-S download.source=pneumoniamnist"],
     "cxr predict film.png": ["p(normal)", "p(pneumonia)", "decision", "film.png", "For research only"],
