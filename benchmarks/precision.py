@@ -4,8 +4,9 @@
 
 Trains each seed twice on FILMS films of train, drawn at random (`dvc repro cluster` makes what is needed) as
 the recipe says but for epochs and precision, with one start and one order of films for both; val is measured
-in float32. Trainings drift apart from the last digit on, so the differences are to be seen beside
-the spread over seeds. Speed: benchmarks/training.py.
+in float32. Trainings drift apart from the last digit on, so the differences are to be seen beside the spread
+over seeds. Measured with these defaults, bf16 less float32, paired by seed: AUC -0.0000 +- 0.0016, accuracy
+-0.0032 +- 0.0077, log-loss -0.0007 +- 0.0272. Speed: benchmarks/training.py.
 """
 
 import argparse

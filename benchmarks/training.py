@@ -14,6 +14,8 @@ common way is one training with as many threads. A speed is that of the whole ma
 a second. Each way runs in turn, ROUNDS times, and the medians over the rounds are compared: on a shared
 machine the speed of one run says little, the ratio of neighbouring runs much more. Films are seeded noise of
 28 pixels: their content changes no speed, so the benchmark needs no data set.
+
+ResNet-18 (`--backbone resnet18_28 --films 256`) on two cores with AVX512-BF16: ours 2.19 times plain.
 """
 
 import argparse
