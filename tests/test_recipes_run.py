@@ -18,7 +18,7 @@ INPUT_SIZES = {"maxvit_decomposition": 224, "inception_frozen": 299, "efficientn
 FEW = """\
 download: {source: phantom}
 phantom: {images: 60, classes: CLASSES}
-split: {method: stratified, ratios: {train: 0.8, val: 0.1, test: 0.1}}
+split: {method: stratified, ratios: {train: 0.85, val: 0.1, test: 0.05}}
 clip_embed: {dimensions: 8}
 model: {weights: none, input_size: SIZE}
 train: {members: 1, epochs: 1}
