@@ -5,7 +5,7 @@
 Trains as params.yaml says but for the number of epochs (`dvc repro cluster` makes what is needed), and with
 every augmentation's strength times AUGMENTATION: a second pool with 0 is the known difference. FILE.npz gets
 `labels` (N,) and `probabilities` (runs, N) of class 1 for the test films, before calibration. Weights stay
-in build/train_pool, so that a killed run goes on where it was.
+in build/train_pool, under a key of data and parameters, so that a killed run goes on where it was.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from cxr import runtime
+from cxr import resuming, runtime
 from cxr.data import packed
 from cxr.files import read_csv
 from cxr.members import MemberTask, Trained, prepare
@@ -26,6 +26,7 @@ from cxr.parallel import Tick, side_by_side
 from cxr.params import Augment, load
 
 KEPT = Path("build/train_pool")
+SUBCLASSES = "data/subclasses.csv"
 STRENGTHS = ("rotation", "scale", "shift", "flip", "gamma", "contrast", "brightness", "noise", "erasing")
 
 
@@ -45,10 +46,10 @@ def main() -> None:
     device = runtime.configure(params.compute)
     data = packed.load()
     train, test = data.rows("train"), data.rows("test")
-    subclasses = [row["subclass"] for row in read_csv("data/subclasses.csv")]
+    subclasses = [row["subclass"] for row in read_csv(SUBCLASSES)]
     spec, targets = prepare(params, data, train, subclasses)
     spec = replace(spec, members=1)
-    folder = KEPT / arguments.file.stem
+    folder = KEPT / resuming.key([params], [packed.IMAGES, packed.LABELS, SUBCLASSES])
     folder.mkdir(parents=True, exist_ok=True)
     task = Kept(MemberTask(params, spec, targets, train, device), folder)
     with tqdm(total=arguments.runs * arguments.epochs, unit="epoch") as bar:

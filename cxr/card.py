@@ -92,7 +92,7 @@ def _data(facts: Facts) -> list[str]:
         "",
         *table(("split", "films", *classes), rows),
         "",
-        f"Pictures that occur more than once: {duplicates or 'none'}.",
+        f"Copies of pictures, byte for byte, and what was dropped for them: {duplicates or 'none'}.",
         "",
         picture("samples", "The first films of each class in each split"),
         "",
@@ -154,7 +154,7 @@ def _performance(facts: Facts) -> list[str]:
     return [
         "## Performance on test",
         "",
-        f"{films:,} films that nothing was fitted to. `ensemble` is what is shipped; its interval and the "
+        f"{films:,} films, to which nothing was fitted. `ensemble` is what is shipped; its interval and the "
         "spread over films say what other films would change, the spread over members what another seed "
         "would.",
         f"Always naming the larger class gives an accuracy of {number(test['majority_baseline'])}.",
