@@ -19,8 +19,9 @@ spread over members of 0.0017 (0.0027 with TALENT 0.02) and a case error of 0.00
 0.978, 0.0021 and 0.0066.
 
 With --pool FILE.npz: `labels` (N,) of 0 and 1 and `probabilities` (runs, N) of class 1, of trainings that
-differ by their seed alone (benchmarks/train_pool.py). Pairs are disjoint groups of them, on the same films. With a second pool, of the
-same films, one group comes from each: the power against the difference between the two pools.
+differ by their seed alone (benchmarks/train_pool.py). Pairs are disjoint groups of them, on the same films.
+With a second pool, of the same films, one group comes from each: the power against the difference between the
+two pools.
 """
 
 import argparse
