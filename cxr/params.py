@@ -178,6 +178,28 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Index:
+    embedding: Literal["classifier", "clip"]
+    metric: Literal["cosine", "l2"]
+    kind: Literal["auto", "flat", "ivf", "hnsw"]
+    val: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    writer: Annotated[
+        str,
+        Form(
+            r"none|template|[^/:\s]+/[^/:\s]+",
+            "none, template or a Hugging Face id such as google/medgemma-4b-it",
+        ),
+    ]
+    revision: Annotated[str, Form(r"\S+", "a branch, tag or commit")]
+    quantisation: Literal["none", "nf4"]
+    cases: Annotated[int, Limits(1, 1000)]
+
+
+@dataclass(frozen=True)
 class Params:
     seed: Seed
     compute: Compute
@@ -193,6 +215,8 @@ class Params:
     finetune: Finetune
     calibrate: Calibrate
     evaluate: Evaluate
+    index: Index
+    report: Report
 
 
 def load(path: Path = PATH, blame: Path | None = None) -> Params:
