@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro test test-slow lint fresh reproduce readme review
+.PHONY: help setup demo repro test test-slow lint fresh reproduce readme review image
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ readme: setup ## write the results table of README.md from the metrics files
 
 review: setup ## what a pull request is judged by: HEAD against BASE=main, or only STEPS="lint test ..."
 	python -m scripts.review $(BASE) $(if $(STEPS),--steps $(STEPS))
+
+image: setup ## the steps of the Dockerfile without Docker, and the size of what they install
+	python -m scripts.image
 
 reproduce: setup ## two runs from nothing, compared byte for byte
 	python -m scripts.reproduce

@@ -1,0 +1,22 @@
+# The HTTP service without PyTorch. The model, its index and its metrics are mounted, not copied, so that an
+# image fits every model: see compose.yaml. scripts/image.py runs these steps where there is no Docker.
+FROM python:3.11-slim AS packages
+WORKDIR /app
+RUN pip install --no-cache-dir uv
+COPY pyproject.toml uv.lock ./
+RUN uv sync --frozen --no-cache --only-group service --no-install-project
+
+FROM python:3.11-slim
+WORKDIR /app
+RUN useradd --system --uid 10001 --no-create-home cxr
+COPY --from=packages /app/.venv .venv
+COPY cxr cxr
+COPY service service
+ARG REVISION=unknown
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CXR_REVISION=$REVISION
+USER cxr
+EXPOSE 8000
+# /health answers without a model too: a container without one is well, and says what it lacks.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
+CMD ["uvicorn", "service.app:app", "--host", "0.0.0.0", "--port", "8000"]
