@@ -39,39 +39,40 @@ async function picture(image, path, file) {
 }
 
 function showProbabilities(answer) {
-  const decision = answer.decision;
-  $("verdict").textContent = `Decision: ${decision.label}`
-    + (decision.threshold == null ? "" : ` (${model.classes[1]} from ${percent(decision.threshold)} on)`);
+  const { threshold, positive } = answer.operating_point;
+  $("verdict").textContent = `Decision: ${answer.decision}`
+    + (threshold == null ? "" : ` (${positive} from ${percent(threshold)} on)`);
   $("bars").replaceChildren(...answer.predictions.map(({ label, confidence }) => {
     const row = element("li");
     const meter = element("meter", null, { value: confidence, min: 0, max: 1, ariaLabel: label });
     row.append(element("span", label), meter, element("span", percent(confidence), { className: "value" }));
     return row;
   }));
-  const found = answer.reliability;
-  $("honest").textContent = !found ? "" :
-    `Of 100 films like this, about ${Math.round(100 * found.found)} have ${found.label}: so many of the `
-    + `${found.films} test films with the most similar probability did, `
-    + `from ${Math.round(100 * found.low)} to ${Math.round(100 * found.high)} with 95 % confidence.`;
-  const shares = answer.prevalence;
-  $("refers").textContent = !shares ? "" : "Probabilities refer to a place where "
-    + Object.entries(shares).map(([name, share]) => `${percent(share)} of films are ${name}`).join(" and ") + ".";
+  const seen = answer.observed;
+  const hundred = (share) => Math.round(100 * share);
+  $("honest").textContent = !seen ? "" :
+    `Of 100 films like this, about ${hundred(seen.found)} show ${model.classes[1]}; with 95 % confidence it is `
+    + `${hundred(seen.low)} to ${hundred(seen.high)}. That is what ${seen.films} test films turned out to be whose `
+    + `probability of ${model.classes[1]} was most like this one (${percent(seen.probability)} on average).`;
+  $("refers").textContent = !model.prevalence ? "" : "This refers to a place where "
+    + Object.entries(model.prevalence).map(([name, share]) => `${percent(share)} of films are ${name}`).join(" and ")
+    + ".";
 }
 
 async function showOverlay(file, answer, mine) {
   await picture($("plain"), "/explain?opacity=0", file);
   if (mine !== film) return;
-  $("explained").textContent = answer.predictions[0].label;
+  $("explained").textContent = answer.decision;
   await picture($("heat"), "/explain?opacity=1", file);
   $("slider").hidden = $("heat").hidden = mine !== film;
 }
 
 async function showSimilar(file, mine) {
-  const { neighbours, metric } = await (await ask("/similar", file)).json();
+  const { cases, metric } = await (await ask("/similar", file)).json();
   if (mine !== film) return;
-  $("cases").replaceChildren(...neighbours.map((each) => {
+  $("cases").replaceChildren(...cases.map((each) => {
     const item = element("li");
-    const alt = `Film ${each.row} of the data set, ${each.label}`;
+    const alt = `${each.label}, film ${each.row} of ${each.split}`;
     const value = `${metric === "cosine" ? "cosine" : "distance"} ${each.value.toFixed(3)}`;
     item.append(element("img", null, { src: each.thumbnail, alt }), element("p", each.label),
       element("p", value, { className: "small" }));
