@@ -194,7 +194,7 @@ def _check_frame(frame: bytes, dataset: Dataset, syntax: UID) -> None:
     """Raises `ValueError` if a compressed frame would grow beyond the size that the header states."""
     if syntax in PILLOWS:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is compared here is stricter
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the header is stricter
             size = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size
         if size != (dataset.Columns, dataset.Rows):
             raise ValueError("size")

@@ -19,24 +19,6 @@ from tests.builders import ROOT, noise_films, small_classifier
 CLASSES = ["normal", "pneumonia", "tuberculosis"]
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Call the command in an empty folder: exit code, lines of stdout, lines of stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, list[str], list[str]]:
-        monkeypatch.setattr(sys, "argv", ["cxr", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out.splitlines(), captured.err.splitlines()
-
-    return call
-
-
 def save_model(classes: int = 2, threshold: float | None = 0.3) -> None:
     names = CLASSES[:classes]
     classifier.save(small_classifier(classes=names, outputs=names, output_classes=[*range(classes)]))
