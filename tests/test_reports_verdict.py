@@ -167,7 +167,9 @@ def test_the_last_verdict_counts_then_the_impression(text, expected):
 
 def test_other_classes_are_named_by_their_names():
     classes = ["lung_opacity", "sick"]
-    assert verdict.parse("No lung opacity is seen.", classes) == "unclear"  # nothing says that sick is the rest
+    assert (
+        verdict.parse("No lung opacity is seen.", classes) == "unclear"
+    )  # nothing says that sick is the rest
     assert verdict.parse("There is a lung opacity.", classes) == "lung_opacity"
     assert verdict.parse("Verdict: sick", classes) == "sick"
     assert verdict.parse("Verdict: NORMAL", ["NORMAL", "Pneumonia"]) == "NORMAL"

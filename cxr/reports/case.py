@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Rank:
-    """A measured value, and the share of the training films (0 to 1) whose value is lower; ties count half."""
+    """A measured value, and the share (0 to 1) of the training films that have less; ties count half."""
 
     value: float
     below: float

@@ -7,7 +7,6 @@ from cxr.reports.zones import MIDLINE
 LABEL = "[Template: measurements put into fixed sentences. No language model and no physician wrote this.]"
 NAMED = 2  # zones of a Grad-CAM map
 UNUSUAL = 0.025  # share of the training films beyond a value
-PATIENT = {"left": "right", "right": "left"}  # a film shows the patient's right on its left
 
 
 class Template:
@@ -32,28 +31,27 @@ def _probability(case: Case) -> str:
 def _heat(case: Case) -> str:
     if not case.zones:
         return f"Grad-CAM finds no place that speaks for {case.decision}."
-    outside = case.zones[MIDLINE]
     zones = sorted(((share, zone) for zone, share in case.zones.items() if zone != MIDLINE), reverse=True)
-    named = " and ".join(f"{share:.0%} in the {_zone(zone)}" for share, zone in zones[:NAMED])
+    named = " and ".join(f"{_percent(share)} in the {zone} zone" for share, zone in zones[:NAMED])
     return (
-        f"What speaks for {case.decision} (Grad-CAM): {named}; {outside:.0%} on the midline, which shows spine "
-        "and heart rather than lung."
+        f"What speaks for {case.decision} (Grad-CAM): {named} of the picture, whose left is the patient's "
+        f"right if the film hangs as usual; {_percent(case.zones[MIDLINE])} on the midline, which shows spine and "
+        "heart rather than lung."
     )
-
-
-def _zone(zone: str) -> str:
-    height, side = zone.split()
-    return f"{height} zone of the picture's {side} (the patient's {PATIENT[side]} if hung as usual)"
 
 
 def _quality(case: Case) -> str:
     mean, contrast, clipped = (case.exposure[name] for name in ("mean", "contrast", "clipped"))
     return (
-        f"The film is stored at {case.size} x {case.size} pixels; finer detail is lost. Its mean grey level is "
-        f"{mean.value:.0f} ({_rank(mean)}), its contrast {contrast.value:.0f} grey levels ({_rank(contrast)}), "
-        f"and {clipped.value:.1%} of its pixels are clipped to black or white ({_rank(clipped)}); percentiles "
-        "are among the training films."
+        f"The film is stored at {case.size} x {case.size} pixels; finer detail is lost. Its mean grey level "
+        f"is {mean.value:.0f} ({_rank(mean)}), its contrast {contrast.value:.0f} grey levels "
+        f"({_rank(contrast)}), and {100 * clipped.value:.1f} % of its pixels are clipped to black or white "
+        f"({_rank(clipped)}); percentiles are among the training films."
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _rank(rank: Rank) -> str:

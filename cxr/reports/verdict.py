@@ -32,9 +32,7 @@ AFTER = {
 }
 IN_FRONT, BEHIND, ASIDE = (re.compile(_any(words)) for words in (BEFORE, AFTER, phrases.ASIDE))
 FILLER = re.compile(_any(phrases.FILLERS))
-CLAUSE = re.compile(
-    rf"[;:()]|\.\s|{_any(phrases.CLAUSE_STARTS)}|,\s*(?={_any(phrases.COMMA_STARTS)})"
-)
+CLAUSE = re.compile(rf"[;:()]|\.\s|{_any(phrases.CLAUSE_STARTS)}|,\s*(?={_any(phrases.COMMA_STARTS)})")
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 # "Verdict: normal" names a class by its bare name, on its line or the next one; behind "Impression:" whole
 # sentences follow, in which a bare "normal" may speak of the heart.
@@ -45,8 +43,8 @@ SUMMARY = re.compile(r"(?:^|[.!?]\s)\W*(?:impression|conclusion|diagnosis)\b\W*:
 def parse(text: str, classes: Sequence[str]) -> str:
     """The one of `classes` that `text` is for, or "unclear".
 
-    What stands behind the last "Verdict:" or "Answer:" counts, else what follows an "Impression:" or the like,
-    else all of it. A class that is left open makes the text unclear, as do two that are affirmed; where
+    What stands behind the last "Verdict:" or "Answer:" counts, else what follows an "Impression:" or the
+    like, else all of it. A class that is left open makes the text unclear, as do two that are affirmed; where
     "normal" is a class, a text that denies all others is for it.
     """
     if answers := ANSWER.findall(text):
