@@ -59,4 +59,4 @@ def shares_in_words(shares: Mapping[str, float]) -> str:
 
 
 def probabilities_in_words(probabilities: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.2f}" for name, value in probabilities.items())
+    return ", ".join(f"{name} {value:.3f}" for name, value in probabilities.items())

@@ -66,7 +66,10 @@ class HuggingFace:
     def write(self, case: Case, prompt: str) -> Text:
         """Raises `UserError` if memory runs out."""
         asked = prompts.render(self._asked[prompt], case)
-        content = [{"type": "image", "image": picture(case)}, {"type": "text", "text": asked}]
+        content: list[dict[str, Any]] = [
+            {"type": "image", "image": picture(case)},
+            {"type": "text", "text": asked},
+        ]
         # Not every kernel of a language model has a deterministic form on CUDA; it would refuse to run.
         strict = torch.are_deterministic_algorithms_enabled()
         torch.use_deterministic_algorithms(strict, warn_only=True)

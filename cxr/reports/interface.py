@@ -16,9 +16,9 @@ class Text:
 
 
 class Writer(Protocol):
-    """prompts: the names under which its texts stand, one text for each of them and each case."""
-
-    prompts: Sequence[str]
+    @property
+    def prompts(self) -> Sequence[str]:
+        """The names under which its texts stand: one text for each of them and each case."""
 
     def write(self, case: Case, prompt: str) -> Text: ...
 

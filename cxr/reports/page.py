@@ -132,7 +132,7 @@ def _right(verdict: str, truth: str) -> str:
 
 
 def _remarks(text: Scored) -> str:
-    flags = [] if text.kind == "answered" else [text.kind]
+    flags: list[str] = [] if text.kind == "answered" else [text.kind]
     flags += [f"claims what cannot be seen: {_title(flag)}" for flag in text.flags]
     return f"**Verdict heard: {text.verdict}. Flags: {', '.join(flags) or 'none'}.**"
 

@@ -33,10 +33,11 @@ def _heat(case: Case) -> str:
         return f"Grad-CAM finds no place that speaks for {case.decision}."
     zones = sorted(((share, zone) for zone, share in case.zones.items() if zone != MIDLINE), reverse=True)
     named = " and ".join(f"{_percent(share)} in the {zone} zone" for share, zone in zones[:NAMED])
+    midline = _percent(case.zones[MIDLINE])
     return (
         f"What speaks for {case.decision} (Grad-CAM): {named} of the picture, whose left is the patient's "
-        f"right if the film hangs as usual; {_percent(case.zones[MIDLINE])} on the midline, which shows spine and "
-        "heart rather than lung."
+        f"right if the film hangs as usual; {midline} on the midline, where spine and heart are rather than "
+        "lung."
     )
 
 
