@@ -122,8 +122,9 @@ def test_nobody_writes(place):
 
 def test_predictions_of_another_run_are_refused(place):
     write_report_run()
-    rows = predictions.PATH.read_text().splitlines()
-    predictions.PATH.write_text("\n".join(rows[:-1]) + "\n")
+    rows = predictions.PATH.read_text().splitlines(keepends=True)
+    rows.remove(next(row for row in rows if ",test," in row))
+    predictions.PATH.write_text("".join(rows))
     with refused("metrics/predictions.csv does not belong to data/labels.csv", "dvc repro evaluate"):
         report.main()
     assert not any(Path(name).exists() for name in WRITTEN)
