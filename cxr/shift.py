@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as F
 
 from cxr.data.packed import Packed
 from cxr.data.raw import SPLITS
-from cxr.encoders.pixels import embed_pixels
+from cxr.encoders import pixels
 
 COMPONENTS = 64  # numbers for each film in which a shift is looked for
 SIDE = 28  # pixels that are enough to look for one; larger films are made smaller
@@ -54,10 +54,10 @@ def compare_splits(
     train = np.flatnonzero(splits == "train")
     films = shrunk(data.images[rows])
     most = min(COMPONENTS, len(train))
-    pixels = embed_pixels(films, train, min(most, films[0].size))
+    reduced = pixels.fit(films[train], min(most, films[0].size)).transform(films)
     solver = PCA(min(most, embeddings.shape[1]), svd_solver="covariance_eigh").fit(embeddings[train])
     found: dict[str, Any] = {}
-    for space, points in (("pixels", pixels), ("embeddings", solver.transform(embeddings))):
+    for space, points in (("pixels", reduced), ("embeddings", solver.transform(embeddings))):
         for pair in combinations(SPLITS, 2):
             classes = {}
             for label, name in enumerate(data.classes):

@@ -7,7 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cxr.data import packed
-from cxr.encoders.pixels import embed_pixels
+from cxr.encoders import pixels
 from stages import clip_embed
 from tests.builders import files_below, refused, write_packed, write_params
 
@@ -21,6 +21,10 @@ def films(count: int, size: int = 10) -> np.ndarray:
 
 
 TRAIN = np.arange(0, 120, 2)
+
+
+def embed_pixels(images: np.ndarray, train: np.ndarray, dimensions: int) -> np.ndarray:
+    return pixels.fit(images[train], dimensions).transform(images)
 
 
 def test_equals_scikit_learns_pipeline_fitted_on_train():

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxr.encoders.pixels import embed_pixels
+from cxr.encoders import pixels
 from cxr.params import ClipEmbed, Compute
 
 if TYPE_CHECKING:
@@ -18,16 +18,17 @@ def embed(images: np.ndarray, train: np.ndarray, settings: ClipEmbed, compute: C
     Raises `UserError` if the encoder is unknown, or if its weights are not to be had or not what they claim.
     """
     if settings.encoder == "pixels":
-        return embed_pixels(images, train, settings.dimensions)
+        return pixels.fit(images[train], settings.dimensions).transform(images)
     # PyTorch takes seconds to import, and `pixels` does without it.
     from cxr.encoders.network import encode
     from cxr.runtime import configure
 
     device = configure(compute)
-    return encode(_load(settings), images, device, settings.precision)
+    return encode(load_network(settings), images, device, settings.precision)
 
 
-def _load(settings: ClipEmbed) -> "Network":
+def load_network(settings: ClipEmbed) -> "Network":
+    """Any encoder but `pixels`. Raises `UserError` as `embed` does."""
     library, _, name = settings.encoder.rpartition(":")
     if library == "open_clip":
         from cxr.encoders import openclip
