@@ -22,6 +22,7 @@ from stages import (
     download,
     evaluate,
     explain,
+    export,
     index,
     robustness,
     split,
@@ -41,6 +42,7 @@ STAGES = (
     index,
     explain,
     robustness,
+    export,
     card,
 )
 UP_TO_DATE = "Data and pipelines are up to date."
@@ -71,7 +73,7 @@ def test_a_change_reaches_no_earlier_stage(tiny_run: Repository, tmp_path: Path)
 def test_experiment_with_a_rate_that_yaml_1_1_reads_as_text(tiny_run: Repository) -> None:
     output = tiny_run.run("dvc", "exp", "run", "--temp", "--name", "slow", "-S", "train.lr=1e-5")
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
-    assert ran == {"train", "calibrate", "evaluate", "index", "explain", "robustness", "card"}
+    assert ran == {"train", "calibrate", "evaluate", "index", "explain", "robustness", "export", "card"}
     shown = tiny_run.json("dvc", "params", "diff", "HEAD", "slow")["params.yaml"]["train.lr"]
     assert (shown["old"], shown["new"]) == (0.003, 1e-05)
     changed = tiny_run.json("dvc", "metrics", "diff", "HEAD", "slow")
