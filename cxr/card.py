@@ -299,15 +299,41 @@ def _robustness(facts: Facts) -> list[str]:
 
 
 def _retrieval(facts: Facts) -> list[str]:
-    found = facts.metrics["retrieval"]["overall"]
+    params, details = facts.params, facts.metrics["retrieval_details"]
+    gallery = "train and val" if params.index.val else "train"
+    rows = [
+        (
+            among,
+            EMBEDDINGS[name],
+            *(with_interval(report["overall"].get(measure)) for measure in RETRIEVAL),
+            number(report["overall"]["precision_at_1"]["chance"]),
+        )
+        for section, among in (("gallery", gallery), ("leave_one_out", "the other films of test"))
+        for name, report in details[section].items()
+    ]
+    recalls = facts.metrics["retrieval"]["recall_at_10"]
     return [
         "## Similar films",
         "",
-        f"Of the five training films that are most like a test film {percent(found['precision_at_5'])} have "
-        f"its class; of films drawn at random {percent(found['chance'])}.",
+        "How often the films found for a test film have its class, and the share of its class among films "
+        f"drawn at random. The gallery that is shipped: films of {gallery}, `index.embedding: "
+        f"{params.index.embedding}`, `index.metric: {params.index.metric}`, "
+        f"`index.kind: {params.index.kind}`.",
         "",
-        picture("retrieval", "Test films and their nearest training films"),
+        *table(("among", "by", *(f"`{measure}`" for measure in RETRIEVAL), "at random"), rows),
+        "",
+        f"Of the ten nearest films `ivf` finds {percent(recalls['ivf'])}, `hnsw` {percent(recalls['hnsw'])}.",
+        "",
+        picture("retrieval", "Test films and the nearest films of the gallery"),
+        "",
+        picture("retrieval_errors", "Test films whose nearest films are mostly of another class"),
+        "",
+        picture("retrieval_subclasses", "A test film of each sub-class and the nearest films of the gallery"),
     ]
+
+
+RETRIEVAL = ("precision_at_1", "precision_at_5", "map_at_5", "majority_vote_at_5")
+EMBEDDINGS = {"classifier": "the classifier's features", "clip": "`clip_embed`"}
 
 
 def _limits(facts: Facts) -> list[str]:

@@ -103,7 +103,7 @@ def show_film(ax: Axes, film: np.ndarray, frame: str | None = None) -> None:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """A query film and its nearest films, nearest first."""
+    """A query film and its nearest films, nearest first; similarity: cosines, or distances."""
 
     title: str
     film: np.ndarray
@@ -113,18 +113,31 @@ class Neighbours:
     similarity: Sequence[float]
 
 
-def neighbour_rows(path: Path | str, rows: Sequence[Neighbours], title: str) -> None:
-    """One row for each query; a neighbour of the query's class has a blue frame, any other an orange one."""
-    columns = 1 + max(len(row.films) for row in rows)
-    figure = Figure(figsize=(1.6 * columns, 0.6 + 2.05 * len(rows)), layout="constrained")
-    figure.suptitle(f"{title}\nframe: blue = same class as the query, orange = another class")
+def neighbour_rows(
+    path: Path | str,
+    rows: Sequence[Neighbours],
+    title: str,
+    measure: str = "cosine",
+    group: str = "class",
+) -> None:
+    """One row for each query; a neighbour of the query's class has a blue frame, any other an orange one.
+
+    measure: what `similarity` is called. group: what `truth` and `classes` are called.
+    """
+    columns = 1 + max((len(row.films) for row in rows), default=5)
+    figure = Figure(figsize=(1.6 * columns, 0.7 + 2.2 * max(1, len(rows))), layout="constrained")
+    figure.suptitle(f"{title}\nframe: blue = same {group} as the query, orange = another {group}")
+    if not rows:
+        figure.text(0.5, 0.4, "no film", ha="center")
+        save(figure, path)
+        return
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
         show_film(axes[0], row.film)
         axes[0].set_title(f"{row.title}\n{row.truth}", fontsize=10)
         for ax, film, name, score in zip(axes[1:], row.films, row.classes, row.similarity, strict=True):
             show_film(ax, film, frame=COLOURS[0] if name == row.truth else COLOURS[1])
-            ax.set_title(f"{name}\ncosine {score:.3f}", fontsize=10)
+            ax.set_title(f"{name}\n{measure} {score:.4f}", fontsize=10)
     save(figure, path)
 
 

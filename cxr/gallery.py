@@ -45,6 +45,11 @@ class Meta:
     source_sha256: str
     rows: list[int]
 
+    @property
+    def measure(self) -> str:
+        """What `Found.values` are, in a word."""
+        return "cosine" if self.metric == "cosine" else "distance"
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -106,8 +111,8 @@ class Gallery:
         for start in range(0, len(queries), BATCH):
             part = slice(start, start + BATCH)
             scores[part], positions[part] = self._nearest(queries[part], k)
-        if self.meta.metric == "l2":
-            scores = np.sqrt(scores)  # FAISS leaves the square
+        # FAISS leaves squared distances, and a cosine may round to a little above 1.
+        scores = np.sqrt(scores) if self.meta.metric == "l2" else scores.clip(-1, 1)
         return Found(np.array(self.meta.rows, np.int64)[positions], scores)
 
     def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

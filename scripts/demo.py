@@ -24,7 +24,7 @@ def main() -> None:
 
 def show() -> None:
     test = json.loads((DEMO / "metrics/test.json").read_text())
-    retrieval = json.loads((DEMO / "metrics/retrieval.json").read_text())["overall"]
+    retrieval = json.loads((DEMO / "metrics/retrieval.json").read_text())["gallery"]
     baseline = test.pop("majority_baseline")
     print("\nSynthetic test films: these numbers show that the pipeline works, nothing about patients.\n")
     print(f"{'metric':24}{'members: mean +- std':>22}{'ensemble':>10}{'95 % interval':>20}")
@@ -33,9 +33,8 @@ def show() -> None:
         interval = f"{value['low']:.3f} to {value['high']:.3f}"
         print(f"{name:24}{spread:>22}{value['ensemble']:>10.3f}{interval:>20}")
     print(f"{'majority baseline':24}{'':22}{baseline:>10.3f}")
-    print(
-        f"{'precision at 5':24}{'':22}{retrieval['precision_at_5']:>10.3f}   chance {retrieval['chance']:.3f}"
-    )
+    similar, chance = retrieval["classifier"]["precision_at_5"], retrieval["chance"]
+    print(f"{'precision at 5':24}{'':22}{similar:>10.3f}   chance {chance:.3f}")
     print(f"\nall plots     {DEMO}/dvc_plots/index.html (open it in a browser)")
     print(f"pictures      {', '.join(sorted(str(path) for path in (DEMO / 'plots').glob('*.png')))}")
     print("to go on      docs/walkthrough.md takes a change from here to a review")

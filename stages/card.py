@@ -9,7 +9,17 @@ from cxr.errors import UserError, run
 from cxr.files import atomic, read_json
 from cxr.params import load
 
-METRICS = ("data", "test", "details", "retrieval", "slices", "explain", "robustness", "shift")
+METRICS = (
+    "data",
+    "test",
+    "details",
+    "retrieval",
+    "retrieval_details",
+    "slices",
+    "explain",
+    "robustness",
+    "shift",
+)
 SPEC, WEIGHTS = Path("models/classifier.json"), Path("models/classifier.safetensors")
 CARD = Path("reports/model_card.md")
 

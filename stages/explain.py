@@ -6,19 +6,20 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
-from sklearn.metrics import pairwise_distances_argmin
 
-from cxr import figures, panels, predictions, retrieval, runtime, slices
+from cxr import figures, panels, predictions, runtime, slices, subclasses
 from cxr.data import packed
 from cxr.data.packed import Packed
+from cxr.embedders import embed_rows
 from cxr.errors import UserError, run
 from cxr.explain import gradcam
-from cxr.files import read_csv, read_json, write_json
+from cxr.files import read_csv, write_json
+from cxr.gallery import META, Gallery, Meta
 from cxr.metrics import decide, top_confusion
 from cxr.models import classifier
 from cxr.models.classifier import Classifier
 from cxr.panels import Case, Tile
-from cxr.params import load
+from cxr.params import Params, load
 from cxr.predictions import Predictions
 from cxr.sanity import randomised, similarity
 
@@ -34,13 +35,18 @@ def main() -> None:
     faiss.omp_set_num_threads(params.compute.threads)
     data = packed.load()
     model = classifier.load()
-    index, meta = retrieval.load()
+    gallery = Gallery.load()
     test = predictions.load().of("test")
-    check(test, data, model, meta)
+    check(test, data, model, gallery.meta)
 
     decisions = decide(test.ensemble, None)
     right = decisions == test.labels
     of_slices, limits = slice_up(right, data)
+    errors = {
+        f"{test.classes[truth]} taken for {test.classes[taken]}: {total:,}": chosen
+        for (truth, taken), (total, chosen) in most_confident_errors(test.labels, test.ensemble).items()
+    }
+    nearest = nearest_films(errors, gallery, test, data, params, device)
     accuracy = float(right.mean())
     words = slices.worst(of_slices, accuracy)
     confusion = top_confusion(test.labels, decisions, test.classes)
@@ -57,11 +63,7 @@ def main() -> None:
     )
     panels.slice_table("plots/slices.png", of_slices, accuracy, "Accuracy on slices of test")
 
-    errors = {
-        f"{test.classes[truth]} taken for {test.classes[taken]}: {total:,}": chosen
-        for (truth, taken), (total, chosen) in most_confident_errors(test.labels, test.ensemble).items()
-    }
-    picture_failures(data, test, errors, (model, index, meta), device)
+    picture_failures(data, test, errors, nearest, gallery.meta.measure)
     correct = {
         "decided correctly: the first films of each class": np.concatenate(
             [np.flatnonzero(right & (test.labels == label))[:CORRECT] for label in range(len(test.classes))]
@@ -78,7 +80,7 @@ def main() -> None:
         print(f"{name:15}", ", ".join(f"{key} {value:.3g}" for key, value in values.items()))
 
 
-def check(test: Predictions, data: Packed, model: Classifier, meta: retrieval.Meta) -> None:
+def check(test: Predictions, data: Packed, model: Classifier, meta: Meta) -> None:
     """Raises `UserError` if predictions, data, model and index are not of one run."""
     rows = data.rows("test")
     for what, matches in (
@@ -92,10 +94,8 @@ def check(test: Predictions, data: Packed, model: Classifier, meta: retrieval.Me
                 f"{predictions.PATH} does not belong to {classifier.WEIGHTS} and {packed.LABELS}: "
                 f"other {what}; run `dvc repro`"
             )
-    if meta.rows != data.rows("train").tolist():
-        raise UserError(
-            f"{retrieval.META} does not belong to {packed.LABELS}: other rows; run `dvc repro index`"
-        )
+    if meta.rows not in (data.rows("train").tolist(), data.rows("train", "val").tolist()):
+        raise UserError(f"{META} does not belong to {packed.LABELS}: other rows; run `dvc repro index`")
 
 
 def slice_up(right: np.ndarray, data: Packed) -> tuple[slices.Slices, dict[str, list[float]]]:
@@ -107,25 +107,10 @@ def slice_up(right: np.ndarray, data: Packed) -> tuple[slices.Slices, dict[str, 
         limits[name] = slices.limits(values[train])
         groups[name] = slices.terciles(values[test], limits[name])
     groups["class"] = np.array(data.classes)[data.labels[test]]
-    groups["sub-class"] = subclasses(data)[test]
+    groups["sub-class"] = subclasses.of_films(data)[test]
     hashes = [row["sha256"] for row in read_csv(packed.LABELS)]
     groups["duplicates"] = slices.duplicate_status(hashes, test)
     return slices.measure(right, groups), limits
-
-
-def subclasses(data: Packed) -> np.ndarray:
-    """(N,) str: of the sub-classes of a film's class, the one with the nearest centroid; "" for a class that
-    has none. That is the rule by which k-means has given the training films theirs.
-    """
-    points, centroids = np.load("data/embeddings.npy"), np.load("data/centroids.npy")
-    names = np.full(len(points), "", dtype=object)
-    start = 0
-    for name, found in read_json("metrics/cluster.json").items():
-        mine = np.flatnonzero(data.labels == data.classes.index(name))
-        nearest = pairwise_distances_argmin(points[mine], centroids[start : start + found["k"]])
-        names[mine] = [f"{name}_{number}" for number in nearest]
-        start += found["k"]
-    return names
 
 
 def most_confident_errors(
@@ -148,33 +133,48 @@ def caption(test: Predictions, i: int) -> str:
     return f"{test.classes[decision]} {test.ensemble[i, decision]:.3f}\n(is {test.classes[test.labels[i]]})"
 
 
+def nearest_films(
+    errors: Mapping[str, np.ndarray],
+    gallery: Gallery,
+    test: Predictions,
+    data: Packed,
+    params: Params,
+    device: torch.device,
+) -> dict[int, tuple[int, float]]:
+    """For the positions among the test films that `errors` holds: the row of the nearest film in the gallery,
+    and its cosine or distance."""
+    positions = [int(i) for chosen in errors.values() for i in chosen]
+    if not positions:
+        return {}
+    vectors = embed_rows(gallery.meta.embedding, data, test.rows[positions], params, device)
+    found = gallery.search(vectors, 1)
+    return dict(zip(positions, zip(found.rows[:, 0], found.values[:, 0], strict=True), strict=True))
+
+
 def picture_failures(
     data: Packed,
     test: Predictions,
     errors: Mapping[str, np.ndarray],
-    search: tuple[Classifier, faiss.Index, retrieval.Meta],
-    device: torch.device,
+    nearest: Mapping[int, tuple[int, float]],
+    measure: str,
 ) -> None:
-    model, index, meta = search
     cases: dict[str, list[Case]] = {}
     for title, chosen in errors.items():
-        films = data.images[test.rows[chosen]]
-        similarity, nearest = index.search(retrieval.unit(retrieval.embed(model, films, device)), 1)
         cases[title] = []
-        for i, film, cosine, position in zip(chosen, films, similarity[:, 0], nearest[:, 0], strict=True):
-            row = meta.rows[position]
+        for i in chosen:
+            row, value = nearest[i]
             same = data.labels[row] == test.labels[i]
             beside = Tile(
                 data.images[row],
-                f"nearest, {cosine:.3f}:\n{data.classes[data.labels[row]]}",
+                f"nearest, {value:.3f}:\n{data.classes[data.labels[row]]}",
                 frame=figures.COLOURS[0 if same else 1],
             )
-            cases[title].append((Tile(film, caption(test, i)), beside))
+            cases[title].append((Tile(data.images[test.rows[i]], caption(test, i)), beside))
     panels.sections(
         "plots/failures.png",
         cases,
-        "Errors on test, most confident first: decision with its probability, and the nearest training film\n"
-        "with its cosine; frame: blue = of the film's true class, orange = of another",
+        "Errors on test, most confident first: decision with its probability, and the nearest film of the\n"
+        f"gallery with its {measure}; frame: blue = of the film's true class, orange = of another",
         per_row=4,
     )
 

@@ -1,82 +1,112 @@
-"""Index the training films by the classifier's features, and measure how well test films find their like."""
+"""Build the gallery that similar films are searched in, and measure how well test films find their like."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
 
 import faiss
 import numpy as np
 
-from cxr import figures, retrieval, runtime
+from cxr import retrieval, retrieval_figures, runtime, subclasses
 from cxr.data import packed
+from cxr.embedders import embed_rows
 from cxr.errors import UserError, run
 from cxr.files import write_json
-from cxr.models import classifier
+from cxr.gallery import Embedding, Gallery, Metric, Vectors
 from cxr.params import load
 
-DEPTHS = (1, 5, 10)
-SHOWN = (0, 20, 70)  # the queries of the published ResNet-18 system's gallery
+DEPTH = max(retrieval.DEPTHS)
 
 
 def main() -> None:
     params = load()
+    settings, resamples = params.index, params.evaluate.bootstrap
     device = runtime.configure(params.compute)
     faiss.omp_set_num_threads(params.compute.threads)
     data = packed.load()
-    model = classifier.load()
-    gallery, queries = data.rows("train"), data.rows("test")
-    if len(gallery) < max(DEPTHS):
-        raise UserError(f"train has {len(gallery)} films, retrieval needs {max(DEPTHS)}")
+    rows = data.rows("train", "val") if settings.val else data.rows("train")
+    queries = data.rows("test")
+    if len(rows) < DEPTH:
+        raise UserError(f"{packed.LABELS}: the gallery would hold {len(rows)} films, retrieval needs {DEPTH}")
 
-    index = retrieval.build_index(retrieval.embed(model, data.images[gallery], device))
-    meta = retrieval.Meta(
-        embedding="classifier",
-        metric="cosine",
-        dimensions=index.d,
-        model_sha256=retrieval.model_sha256(),
-        rows=gallery.tolist(),
+    # Both embeddings are measured, one of them is kept.
+    held, asked = (
+        {name: embed_rows(name, data, part, params, device) for name in get_args(Embedding)}
+        for part in (rows, queries)
     )
-    retrieval.save(index, meta)
-
-    vectors = retrieval.unit(retrieval.embed(model, data.images[queries], device))
-    similarity, neighbours = index.search(vectors, max(DEPTHS))
-    report = evaluate(data.labels[gallery], data.labels[queries], neighbours, data.classes)
-    write_json("metrics/retrieval.json", report)
-    picture(data, gallery, queries, neighbours, similarity)
-    print(", ".join(f"{name} {value:.4f}" for name, value in report["overall"].items()))
-
-
-def evaluate(
-    gallery: np.ndarray, queries: np.ndarray, neighbours: np.ndarray, classes: list[str]
-) -> dict[str, dict[str, float]]:
-    """Precision at each depth beside chance, over all queries and for the queries of each class."""
-    values = {f"precision_at_{k}": retrieval.precision_at(k, gallery, queries, neighbours) for k in DEPTHS}
-    values["chance"] = retrieval.chance(gallery, queries)
-    groups = {"overall": np.ones(len(queries), bool)}
-    groups |= {name: queries == label for label, name in enumerate(classes)}
-    return {
-        group: {name: float(value[mine].mean()) for name, value in values.items()}
-        for group, mine in groups.items()
+    galleries = {
+        name: Gallery.build(vectors, rows, name, settings.metric, settings.kind)
+        for name, vectors in held.items()
     }
+    found = {name: gallery.search(asked[name], DEPTH) for name, gallery in galleries.items()}
+    alone = {name: leave_one_out(vectors, queries, name, settings.metric) for name, vectors in asked.items()}
+    recalls = recalls_at_10(held[settings.embedding], asked[settings.embedding], settings.metric)
+
+    labels, classes = data.labels[queries], len(data.classes)
+
+    def describe(neighbours: dict[Embedding, np.ndarray], available: np.ndarray) -> dict[Embedding, Any]:
+        return {
+            name: retrieval.report(data.labels[near], labels, available, data.classes, resamples)
+            for name, near in neighbours.items()
+        }
+
+    of_gallery, of_test = (np.bincount(data.labels[part], minlength=classes) for part in (rows, queries))
+    without_one = np.maximum(of_test - np.eye(classes, dtype=int), 0)
+    details = {
+        "gallery": describe(
+            {name: each.rows for name, each in found.items()}, np.tile(of_gallery, (classes, 1))
+        ),
+        "leave_one_out": describe(alone, without_one),
+    }
+    headline = {section: overall(of_embedding) for section, of_embedding in details.items()}
+    galleries[settings.embedding].save()
+    write_json("metrics/retrieval.json", headline | {"recall_at_10": recalls})
+    write_json("metrics/retrieval_details.json", details)
+    retrieval_figures.draw(
+        data,
+        queries,
+        found[settings.embedding],
+        galleries[settings.embedding].meta,
+        subclasses.of_films(data),
+    )
+    for name, section in headline.items():
+        for embedding in get_args(Embedding):
+            values = (f"{key} {section[embedding][key]:.4f}" for key in PRINTED if key in section[embedding])
+            print(f"{name:14}{embedding:11}{', '.join(values)}")
+        print(f"{name:14}chance     {section['chance']:.4f}")
 
 
-def picture(
-    data: packed.Packed,
-    gallery: np.ndarray,
-    queries: np.ndarray,
-    neighbours: np.ndarray,
-    similarity: np.ndarray,
-) -> None:
-    names = np.array(data.classes)[data.labels]
-    rows = [
-        figures.Neighbours(
-            title=f"test film {shown}",
-            film=data.images[queries[shown]],
-            truth=names[queries[shown]],
-            films=[data.images[gallery[i]] for i in neighbours[shown][:5]],
-            classes=[names[gallery[i]] for i in neighbours[shown][:5]],
-            similarity=similarity[shown][:5].tolist(),
-        )
-        for shown in SHOWN
-        if shown < len(queries)
-    ]
-    figures.neighbour_rows("plots/retrieval.png", rows, "Test films and their five nearest training films")
+PRINTED = ("precision_at_1", "precision_at_5", "map_at_5", "majority_vote_at_5")
+
+
+def leave_one_out(asked: Vectors, queries: np.ndarray, embedding: Embedding, metric: Metric) -> np.ndarray:
+    """(Q, k) rows of the test films nearest to each of the test films `queries`, (Q,), itself left out.
+
+    Exact. k is 10, or less where test has fewer other films.
+    """
+    depth = min(DEPTH, len(queries) - 1)
+    nearest = Gallery.build(asked, queries, embedding, metric, "flat").search(asked, depth + 1).rows
+    return retrieval.without_self(nearest, queries, depth)
+
+
+def recalls_at_10(held: Vectors, asked: Vectors, metric: Metric) -> dict[str, float]:
+    """Of the ten films that are nearest, the share that each approximate kind of gallery finds."""
+    found = {}
+    for kind in ("flat", "ivf", "hnsw"):
+        gallery = Gallery.build(held, np.arange(len(held.values)), "classifier", metric, kind)
+        found[kind] = gallery.search(asked, 10).rows
+    return {kind: retrieval.recall(found[kind], found["flat"]) for kind in ("ivf", "hnsw")}
+
+
+def overall(details: Mapping[Embedding, retrieval.Report]) -> dict[str, Any]:
+    """The values over all queries, for `dvc metrics diff`, and the precision of films drawn at random."""
+    values = {name: report["overall"] for name, report in details.items()}
+    return {
+        **{
+            name: {measure: each["value"] for measure, each in found.items()}
+            for name, found in values.items()
+        },
+        "chance": values["classifier"]["precision_at_1"]["chance"],
+    }
 
 
 if __name__ == "__main__":
