@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 from torchvision import models
 
 from cxr import calibration, params, recipes
@@ -83,6 +86,31 @@ def write_tree(root: Path, *names: str) -> Path:
         picture = Image.fromarray(noise_films(1, 20 + number, seed=number)[0])
         picture.convert("RGB" if number % 2 else "L").save(path)
     return root
+
+
+def dicom(pixels: np.ndarray, kind: str = "MONOCHROME2", bits: int | None = None, **elements: Any) -> Dataset:
+    """A DICOM file to be, uncompressed, with a made-up patient. pixels: (H, W) or (H, W, 3) of 8 or 16 bits.
+    elements: others by keyword, or None to leave one out."""
+    dataset = Dataset()
+    dataset.ensure_file_meta()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"  # Computed Radiography Image Storage
+    dataset.SOPInstanceUID = "1.2.3.4"
+    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Secret^Name", "SECRET-ID", "19010203"
+    dataset.Modality = "CR"
+    dataset.set_pixel_data(np.ascontiguousarray(pixels), kind, bits or 8 * pixels.itemsize)
+    for keyword, value in elements.items():
+        if value is None:
+            del dataset[keyword]
+        else:
+            setattr(dataset, keyword, value)
+    return dataset
+
+
+def dicom_bytes(dataset: Dataset) -> bytes:
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
 
 
 def write_packed(counts: dict[str, tuple[int, ...]], classes: list[str], size: int = 16) -> None:

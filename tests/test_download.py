@@ -281,7 +281,7 @@ def test_patients_come_from_their_table(tmp_path, mark):
     ("names", "message"),
     [
         (("sick/a.png", "sick/b.png"), "has only the class 'sick'; a classifier needs two"),
-        (("a.png",), "has no PNG or JPEG in class folders"),
+        (("a.png",), "has no PNG, JPEG or DICOM in class folders"),
         (SPLIT[:8], "has train, val but no test; all three, or none"),
         (SPLIT[:10], "test: has no pictures of sick; every split needs each class"),
         (SPLIT[4:], "has test, val but no train"),
@@ -327,7 +327,7 @@ def test_stage_stores_every_picture_or_nothing(tmp_path, monkeypatch):
     write_tree(tmp_path / "mine", "normal/a.png", "sick/b.png")
     before = files_below(tmp_path)
     (tmp_path / "mine/sick/c.jpg").write_bytes(b"no picture")
-    with refused("c.jpg: not a PNG or JPEG picture"):
+    with refused("c.jpg: not a PNG, JPEG or DICOM picture"):
         download.main()
     (tmp_path / "mine/sick/c.jpg").unlink()
     assert files_below(tmp_path) == before

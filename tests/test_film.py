@@ -156,9 +156,9 @@ def huge_png() -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"This is not a picture.\n", "not a PNG or JPEG picture"),
-        (b"", "not a PNG or JPEG picture"),
-        (encoded("GIF"), "not a PNG or JPEG picture"),
+        (b"This is not a picture.\n", "not a PNG, JPEG or DICOM picture"),
+        (b"", "not a PNG, JPEG or DICOM picture"),
+        (encoded("GIF"), "not a PNG, JPEG or DICOM picture"),
         (encoded("JPEG")[:-500], "damaged or unreadable picture"),
         (encoded("PNG")[:-500], "damaged or unreadable picture"),
         (encoded("JPEG")[:30], ""),

@@ -19,24 +19,6 @@ from tests.builders import ROOT, noise_films, small_classifier
 CLASSES = ["normal", "pneumonia", "tuberculosis"]
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Call the command in an empty folder: exit code, lines of stdout, lines of stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, list[str], list[str]]:
-        monkeypatch.setattr(sys, "argv", ["cxr", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out.splitlines(), captured.err.splitlines()
-
-    return call
-
-
 def save_model(classes: int = 2, threshold: float | None = 0.3) -> None:
     names = CLASSES[:classes]
     classifier.save(small_classifier(classes=names, outputs=names, output_classes=[*range(classes)]))
@@ -92,7 +74,7 @@ def test_unreadable_pictures_do_not_hide_the_others(run):
     Path("cut.png").write_bytes(Path(good[1]).read_bytes()[:200])
     code, out, err = run("predict", "notes.txt", good[0], "missing.png", "cut.png", good[1])
     assert code == 1
-    assert err[0] == "error: notes.txt: not a PNG or JPEG picture"
+    assert err[0] == "error: notes.txt: not a PNG, JPEG or DICOM picture"
     assert err[1] == "error: missing.png: no such file"
     assert re.match("error: cut.png: damaged or unreadable picture", err[2])
     assert len(err) == 3
@@ -102,7 +84,7 @@ def test_unreadable_pictures_do_not_hide_the_others(run):
 def test_nothing_readable_prints_nothing(run):
     save_model()
     Path("notes.txt").write_text("Not a film.\n")
-    assert run("predict", "notes.txt") == (1, [], ["error: notes.txt: not a PNG or JPEG picture"])
+    assert run("predict", "notes.txt") == (1, [], ["error: notes.txt: not a PNG, JPEG or DICOM picture"])
 
 
 @pytest.mark.parametrize("missing", ["classifier.safetensors", "calibration.json"])
