@@ -32,7 +32,8 @@ class Facts:
 
     size: pixels a side of a stored image. tta: see `cxr.preprocess.test_views`. prevalence: the share of each
     class that probabilities refer to, None if calibration states none. threshold, operating_points: see
-    `cxr.calibration.Calibration`. classifier_sha256: of models/classifier.safetensors.
+    `cxr.calibration.Calibration`. classifier_sha256: of models/classifier.safetensors. limits: what the
+    classifier's training films cannot show (see `cxr.provenance`).
     """
 
     backbone: str
@@ -44,6 +45,7 @@ class Facts:
     threshold: float | None
     operating_points: dict[str, float] | None
     classifier_sha256: str
+    limits: str
 
     def to_metadata(self) -> dict[str, str]:
         return {key: json.dumps(value) for key, value in asdict(self).items()}
@@ -71,6 +73,8 @@ class OnnxModel:
         """data: the content of the file `name`. Raises `UserError` if it is no file of the stage export."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # A thread that spins while it waits takes the core from one that decodes the next film.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only; they are raised as well
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -14,15 +14,17 @@ from cxr.errors import UserError, run
 from cxr.explain import coarse_maps
 from cxr.files import atomic, write_json
 from cxr.models import classifier
-from cxr.models.classifier import Classifier, batch_size, predict
+from cxr.models.classifier import Classifier, predict
 from cxr.onnx_graph import OPSET, to_onnx
 from cxr.onnx_model import PATH, Answer, Facts, OnnxModel
 from cxr.params import load
+from cxr.provenance import SOURCES
 
 CPU = torch.device("cpu")  # where the service runs; a GPU rounds more coarsely
+BATCH = 32  # films, of each of which a member takes all views at once
 BOUND = 1e-4  # the largest difference from PyTorch, see `compare`
 ELSEWHERE = 0.01  # in a probability, between one device and another
-TEST_METRICS = Path("metrics/test.json")
+DESCRIPTIONS = (Path("metrics/test.json"), Path("plots/reliability.csv"))  # of `evaluate`
 
 
 def main() -> None:
@@ -41,12 +43,13 @@ def main() -> None:
         threshold=calibrate.threshold,
         operating_points=calibrate.operating_points,
         classifier_sha256=sha256(classifier.WEIGHTS),
+        limits=SOURCES[params.download.source].limits,
     )
     content = to_onnx(model, calibrate, facts)
 
     films = data.images[data.rows("test")]
     onnx = OnnxModel(content, params.compute.threads)
-    found = answer(onnx, films, batch_size(spec.input_size))
+    found = answer(onnx, films)
     expected = Answer(
         probabilities=calibrate(predict(model, films, CPU).mean),
         embedding=classifier_vectors(model, films, CPU).values,
@@ -70,9 +73,9 @@ def main() -> None:
             "bound": BOUND,
             "bytes": len(content),
             "opset": OPSET,
-            # With these the service knows that metrics/test.json is about the model that it serves.
-            "onnx_sha256": onnx.sha256,
-            "test_metrics_sha256": sha256(TEST_METRICS),
+            "sha256": onnx.sha256,
+            # So that the service knows which of these files are about the model that it serves.
+            "described_by": {str(path): sha256(path) for path in DESCRIPTIONS},
         },
     )
     of_output = ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items())
@@ -80,9 +83,9 @@ def main() -> None:
     print(f"largest difference from PyTorch on {len(films):,} test films: {of_output}")
 
 
-def answer(model: OnnxModel, films: np.ndarray, batch: int) -> Answer:
-    """Of (N, size, size) uint8 films, at most `batch` of them at a time."""
-    parts = [model(np.array(films[start : start + batch])) for start in range(0, len(films), batch)]
+def answer(model: OnnxModel, films: np.ndarray) -> Answer:
+    """films: (N, size, size) uint8."""
+    parts = [model(np.array(films[start : start + BATCH])) for start in range(0, len(films), BATCH)]
     probabilities, embedding, maps = (
         np.concatenate(values) if values[0] is not None else None for values in zip(*parts, strict=True)
     )

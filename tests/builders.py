@@ -27,7 +27,7 @@ from cxr.models.classifier import Classifier, Spec, build_member
 from cxr.models.classifier import save as save_classifier
 from cxr.predictions import Predictions
 from cxr.predictions import save as save_predictions
-from stages import evaluate, export, index
+from stages import clip_embed, evaluate, export, index
 
 ROOT = Path(__file__).parents[1]
 
@@ -198,15 +198,20 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
 
 
 def write_exported() -> None:
-    """A run of the stages evaluate, index and export in the working directory, of an untrained classifier."""
+    """A run of the stages clip-embed, evaluate, index and export in the working directory, of an untrained classifier."""
     write_packed({"train": (20, 30), "val": (6, 6), "test": (10, 15)}, ["normal", "pneumonia"])
     save_classifier(small_classifier())
     calibration.save(Calibration(1.5, 0.4, [0.4, 0.6], [0.5, 0.5], {"youden": 0.4, "one_half": 0.5}))
     columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
     write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
-    changes = {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"}
+    changes = {
+        "clip_embed.dimensions": 4,
+        "evaluate.bootstrap": 100,
+        "compute.threads": 1,
+        "compute.device": "cpu",
+    }
     write_params(Path(), changes)
-    for stage in (evaluate, index, export):
+    for stage in (clip_embed, evaluate, index, export):
         stage.main()
 
 

@@ -1,5 +1,6 @@
 """The exported graph says what PyTorch says, for every family of backbones, and holds all that is needed."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def facts(model: Classifier) -> Facts:
         threshold=CALIBRATION.threshold,
         operating_points=CALIBRATION.operating_points,
         classifier_sha256="0" * 64,
+        limits="Nothing is known.",
     )
 
 
@@ -167,8 +169,9 @@ def test_stage_describes_what_it_wrote(exported_run, monkeypatch):
     report = read_json("metrics/export.json")
     content = Path("models/classifier.onnx").read_bytes()
     model = OnnxModel(content, threads=1)
-    assert (report["onnx_sha256"], report["bytes"]) == (model.sha256, len(content))
-    assert report["test_metrics_sha256"] == export.sha256(Path("metrics/test.json"))
+    assert (report["sha256"], report["bytes"]) == (model.sha256, len(content))
+    for path in ("metrics/test.json", "plots/reliability.csv"):
+        assert report["described_by"][path] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert model.facts.classifier_sha256 == export.sha256(classifier.WEIGHTS)
     assert model.facts.threshold == calibration.load().threshold
     assert set(report["max_difference"]) == {"probabilities", "embedding", "maps"}
