@@ -22,9 +22,10 @@ from cxr.panels import HEAT
 
 ROWS = 20  # in one picture: more take long to lay out, and nobody scrolls through them
 PER_ROW = 5  # neighbours
-SIDE = 4.6  # inches: a film that is explained
-TILE = 1.9  # inches: a film among its neighbours
-LONGEST = 22  # characters of a file name above a small film
+# inches: a film that is explained, a film among its neighbours, between films
+SIDE = 4.6
+TILE = 1.85
+GAP = 0.1
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,8 @@ def explanation(path: Path, films: Sequence[Explained]) -> None:
 
     Raises `UserError` if `path` cannot be written.
     """
-    figure = Figure(figsize=(3 * SIDE, 0.9 + (SIDE + 0.5) * len(films)), layout="constrained")
-    figure.suptitle(f"Grad-CAM: what speaks for the decision. {NOTICE}")
-    grid = figure.subplots(len(films), 3, squeeze=False)
+    figure, grid = _grid(len(films), 3, SIDE, caption=0.35, foot=0.8)
+    _head(figure, f"Grad-CAM: what speaks for the decision. {NOTICE}")
     for axes, each in zip(grid, films, strict=True):
         for ax in axes[:2]:
             show_film(ax, each.film)
@@ -75,14 +75,12 @@ def explanation(path: Path, films: Sequence[Explained]) -> None:
         axes[0].set_title(f"{_short(each.name, 30)} (centre square)")
         axes[1].set_title(f"{speaks} for {each.decision}: p = {each.probability:.3f}")
         axes[2].set_title(f"what the model sees: {len(each.seen)} x {len(each.seen)} pixels")
+    height = figure.get_figheight()
     figure.colorbar(
         ScalarMappable(Normalize(0, 1), HEAT),
-        ax=grid,
-        location="bottom",
+        cax=figure.add_axes((0.35, 0.5 / height, 0.3, 0.15 / height)),
+        orientation="horizontal",
         label="share of the map's own maximum; the lower, the more see-through",
-        shrink=0.4,
-        pad=0.02,
-        aspect=40,
     )
     _save(figure, path)
 
@@ -94,30 +92,45 @@ def neighbours(path: Path, films: Sequence[Similar], classes: Sequence[str]) -> 
     written.
     """
     lines = rows_of(len(films[0].cases))
-    figure = Figure(
-        figsize=((PER_ROW + 2) * TILE, 0.9 + (TILE + 0.5) * lines * len(films)), layout="constrained"
-    )
-    figure.suptitle(f"Films and the most similar confirmed cases, nearest first. {NOTICE}")
-    grid = figure.subplots(lines * len(films), PER_ROW + 2, squeeze=False)
+    figure, grid = _grid(lines * len(films), PER_ROW + 2, TILE, caption=0.45, foot=0.4)
+    _head(figure, f"Films and the most similar confirmed cases, nearest first. {NOTICE}")
     for ax in grid.flat:
         ax.set_axis_off()
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(classes)}
     for start, each in zip(range(0, len(grid), lines), films, strict=True):
-        _tile(grid[start, 0], each.film, _short(each.name, LONGEST))
+        _tile(grid[start, 0], each.film, _short(each.name, 22))
         _tile(grid[start, 1], each.seen, f"as the model sees it:\n{len(each.seen)} x {len(each.seen)} pixels")
-        for place, (case, name, caption) in enumerate(
-            zip(each.cases, each.classes, each.captions, strict=True)
-        ):
-            line, column = divmod(place, PER_ROW)
-            _tile(grid[start + line, 2 + column], case, caption, colours[name])
+        cells = grid[start : start + lines, 2:].ravel()
+        for ax, case, name, caption in zip(cells, each.cases, each.classes, each.captions, strict=False):
+            _tile(ax, case, caption, colours[name])
     handles = [Patch(facecolor=colour, label=name) for name, colour in colours.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False)
     _save(figure, path)
 
 
 def rows_of(count: int) -> int:
     """Rows that `count` neighbours take."""
     return -(-count // PER_ROW)
+
+
+def _grid(rows: int, columns: int, side: float, caption: float, foot: float) -> tuple[Figure, np.ndarray]:
+    """A figure and its (rows, columns) square axes. All in inches; placed by hand, since letting Matplotlib
+    lay out a hundred axes takes seconds."""
+    width, height = columns * (side + GAP) + GAP, 0.4 + rows * (caption + side) + foot
+    figure = Figure(figsize=(width, height))
+    places = {
+        "left": GAP / width,
+        "right": 1 - GAP / width,
+        "top": 1 - (0.4 + caption) / height,
+        "bottom": foot / height,
+        "wspace": GAP / side,
+        "hspace": caption / side,
+    }
+    return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=places)
+
+
+def _head(figure: Figure, title: str) -> None:
+    figure.suptitle(title, y=1 - 0.1 / figure.get_figheight(), va="top")
 
 
 def _lay_over(ax: Axes, heat: np.ndarray, side: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import medmnist
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxr.data import raw
 from cxr.data.folder import read_folder
@@ -21,6 +22,8 @@ from stages import download
 from tests.builders import (
     Answer,
     Site,
+    dicom,
+    dicom_bytes,
     files_below,
     noise_films,
     refused,
@@ -267,6 +270,16 @@ def test_stray_folder_beside_splits_does_not_make_splits_classes(tmp_path, stray
     else:
         with refused(f"{root}: has {stray} beside train, val and test"):
             read_folder(root, 16)
+
+
+def test_dicom_films_of_a_folder_are_read(tmp_path):
+    root = write_tree(tmp_path, *FLAT)
+    film = noise_films(1, 40)[0]
+    (root / "sick/c.DCM").write_bytes(dicom_bytes(dicom(film)))
+    Image.fromarray(film).save(tmp_path / "same.png")
+    data = read_folder(root, 16)
+    assert data.sources == ["normal/d.PNG", "normal/deep/er/c.jpeg", "sick/a.JPG", "sick/b.png", "sick/c.DCM"]
+    np.testing.assert_array_equal(data.images[-1], read_film(tmp_path / "same.png", 16))
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "from Excel"])
