@@ -1,11 +1,12 @@
 # `make help` lists what there is. Every target sets up the environment first if needed.
 PYTHON ?= python3
+PORT ?= 8000
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Every stage is a process of its own: without cached bytecode each would compile PyTorch's sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro test test-slow lint fresh reproduce readme review image
+.PHONY: help setup demo repro serve test test-slow lint fresh reproduce readme review image
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +31,13 @@ test: setup ## the test suite
 
 test-slow: setup ## tests that take minutes: every recipe at full input size
 	pytest -m slow
+
+serve: setup ## the HTTP service on the real model, else on the demo's; PORT=8000
+	@home=$$(for each in . build/demo; do test -f $$each/models/classifier.onnx && echo $$each; done | head -1); \
+	    test -n "$$home$$CXR_HOME$$CXR_MODEL" || { echo "error: no models/classifier.onnx here or in build/demo;" \
+	    "build it with make repro (real films) or make demo (synthetic ones)" >&2; exit 1; }; \
+	    CXR_HOME=$${CXR_HOME:-$${home:-.}} exec uvicorn service.app:app --port $(PORT) --no-access-log \
+	    --timeout-graceful-shutdown 10
 
 lint: setup ## ruff and mypy
 	ruff check .

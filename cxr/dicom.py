@@ -34,6 +34,7 @@ from pydicom.uid import (
 
 from cxr import grayscale
 from cxr.errors import UserError
+from cxr.film import PixelCountError
 
 HEADER = (
     "Modality",
@@ -122,7 +123,7 @@ def read_dicom(file: BinaryIO, name: str, max_pixels: int) -> Radiograph:
         picture = _colour(dataset, values) if values.ndim == 3 else grayscale.show(dataset, values)
         return Radiograph(_square_pixels(picture, dataset), int(dataset.BitsStored))
     except UserError as error:
-        raise UserError(f"{name}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
     except DAMAGE as error:
         # Not its text, which may quote values of the file.
         raise UserError(f"{name}: damaged or incomplete DICOM file ({type(error).__name__})") from None
@@ -156,7 +157,7 @@ def _check(header: Dataset, max_pixels: int) -> None:
         raise UserError("a DICOM file without a picture")
     rows, columns = int(header.Rows), int(header.Columns)
     if rows * columns > max_pixels:
-        raise UserError(f"{columns} x {rows} pixels; at most {max_pixels:,}")
+        raise PixelCountError(f"{columns} x {rows} pixels; at most {max_pixels:,}")
     frames = int(header.get("NumberOfFrames") or 1)
     if frames != 1:
         raise UserError(f"{frames} frames; a film has one, so export the one that is meant")

@@ -43,6 +43,21 @@ def gradcam(
     Raises `UserError` if the images have another size than the classifier was trained on, or if the backbone
     has no layer that keeps places.
     """
+    coarse = coarse_maps(classifier, images, classes, device).relu()
+    size = classifier.spec.size
+    maps = []
+    for part in coarse.split(batch_size(classifier.spec.input_size)):
+        fine = LayerAttribution.interpolate(part, (size, size), "bilinear")
+        largest = fine.amax(dim=(2, 3), keepdim=True)
+        maps.append((fine / torch.where(largest > 0, largest, 1)).squeeze(1))
+    return torch.cat(maps).float().cpu().numpy()
+
+
+def coarse_maps(
+    classifier: Classifier, images: np.ndarray, classes: np.ndarray, device: torch.device
+) -> Tensor:
+    """(N, 1, grid, grid) float32: the maps of `gradcam`, which takes the same arguments, as they are before
+    their ReLU and at the resolution of the layer."""
     spec = classifier.spec
     if images.shape[1:] != (spec.size, spec.size):
         found = " x ".join(str(side) for side in images.shape[1:])
@@ -58,16 +73,14 @@ def gradcam(
             "choose another model.backbone in params.yaml"
         )
     batch = batch_size(spec.input_size)
-    maps = []
+    parts = []
     for start in range(0, len(images), batch):
         grey = to_grey(torch.from_numpy(np.array(images[start : start + batch])).to(device))
         target = torch.from_numpy(np.array(classes[start : start + batch])).to(device)
         films = spec.preprocess(grey)
-        coarse = torch.stack([_attribute(member, layer, films, target, frozen.summing) for member in members])
-        fine = LayerAttribution.interpolate(coarse.mean(dim=0).relu(), (spec.size, spec.size), "bilinear")
-        largest = fine.amax(dim=(2, 3), keepdim=True)
-        maps.append((fine / torch.where(largest > 0, largest, 1)).squeeze(1))
-    return torch.cat(maps).float().cpu().numpy()
+        of_members = [_attribute(member, layer, films, target, frozen.summing) for member in members]
+        parts.append(torch.stack(of_members).mean(dim=0))
+    return torch.cat(parts)
 
 
 def find_layer(base: nn.Module, films: Tensor) -> Layer | None:

@@ -22,6 +22,14 @@ MAX_PIXELS = (
 )
 
 
+class FormatError(UserError):
+    """Neither a PNG nor a JPEG nor a DICOM file."""
+
+
+class PixelCountError(UserError):
+    """Refused before decoding."""
+
+
 @dataclass(frozen=True)
 class Original:
     """A film as its file holds it, upright.
@@ -59,11 +67,12 @@ def read_original(path: Path | str) -> Original:
     """Read a PNG or JPEG (grey, colour, palette or CMYK; 8 or 16 bit) or a DICOM radiograph (`cxr.dicom`),
     whichever it is by its content.
 
-    Raises `UserError` if the file is missing, not such a picture, damaged or larger than `MAX_PIXELS`.
+    Raises `UserError` if the file is missing or damaged, `FormatError` if it is of another kind,
+    `PixelCountError` if it has more than `MAX_PIXELS`.
     """
     try:
         with Path(path).open("rb") as file:
-            return _read(file, str(path))
+            return _read(file, str(path), MAX_PIXELS)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -72,9 +81,9 @@ def read_original(path: Path | str) -> Original:
         raise UserError(f"{path}: damaged or unreadable picture ({error})") from None
 
 
-def read_original_bytes(data: bytes, name: str) -> Original:
+def read_original_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Original:
     """`read_original` of what a file holds. name: what messages call it."""
-    return _read(io.BytesIO(data), name)
+    return _read(io.BytesIO(data), name, max_pixels)
 
 
 def is_dicom(file: BinaryIO) -> bool:
@@ -84,24 +93,24 @@ def is_dicom(file: BinaryIO) -> bool:
     return start[128:] == b"DICM"
 
 
-def _read(file: BinaryIO, name: str) -> Original:
+def _read(file: BinaryIO, name: str, max_pixels: int) -> Original:
     if is_dicom(file):
         from cxr.dicom import read_dicom  # here, since pydicom takes a while to import
 
-        radiograph = read_dicom(file, name, MAX_PIXELS)
+        radiograph = read_dicom(file, name, max_pixels)
         return _original(radiograph.picture, radiograph.bits)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
             with Image.open(file, formats=("PNG", "JPEG")) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise UserError(
-                        f"{name}: {picture.width} x {picture.height} pixels; at most {MAX_PIXELS:,}"
+                if picture.width * picture.height > max_pixels:
+                    raise PixelCountError(
+                        f"{name}: {picture.width} x {picture.height} pixels; at most {max_pixels:,}"
                     )
                 bits = 16 if picture.mode.startswith("I") else 8
                 return _original(ImageOps.exif_transpose(picture), bits)
     except UnidentifiedImageError:
-        raise UserError(f"{name}: not a PNG, JPEG or DICOM picture") from None
+        raise FormatError(f"{name}: not a PNG, JPEG or DICOM picture") from None
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: damaged or unreadable picture ({error})") from None
 

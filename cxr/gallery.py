@@ -134,16 +134,20 @@ class Gallery:
         write_json(META, asdict(self.meta))
 
     @classmethod
-    def load(cls) -> "Gallery":
-        """Raises `UserError` if the gallery has not been built or its two files do not belong together."""
-        if not (INDEX.is_file() and META.is_file()):
-            raise UserError(f"{INDEX}: no index here; build it with `dvc repro`, or fetch it with `dvc pull`")
-        content = read_json(META)
+    def load(cls, root: Path = Path()) -> "Gallery":
+        """The gallery of models/ below `root`.
+
+        Raises `UserError` if it has not been built or its two files do not belong together.
+        """
+        path = root / INDEX
+        if not (path.is_file() and (root / META).is_file()):
+            raise UserError(f"{path}: no index here; build it with `dvc repro`, or fetch it with `dvc pull`")
+        content = read_json(root / META)
         if set(content) != {field.name for field in fields(Meta)}:
             raise UserError(f"{META} has other keys than this version writes; run `dvc repro index`")
         meta = Meta(**content)
         try:
-            index = faiss.read_index(str(INDEX))
+            index = faiss.read_index(str(path))
         except RuntimeError:  # how FAISS says that bytes are missing or mean nothing
             raise UserError(f"{INDEX} is damaged; run `dvc checkout` or `dvc repro index`") from None
         if (index.ntotal, index.d) != (len(meta.rows), meta.dimensions):

@@ -37,6 +37,7 @@ def show() -> None:
     print(f"{'precision at 5':24}{'':22}{similar:>10.3f}   chance {chance:.3f}")
     print(f"\nall plots     {DEMO}/dvc_plots/index.html (open it in a browser)")
     print(f"pictures      {', '.join(sorted(str(path) for path in (DEMO / 'plots').glob('*.png')))}")
+    print("service       make serve puts this model, or a real one, to use in a browser")
     print("to go on      docs/walkthrough.md takes a change from here to a review")
 
 

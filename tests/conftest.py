@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from cxr import cli, recipes, workspace
+from tests import builders
 
 ROOT = Path(__file__).resolve().parent.parent
 # `python` and `dvc` inside the pipeline are those that run the tests.
@@ -85,3 +86,14 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     repository.run("dvc", "repro")
     workspace.commit(repository.path, "tiny run")
     return repository
+
+
+@pytest.fixture(scope="session")
+def exported_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an untrained model of two classes, and what the stages evaluate, index and export make of
+    it. Tests leave it as they find it."""
+    folder = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        builders.write_exported()
+    return folder

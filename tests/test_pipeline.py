@@ -22,6 +22,7 @@ from stages import (
     download,
     evaluate,
     explain,
+    export,
     index,
     report,
     robustness,
@@ -43,6 +44,7 @@ STAGES = (
     explain,
     robustness,
     report,
+    export,
     card,
 )
 UP_TO_DATE = "Data and pipelines are up to date."
@@ -74,7 +76,8 @@ def test_a_change_reaches_no_earlier_stage(tiny_run: Repository, tmp_path: Path)
 def test_experiment_with_a_rate_that_yaml_1_1_reads_as_text(tiny_run: Repository) -> None:
     output = tiny_run.run("dvc", "exp", "run", "--temp", "--name", "slow", "-S", "train.lr=1e-5")
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
-    assert ran == {"train", "calibrate", "evaluate", "index", "explain", "robustness", "report", "card"}
+    later = {"evaluate", "index", "explain", "robustness", "report", "export", "card"}
+    assert ran == {"train", "calibrate", *later}
     shown = tiny_run.json("dvc", "params", "diff", "HEAD", "slow")["params.yaml"]["train.lr"]
     assert (shown["old"], shown["new"]) == (0.003, 1e-05)
     changed = tiny_run.json("dvc", "metrics", "diff", "HEAD", "slow")

@@ -40,12 +40,13 @@ async function picture(image, path, file) {
 
 function showProbabilities(answer) {
   const { threshold, positive } = answer.operating_point;
-  $("verdict").textContent = `Decision: ${answer.decision}`
-    + (threshold == null ? "" : ` (${positive} from ${percent(threshold)} on)`);
+  $("verdict").textContent = `Decision: ${answer.decision}`;
+  $("rule").textContent = threshold == null ? "The most probable class is decided for."
+    : `A film is called ${positive} from a probability of ${percent(threshold)} on.`;
   $("bars").replaceChildren(...answer.predictions.map(({ label, confidence }) => {
     const row = element("li");
-    const meter = element("meter", null, { value: confidence, min: 0, max: 1, ariaLabel: label });
-    row.append(element("span", label), meter, element("span", percent(confidence), { className: "value" }));
+    const bar = element("progress", null, { value: confidence, max: 1, ariaLabel: label });
+    row.append(element("span", label), bar, element("span", percent(confidence), { className: "value" }));
     return row;
   }));
   const seen = answer.observed;

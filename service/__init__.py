@@ -1,0 +1,1 @@
+"""The HTTP service: predictions, similar cases and explanations from models/classifier.onnx."""

@@ -1,0 +1,52 @@
+"""The application: `uvicorn service.app:app`, set up by the environment (see `service.settings`)."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from cxr.errors import UserError
+from service import about, errors, films, telemetry
+from service.settings import Settings
+from service.state import NOTICE, State
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The model is not read here, but when the application starts, and again at each SIGHUP."""
+    state = State(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        telemetry.configure_logs()
+        state.start()
+        # Python hands signals to the main thread alone.
+        if in_main := threading.current_thread() is threading.main_thread():
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, state.reload)
+        yield
+        if in_main:
+            loop.remove_signal_handler(signal.SIGHUP)
+        state.stop()
+
+    app = FastAPI(
+        title="Chest X-ray classifier",
+        description=f"Calibrated probabilities, similar cases and explanations. {NOTICE}",
+        version="1",
+        lifespan=lifespan,
+    )
+    app.state.service = state
+    errors.add_handlers(app)
+    app.add_middleware(telemetry.Telemetry, metrics=state.metrics)
+    app.include_router(about.routes(state))
+    app.include_router(films.routes(state))
+    return app
+
+
+try:
+    app = create_app(Settings.from_environment())
+except UserError as error:
+    sys.exit(f"error: {error}")

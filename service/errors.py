@@ -1,0 +1,68 @@
+"""Every refusal as a problem document: RFC 9457, https://www.rfc-editor.org/rfc/rfc9457."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = "1"  # seconds; a film takes some hundredths
+
+log = logging.getLogger("service")
+
+
+class Problem(Exception):  # noqa: N818 - the RFC's word
+    """name: what kind of problem it is, the last part of its type. detail: what is wrong and what to do."""
+
+    def __init__(self, status: int, name: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.name, self.detail, self.headers = status, name, detail, dict(headers or {})
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "type": f"urn:cxr:problem:{self.name}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+        }
+
+    def response(self) -> JSONResponse:
+        return JSONResponse(self.document(), self.status, self.headers, media_type=MEDIA_TYPE)
+
+
+def busy(detail: str) -> Problem:
+    return Problem(503, "busy", detail, {"Retry-After": RETRY_AFTER})
+
+
+def add_handlers(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def problem(request: Request, problem: Problem) -> JSONResponse:
+        request.state.problem = problem.name
+        return problem.response()
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        name = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+        return Problem(error.status_code, name, str(error.detail), error.headers).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        found = error.errors()[0]  # the first is enough to go on; its input is not repeated
+        where = ".".join(str(part) for part in found["loc"])
+        return Problem(422, "invalid-parameter", f"{where}: {found['msg']}").response()
+
+    @app.exception_handler(Exception)
+    async def defect(request: Request, error: Exception) -> JSONResponse:
+        # Its text may quote a film's bytes, so the log gets the place alone.
+        place = error.__traceback__
+        while place and place.tb_next:
+            place = place.tb_next
+        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else ""
+        log.error("defect", extra={"fields": {"error": type(error).__name__, "where": where}})
+        detail = "The service has a defect; its log says where. The request was not answered."
+        return Problem(500, "defect", detail).response()

@@ -1,0 +1,56 @@
+"""What the environment says of this service. Nothing of it can be changed by a request."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr.errors import UserError
+from cxr.onnx_model import PATH
+
+
+@dataclass(frozen=True)
+class Settings:
+    """model: CXR_MODEL, a file of the stage export. home: CXR_HOME, the folder that has models/, data/,
+    metrics/ and plots/. revision: CXR_REVISION, of the model where home is no repository; None asks Git.
+    api_key: CXR_API_KEY, which requests have to send; None asks for none.
+
+    max_bytes: CXR_MAX_BYTES of a request's body. max_pixels: CXR_MAX_PIXELS of a film. max_files:
+    CXR_MAX_FILES in one batch. queue: CXR_QUEUE, requests that may wait. timeout: CXR_TIMEOUT, seconds for a
+    request's upload, and again for its answer. threads: CXR_THREADS of ONNX Runtime.
+    """
+
+    model: Path
+    home: Path
+    revision: str | None
+    api_key: str | None
+    max_bytes: int
+    max_pixels: int
+    max_files: int
+    queue: int
+    timeout: int
+    threads: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Raises `UserError` if a number is none or below 1."""
+
+        def number(name: str, default: int) -> int:
+            value = environment.get(name, str(default))
+            if not (value.isascii() and value.isdigit() and int(value) > 0):
+                raise UserError(f"{name} is {value!r}; allowed: a whole number of 1 or more")
+            return int(value)
+
+        home = Path(environment.get("CXR_HOME", "."))
+        return cls(
+            model=Path(environment.get("CXR_MODEL") or home / PATH),
+            home=home,
+            revision=environment.get("CXR_REVISION") or None,
+            api_key=environment.get("CXR_API_KEY") or None,
+            max_bytes=number("CXR_MAX_BYTES", 64 * 2**20),
+            max_pixels=number("CXR_MAX_PIXELS", 25_000_000),  # a 43 x 43 cm detector of 100 um has 18 million
+            max_files=number("CXR_MAX_FILES", 16),
+            queue=number("CXR_QUEUE", 64),
+            timeout=number("CXR_TIMEOUT", 30),
+            threads=number("CXR_THREADS", len(os.sched_getaffinity(0))),
+        )

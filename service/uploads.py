@@ -1,0 +1,92 @@
+"""From a request's body to films: bytes are counted as they come, and nothing of a film is believed."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from cxr.errors import UserError
+from cxr.film import FormatError, Original, PixelCountError, read_original_bytes
+from service.errors import Problem
+from service.settings import Settings
+
+# A JPEG of a few bytes a scan can keep a decoder busy for hours; encoders write about ten
+# (https://libjpeg-turbo.org/pmwiki/uploads/About/TwoIssueswiththeJPEGStandard.pdf).
+MAX_SCANS = 100
+
+
+@contextlib.asynccontextmanager
+async def uploaded(
+    request: Request, field: str, settings: Settings, files: int
+) -> AsyncIterator[list[UploadFile]]:
+    """The files of the multipart field `field`, 1 to `files` of them, on disk beyond a megabyte each.
+
+    Raises `Problem`: 408 too slow, 413 too large, 415 no multipart, 400 malformed, 422 other fields.
+    """
+    kind = request.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != "multipart/form-data":
+        raise Problem(415, "not-multipart", f"Send a film as multipart/form-data, in the field {field!r}.")
+    parser = MultiPartParser(
+        request.headers,
+        _counted(request, settings.max_bytes),
+        max_files=files + 1,  # one more, to tell which limit was passed
+        max_fields=8,
+        max_part_size=1024,  # of a field that is no file
+    )
+    try:
+        async with asyncio.timeout(settings.timeout):
+            form = await parser.parse()
+    except TimeoutError:
+        raise Problem(408, "slow-upload", f"The upload took longer than {settings.timeout} s.") from None
+    except ClientDisconnect:
+        raise Problem(400, "disconnected", "The upload ended before it was complete.") from None
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise _too_many(files) from None
+        raise Problem(400, "malformed-multipart", f"Malformed multipart body: {error.message}") from None
+    try:
+        found = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
+        if not found or len(found) < len(form):
+            raise Problem(422, "missing-field", f"Send a file in the field {field!r}, and no other field.")
+        if len(found) > files:
+            raise _too_many(files)
+        yield found
+    finally:
+        await form.close()
+
+
+def _too_many(files: int) -> Problem:
+    return Problem(
+        422, "too-many-files", f"At most {files} {'file' if files == 1 else 'files'} in a request."
+    )
+
+
+async def _counted(request: Request, most: int) -> AsyncGenerator[bytes, None]:
+    problem = Problem(413, "too-many-bytes", f"A request has at most {most:,} bytes.")
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > most:
+        raise problem
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > most:
+            raise problem
+        yield chunk
+
+
+def read(data: bytes, settings: Settings) -> Original:
+    """Raises `Problem`: 413 too many pixels, 415 no film, 400 a damaged or unsuitable one."""
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
+        raise Problem(400, "unreadable-film", f"the film: a JPEG of more than {MAX_SCANS} scans")
+    try:
+        return read_original_bytes(data, "the film", settings.max_pixels)
+    except PixelCountError as error:
+        raise Problem(413, "too-many-pixels", str(error)) from None
+    except FormatError as error:
+        raise Problem(415, "not-a-film", str(error)) from None
+    except UserError as error:
+        raise Problem(400, "unreadable-film", str(error)) from None

@@ -1,0 +1,132 @@
+"""Export the calibrated classifier to ONNX, and compare it with PyTorch on every test film."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cxr import calibration, predictions, runtime
+from cxr.data import packed
+from cxr.data.packed import Packed
+from cxr.embedders import classifier_vectors
+from cxr.errors import UserError, run
+from cxr.explain import coarse_maps
+from cxr.files import atomic, write_json
+from cxr.models import classifier
+from cxr.models.classifier import Classifier, predict
+from cxr.onnx_graph import OPSET, to_onnx
+from cxr.onnx_model import PATH, Answer, Facts, OnnxModel
+from cxr.params import load
+from cxr.provenance import SOURCES
+
+CPU = torch.device("cpu")  # where the service runs; a GPU rounds more coarsely
+BATCH = 32  # films, of each of which a member takes all views at once
+BOUND = 1e-4  # the largest difference from PyTorch, see `compare`
+ELSEWHERE = 0.01  # in a probability, between one device and another
+DESCRIPTIONS = (Path("metrics/test.json"), Path("plots/reliability.csv"))  # of `evaluate`
+
+
+def main() -> None:
+    params = load()
+    runtime.configure(params.compute)
+    data = packed.load()
+    model, calibrate = classifier.load(), calibration.load()
+    spec = model.spec
+    facts = Facts(
+        backbone=spec.backbone,
+        members=spec.members,
+        tta=spec.tta,
+        size=spec.size,
+        classes=spec.classes,
+        prevalence=calibrate.prevalence,
+        threshold=calibrate.threshold,
+        operating_points=calibrate.operating_points,
+        classifier_sha256=sha256(classifier.WEIGHTS),
+        limits=SOURCES[params.download.source].limits,
+    )
+    content = to_onnx(model, calibrate, facts)
+
+    films = data.images[data.rows("test")]
+    onnx = OnnxModel(content, params.compute.threads)
+    found = answer(onnx, films)
+    expected = Answer(
+        probabilities=calibrate(predict(model, films, CPU).mean),
+        embedding=classifier_vectors(model, films, CPU).values,
+        maps=maps(model, films) if onnx.has_maps else None,
+    )
+    differences = compare(found, expected)
+    for name, difference in differences.items():
+        if not difference <= BOUND:
+            raise UserError(
+                f"{PATH}: {name} differ from PyTorch's by {difference:.2g} on a test film, more than "
+                f"{BOUND:g}; run `dvc repro`, and report backbone {spec.backbone} if it stays so"
+            )
+    check_published(found.probabilities, data)
+    with atomic(PATH) as temporary:
+        temporary.write_bytes(content)
+    write_json(
+        "metrics/export.json",
+        {
+            "films": len(films),
+            "max_difference": differences,
+            "bound": BOUND,
+            "bytes": len(content),
+            "opset": OPSET,
+            "sha256": onnx.sha256,
+            # So that the service knows which of these files are about the model that it serves.
+            "described_by": {str(path): sha256(path) for path in DESCRIPTIONS},
+        },
+    )
+    of_output = ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items())
+    print(f"{PATH}: {len(content) / 1e6:.1f} MB")
+    print(f"largest difference from PyTorch on {len(films):,} test films: {of_output}")
+
+
+def answer(model: OnnxModel, films: np.ndarray) -> Answer:
+    """films: (N, size, size) uint8."""
+    parts = [model(np.array(films[start : start + BATCH])) for start in range(0, len(films), BATCH)]
+    probabilities, embedding, maps = (
+        np.concatenate(values) if values[0] is not None else None for values in zip(*parts, strict=True)
+    )
+    assert probabilities is not None
+    assert embedding is not None
+    return Answer(probabilities, embedding, maps)
+
+
+def maps(model: Classifier, films: np.ndarray) -> np.ndarray:
+    """(N, classes, grid, grid) float32: Grad-CAM's, on the scale of class activation maps."""
+    of_class = [
+        coarse_maps(model, films, np.full(len(films), label), CPU) for label in range(len(model.spec.classes))
+    ]
+    stacked = torch.cat(of_class, dim=1)
+    return (stacked * stacked[0, 0].numel()).cpu().numpy()
+
+
+def compare(found: Answer, expected: Answer) -> dict[str, float]:
+    """The largest difference in each output, as a share of its largest number if that is above 1; NaN if an
+    output holds one."""
+    return {
+        name: float(np.abs(mine - others).max() / max(1, np.abs(others).max()))
+        for name, mine, others in zip(Answer._fields, found, expected, strict=True)
+        if mine is not None and others is not None
+    }
+
+
+def check_published(probabilities: np.ndarray, data: Packed) -> None:
+    """Raises `UserError` if `evaluate` described another classifier than these (N, classes) are of."""
+    published, rows = predictions.load().of("test"), data.rows("test")
+    same = published.classes == data.classes and np.array_equal(published.rows, rows)
+    if not same or np.abs(probabilities - published.ensemble).max() > ELSEWHERE:
+        raise UserError(
+            f"{predictions.PATH} does not belong to {classifier.WEIGHTS} and {calibration.PATH}; "
+            "run `dvc repro evaluate`"
+        )
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    run(main)
