@@ -36,8 +36,15 @@ file:close()
 local threads, counts = {{}}, {{}}
 function setup(thread) table.insert(threads, thread) end
 function init() counts = {{}} end
-function response(status) counts[status] = (counts[status] or 0) + 1; seen = to_text(counts) end
-function to_text(t) local s = "" for k, v in pairs(t) do s = s .. '"' .. k .. '":' .. v .. "," end return s end
+function response(status)
+  counts[status] = (counts[status] or 0) + 1
+  seen = to_text(counts)
+end
+function to_text(t)
+  local s = ""
+  for k, v in pairs(t) do s = s .. '"' .. k .. '":' .. v .. "," end
+  return s
+end
 function done(summary, latency)
   local text = threads[1]:get("seen") or ""
   io.write(string.format('RESULT {{"requests":%d,"microseconds":%d,"p50":%d,"p95":%d,"p99":%d,"lost":%d,' ..
@@ -68,7 +75,9 @@ def main() -> None:
             latencies = " | ".join(f"{found[name] / 1000:.1f}" for name in ("p50", "p95", "p99"))
             rate = found["requests"] / found["microseconds"] * 1e6
             megabytes = " | ".join(f"{value:.0f}" for value in memory)
-            answers = ", ".join(f"{count:,} x {status}" for status, count in sorted(found["statuses"].items()))
+            answers = ", ".join(
+                f"{count:,} x {status}" for status, count in sorted(found["statuses"].items())
+            )
             if found["lost"]:
                 answers += f", {found['lost']:,} lost"
             print(f"| {clients} | {rate:.0f} | {latencies} | {megabytes} | {answers} |", flush=True)
@@ -76,7 +85,16 @@ def main() -> None:
 
 @contextmanager
 def service() -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "uvicorn", "service.app:app", "--port", str(PORT), "--log-level", "error"]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "service.app:app",
+        "--port",
+        str(PORT),
+        "--log-level",
+        "error",
+    ]
     started = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:

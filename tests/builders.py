@@ -23,24 +23,16 @@ from cxr.calibration import Calibration
 from cxr.data import packed
 from cxr.embedders import classifier_vectors
 from cxr.errors import UserError
-<<<<<<< HEAD
-from cxr.files import write_json
-from cxr.gallery import Gallery
-=======
 from cxr.files import write_csv, write_json
->>>>>>> 4b923fbdec403b62abc36717e8e4c9a73e901e15
+from cxr.gallery import Gallery
 from cxr.metrics import summarise
 from cxr.models import classifier
 from cxr.models.classifier import Classifier, Spec, build_member
-from cxr.models.classifier import save as save_classifier
 from cxr.predictions import Predictions
 from cxr.predictions import save as save_predictions
-<<<<<<< HEAD
 from cxr.reports import zones
 from cxr.reports.case import Case, Neighbour, Rank
-=======
 from stages import clip_embed, evaluate, export, index
->>>>>>> 4b923fbdec403b62abc36717e8e4c9a73e901e15
 
 ROOT = Path(__file__).parents[1]
 
@@ -210,7 +202,6 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
     return Classifier(spec, networks).eval()
 
 
-<<<<<<< HEAD
 def write_report_run(changes: dict[str, Any] | None = None, classes: int = 2) -> None:
     """Everything the stage report reads, in the working directory, of an untrained classifier."""
     names = ["normal", "pneumonia", "tuberculosis"][:classes]
@@ -250,11 +241,12 @@ def case(**changes: Any) -> Case:
         metric="cosine",
     )
     return replace(found, **changes)
-=======
+
+
 def write_exported() -> None:
-    """A run of the stages clip-embed, evaluate, index and export in the working directory, of an untrained classifier."""
+    """A run of clip-embed, evaluate, index and export in the working directory, with an untrained model."""
     write_packed({"train": (20, 30), "val": (6, 6), "test": (10, 15)}, ["normal", "pneumonia"])
-    save_classifier(small_classifier())
+    classifier.save(small_classifier())
     calibration.save(Calibration(1.5, 0.4, [0.4, 0.6], [0.5, 0.5], {"youden": 0.4, "one_half": 0.5}))
     columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
     write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
@@ -267,7 +259,6 @@ def write_exported() -> None:
     write_params(Path(), changes)
     for stage in (clip_embed, evaluate, index, export):
         stage.main()
->>>>>>> 4b923fbdec403b62abc36717e8e4c9a73e901e15
 
 
 def empty_mirror(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
