@@ -137,7 +137,7 @@ def neighbour_rows(
         axes[0].set_title(f"{row.title}\n{row.truth}", fontsize=10)
         for ax, film, name, score in zip(axes[1:], row.films, row.classes, row.similarity, strict=True):
             show_film(ax, film, frame=COLOURS[0] if name == row.truth else COLOURS[1])
-            ax.set_title(f"{name}\n{measure} {score:.4f}", fontsize=10)
+            ax.set_title(f"{name}\n{measure} {score:#.4g}", fontsize=10)
     save(figure, path)
 
 
