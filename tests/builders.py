@@ -32,7 +32,7 @@ from cxr.predictions import Predictions
 from cxr.predictions import save as save_predictions
 from cxr.reports import zones
 from cxr.reports.case import Case, Neighbour, Rank
-from stages import clip_embed, evaluate, export, index
+from stages import clip_embed, cluster, evaluate, export, index
 
 ROOT = Path(__file__).parents[1]
 
@@ -257,7 +257,7 @@ def write_exported() -> None:
         "compute.device": "cpu",
     }
     write_params(Path(), changes)
-    for stage in (clip_embed, evaluate, index, export):
+    for stage in (clip_embed, cluster, evaluate, index, export):
         stage.main()
 
 

@@ -1,0 +1,178 @@
+"""The service's page in a real Chromium: what a person sees of an answer, a refusal and a missing model."""
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.builders import ROOT, dicom, dicom_bytes, noise_films
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# Chromium's own sandbox wants rights that a container does not give; the rest keeps it off the network.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+PHONE = {"width": 360, "height": 740}
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium: apt-get install chromium")
+
+
+@contextmanager
+def serving(home: Path, **changes: str) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "CXR_HOME": str(home),
+        "CXR_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        **changes,
+    }
+    command = [sys.executable, "-m", "uvicorn", "service.app:app", "--port", str(port)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as run:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            for _ in range(300):
+                try:
+                    urllib.request.urlopen(f"{address}/health")
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            yield address
+        finally:
+            run.terminate()
+
+
+@pytest.fixture(scope="module")
+def service(exported_run: Path) -> Iterator[str]:
+    with serving(exported_run) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    opened = browser.new_page(viewport=PHONE)
+    yield opened
+    opened.close()
+
+
+def film(name: str = "film.png", content: bytes | None = None) -> dict[str, object]:
+    if content is None:
+        file = io.BytesIO()
+        Image.fromarray(noise_films(1, 40)[0]).save(file, "PNG")
+        content = file.getvalue()
+    return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+
+
+def pixels(page: Page, selector: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(page.locator(selector).screenshot())).convert("RGB"), int)
+
+
+def test_a_film_gets_probability_overlay_and_cases(page: Page, service: str) -> None:
+    seen: list[str] = []
+    page.on("request", lambda request: seen.append(request.url))
+    page.on("pageerror", lambda error: seen.append(f"error {error}"))
+    page.goto(service)
+    with page.expect_response("**/predict") as response:
+        page.set_input_files("#file", film())
+    answer = response.value.json()
+    page.wait_for_selector("#cases li:nth-child(5)")
+    assert page.inner_text("#verdict") == f"Decision: {answer['decision']}"
+    first = answer["predictions"][0]
+    assert page.inner_text("#bars li:first-child span:first-child") == first["label"]
+    assert page.inner_text("#bars .value >> nth=0") == f"{100 * first['confidence']:.1f} %"
+    assert f"about {round(100 * answer['observed']['found'])} show pneumonia" in page.inner_text("#honest")
+    assert f"{answer['observed']['films']} test films" in page.inner_text("#honest")
+    assert page.inner_text("#cases li:first-child").split()[0] in ("normal", "pneumonia")
+    assert "not for diagnosis" in page.inner_text("header")
+    assert page.inner_text("#problem") == ""
+    # On a phone nothing has to be scrolled sideways, and nothing comes from elsewhere.
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert all(url.startswith((service, "blob:", "data:")) for url in seen)
+
+
+def test_the_slider_moves_between_film_and_map(page: Page, service: str) -> None:
+    page.goto(service)
+    page.set_input_files("#file", film())
+    page.wait_for_selector("#heat:visible")
+    page.focus("#opacity")
+    page.keyboard.press("Home")
+    plain = pixels(page, ".stack")
+    assert (plain.max(axis=2) - plain.min(axis=2)).max() < 8  # grey
+    page.keyboard.press("End")
+    heat = pixels(page, ".stack")
+    assert (heat.max(axis=2) - heat.min(axis=2)).mean() > 40  # coloured all over
+
+
+def test_dicom_is_shown_too(page: Page, service: str) -> None:
+    page.goto(service)
+    page.set_input_files("#file", film("study.dcm", dicom_bytes(dicom(noise_films(1, 40)[0]))))
+    page.wait_for_selector("#cases li")
+    assert page.evaluate("document.getElementById('plain').naturalWidth") > 0
+
+
+def test_a_bad_file_is_said_in_words_and_the_next_film_works(page: Page, service: str) -> None:
+    page.goto(service)
+    page.set_input_files("#file", film("notes.png", b"no picture"))
+    page.wait_for_function("document.getElementById('problem').textContent")
+    assert "PNG, JPEG or DICOM" in page.inner_text("#problem")
+    assert not page.is_visible("#answer")
+    page.set_input_files("#file", film())
+    page.wait_for_selector("#verdict:visible")
+    assert page.inner_text("#problem") == ""
+
+
+def test_the_keyboard_reaches_the_film_and_a_name_says_what_it_is(page: Page, service: str) -> None:
+    page.goto(service)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "file"
+    assert page.evaluate("document.activeElement.labels[0].innerText").startswith("Drop a film here")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files([film()])  # type: ignore[list-item]
+    # The answer takes the focus, so that a screen reader reads on from there.
+    page.wait_for_function("document.activeElement.id === 'answer-title'")
+    missing = "[...document.images].filter((each) => !each.hasAttribute('alt')).length"
+    assert page.evaluate(missing) == 0
+    assert page.evaluate("document.getElementById('status').getAttribute('aria-live')") == "polite"
+
+
+def test_without_a_model_the_page_says_what_to_do(page: Page, tmp_path: Path) -> None:
+    with serving(tmp_path) as address:
+        page.goto(address)
+        page.wait_for_function("document.getElementById('model-state').textContent")
+        assert "dvc repro" in page.inner_text("#model-state")
+        page.set_input_files("#file", film())
+        page.wait_for_function("document.getElementById('problem').textContent")
+        assert "dvc repro" in page.inner_text("#problem")
+
+
+def test_a_key_can_be_given(page: Page, exported_run: Path) -> None:
+    with serving(exported_run, CXR_API_KEY="secret") as address:
+        page.goto(address)
+        page.wait_for_selector("#key:visible")
+        page.fill("#key", "secret")
+        page.set_input_files("#file", film())
+        page.wait_for_selector("#verdict:visible")
+        assert page.inner_text("#model dd >> nth=1") == "normal, pneumonia"
