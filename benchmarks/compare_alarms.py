@@ -9,10 +9,11 @@ adds s^2/m to the whole case variance of the difference and so counts twice that
 films, calls 0.6, 1.5 and 2.6 % of the equal ones different, and finds 27.9 and 14.3 % of the better ones.
 
 Of really trained runs: 1,000 disjoint pairs of groups out of 64 runs of the default with 3 epochs (test AUC
-.9650 +- .0042): 4.8 % called different (3.6 to 6.3 %; "both whole" 3.6 %). Against groups of runs of 2 epochs,
-worse by .0034: 9.2 % found; of 1 epoch, worse by .0111: 47.9 % (44.8 to 51.0 %); without augmentation, worse by
-.0022: 0.2 %. All pairs are about the same 624 films, so that the last three say what these films can show, not
-what others would: a kind of training that errs on other films by .0022 is not told apart on them by any seeds.
+.9650 +- .0042): 4.8 % called different (3.6 to 6.3 %; "both whole" 3.6 %). Against groups of runs of 2
+epochs, worse by .0034: 9.2 % found; of 1 epoch, worse by .0111: 47.9 % (44.8 to 51.0 %); without
+augmentation, worse by .0022: 0.2 %. All pairs are about the same 624 films, so that the last three say what
+these films can show, not what others would: a kind of training that errs on other films by .0022 is not told
+apart on them by any seeds.
 
 Without --pool films and members are drawn from a model, new ones for every pair. Member i of side s gives
 film x, of 624 with 390 positives, the logit

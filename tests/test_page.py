@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.builders import ROOT, dicom, dicom_bytes, noise_films
 
@@ -135,7 +135,7 @@ def test_dicom_is_shown_too(page: Page, service: str) -> None:
 def test_a_bad_file_is_said_in_words_and_the_next_film_works(page: Page, service: str) -> None:
     page.goto(service)
     page.set_input_files("#file", film("notes.png", b"no picture"))
-    page.wait_for_function("document.getElementById('problem').textContent")
+    expect(page.locator("#problem")).not_to_be_empty()
     assert "PNG, JPEG or DICOM" in page.inner_text("#problem")
     assert not page.is_visible("#answer")
     page.set_input_files("#file", film())
@@ -146,13 +146,13 @@ def test_a_bad_file_is_said_in_words_and_the_next_film_works(page: Page, service
 def test_the_keyboard_reaches_the_film_and_a_name_says_what_it_is(page: Page, service: str) -> None:
     page.goto(service)
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "file"
+    expect(page.locator("#file")).to_be_focused()
     assert page.evaluate("document.activeElement.labels[0].innerText").startswith("Drop a film here")
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+        page.keyboard.press("Space")
     chooser.value.set_files([film()])  # type: ignore[list-item]
     # The answer takes the focus, so that a screen reader reads on from there.
-    page.wait_for_function("document.activeElement.id === 'answer-title'")
+    expect(page.locator("#answer-title")).to_be_focused()
     missing = "[...document.images].filter((each) => !each.hasAttribute('alt')).length"
     assert page.evaluate(missing) == 0
     assert page.evaluate("document.getElementById('status').getAttribute('aria-live')") == "polite"
@@ -161,10 +161,10 @@ def test_the_keyboard_reaches_the_film_and_a_name_says_what_it_is(page: Page, se
 def test_without_a_model_the_page_says_what_to_do(page: Page, tmp_path: Path) -> None:
     with serving(tmp_path) as address:
         page.goto(address)
-        page.wait_for_function("document.getElementById('model-state').textContent")
+        expect(page.locator("#model-state")).not_to_be_empty()
         assert "dvc repro" in page.inner_text("#model-state")
         page.set_input_files("#file", film())
-        page.wait_for_function("document.getElementById('problem').textContent")
+        expect(page.locator("#problem")).not_to_be_empty()
         assert "dvc repro" in page.inner_text("#problem")
 
 
