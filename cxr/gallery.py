@@ -27,6 +27,7 @@ Kind = Literal["flat", "ivf", "hnsw"]
 # distance_compute_blas_threshold): a film's answer would depend on its company, and Euclidean distances of
 # near films would lose their digits.
 BATCH = 16
+EXACT_UP_TO = 50_000  # films
 POINTS = 39  # training vectors that FAISS wants for each of the lists of ivf
 
 
@@ -158,7 +159,7 @@ OTHER = {
 
 def automatic(count: int) -> Kind:
     """The kind of index for a gallery of `count` films."""
-    return "flat" if count <= 50_000 else "hnsw"
+    return "flat" if count <= EXACT_UP_TO else "ivf"
 
 
 def new_index(kind: Kind, metric: Metric, count: int, dimensions: int) -> faiss.Index:
@@ -172,13 +173,15 @@ def new_index(kind: Kind, metric: Metric, count: int, dimensions: int) -> faiss.
     if kind == "flat":
         return faiss.index_factory(dimensions, "Flat", measure)
     if kind == "ivf":
-        lists = max(1, min(int(4 * count**0.5), count // POINTS))
+        lists = max(1, min(int(2 * count**0.5), count // POINTS))
         ivf: Any = faiss.index_factory(dimensions, f"IVF{lists},Flat", measure)
-        ivf.nprobe = max(16, lists // 16)
+        ivf.cp.max_points_per_centroid = 64  # a sample is enough for k-means, and a quarter of FAISS's own
+        ivf.cp.min_points_per_centroid = 1  # else FAISS warns of a single list with fewer films
+        ivf.nprobe = 32
         return ivf
     hnsw: Any = faiss.index_factory(dimensions, "HNSW32,Flat", measure)
-    hnsw.hnsw.efConstruction = 200
-    hnsw.hnsw.efSearch = 64
+    hnsw.hnsw.efConstruction = 100
+    hnsw.hnsw.efSearch = 128
     return hnsw
 
 

@@ -9,17 +9,20 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.cluster import KMeans
+from sklearn.metrics.pairwise import cosine_similarity
 from torch.nn.functional import interpolate
 
-from cxr import calibration, predictions
+from cxr import calibration, params, predictions, subclasses
 from cxr.calibration import Calibration
 from cxr.data import packed
+from cxr.embedders import embed_rows
 from cxr.explain import _from_maps, find_layer, gradcam, to_maps
 from cxr.files import read_json, write_csv, write_json, write_npy
+from cxr.gallery import Gallery
 from cxr.models import classifier
 from cxr.models.classifier import Classifier
 from cxr.preprocess import to_grey
-from stages import evaluate, explain, index
+from stages import evaluate, explain
 from tests.builders import noise_films, refused, small_classifier, write_packed, write_params
 
 CPU = torch.device("cpu")
@@ -175,6 +178,12 @@ def test_other_class_is_the_truth_or_the_runner_up():
     assert (decided.tolist(), other.tolist()) == ([0, 0, 2], [2, 1, 1])
 
 
+def build_gallery(data: packed.Packed, embedding: str = "classifier", val: bool = False) -> Gallery:
+    rows = data.rows("train", "val") if val else data.rows("train")
+    vectors = embed_rows(embedding, data, rows, params.load(), CPU)
+    return Gallery.build(vectors, rows, embedding, "cosine", "flat")
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Everything the stage reads, of an untrained classifier."""
@@ -185,9 +194,9 @@ def run(tmp_path, monkeypatch):
     calibration.save(Calibration(1.0, 0.5, [0.5, 0.5], [0.5, 0.5]))
     columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
     write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
-    write_params(tmp_path, {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"})
+    settings = {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"}
+    write_params(tmp_path, settings | {"clip_embed.dimensions": 4})
     evaluate.main()
-    index.main()
     data = packed.load()
     points = np.random.default_rng(0).normal(size=(len(data.labels), 4)).astype(np.float32)
     train = data.rows("train")
@@ -195,6 +204,7 @@ def run(tmp_path, monkeypatch):
     write_npy("data/embeddings.npy", points)
     write_npy("data/centroids.npy", fit.cluster_centers_)
     write_json("metrics/cluster.json", {"pneumonia": {"k": 3}})
+    build_gallery(data).save()
     return tmp_path, fit, points
 
 
@@ -251,7 +261,7 @@ def test_stage_writes_pictures_and_finite_checks_and_the_same_twice(run):
 def test_subclass_of_a_training_film_is_the_one_that_k_means_gave(run):
     _, fit, _ = run
     data = packed.load()
-    names = explain.subclasses(data)
+    names = subclasses.of_films(data)
     train = data.rows("train")
     of_class = data.labels[train] == 1
     assert names[train][of_class].tolist() == [f"pneumonia_{number}" for number in fit.labels_]
@@ -291,6 +301,7 @@ def test_an_index_of_another_model_is_refused(run):
     classifier.save(small_classifier(seed=1))
     with refused("models/index.faiss was built with another model than models/classifier.safetensors"):
         explain.main()
+    assert not Path("metrics/slices.json").exists()
 
 
 def test_an_index_of_other_films_is_refused(run):
@@ -299,3 +310,27 @@ def test_an_index_of_other_films_is_refused(run):
     write_json("models/index.json", meta)
     with refused("models/index.json does not belong to data/labels.csv: other rows"):
         explain.main()
+
+
+@pytest.mark.parametrize(("embedding", "val"), [("classifier", True), ("clip", False), ("clip", True)])
+def test_the_nearest_film_comes_from_whatever_gallery_there_is(run, embedding, val):
+    _, _, points = run
+    data, test = packed.load(), predictions.load().of("test")
+    gallery = build_gallery(data, embedding, val)
+    explain.check(test, data, classifier.load(), gallery.meta)
+    errors = {"some": np.array([3, 0]), "others": np.array([20])}
+    found = explain.nearest_films(errors, gallery, test, data, params.load(), CPU)
+    assert list(found) == [3, 0, 20]
+    rows = data.rows("train", "val") if val else data.rows("train")
+    vectors = (
+        points if embedding == "clip" else classifier.predict(classifier.load(), data.images, CPU).embeddings
+    )
+    similarity = cosine_similarity(vectors[test.rows], vectors[rows])
+    for i, (row, cosine) in found.items():
+        assert cosine == pytest.approx(similarity[i].max(), abs=1e-6)
+        assert similarity[i][rows.tolist().index(row)] == pytest.approx(cosine, abs=1e-6)
+
+
+def test_without_errors_nothing_is_searched(run):
+    data, test = packed.load(), predictions.load().of("test")
+    assert explain.nearest_films({}, Gallery.load(), test, data, params.load(), CPU) == {}

@@ -1,147 +1,166 @@
-"""The index finds what a comparison with every film finds, and its precision stands beside chance."""
+"""The stage builds the gallery that params.yaml asks for, never of test films, and measures what it finds."""
 
 import hashlib
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.neighbors import NearestNeighbors
 
-from cxr import retrieval
+from cxr import params, retrieval_figures
 from cxr.data import packed
-from cxr.files import read_json
+from cxr.embedders import embed_films
+from cxr.files import read_json, write_json, write_npy
+from cxr.gallery import INDEX, META, Gallery
 from cxr.models import classifier
 from cxr.models.classifier import predict
+from cxr.retrieval import DEPTHS
 from stages import index
 from tests.builders import files_below, refused, small_classifier, write_packed, write_params
 
-
-def vectors(count: int, seed: int) -> np.ndarray:
-    """Rows of very different lengths, so that the cosine is not the inner product."""
-    generator = np.random.default_rng(seed)
-    lengths = generator.lognormal(0, 2, (count, 1))
-    return (generator.normal(size=(count, 24)) * lengths).astype(np.float32)
-
-
-def test_neighbours_equal_brute_force():
-    gallery, queries = vectors(200, 0), vectors(30, 1)
-    similarity, neighbours = retrieval.build_index(gallery).search(retrieval.unit(queries), 10)
-    cosine = cosine_similarity(queries, gallery)
-    assert np.array_equal(neighbours, np.argsort(-cosine, axis=1)[:, :10])
-    np.testing.assert_allclose(similarity, np.sort(cosine, axis=1)[:, ::-1][:, :10], atol=1e-6)
-
-
-def test_film_is_its_own_nearest():
-    gallery = vectors(50, 0)
-    similarity, neighbours = retrieval.build_index(gallery).search(retrieval.unit(gallery), 1)
-    assert np.array_equal(neighbours[:, 0], np.arange(50))
-    np.testing.assert_allclose(similarity, 1, atol=1e-6)
-
-
-def test_unit_leaves_its_input_and_zeros_alone():
-    rows = vectors(5, 0)
-    rows[2] = 0
-    before = rows.copy()
-    found = retrieval.unit(rows)
-    assert np.array_equal(rows, before)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), [1, 1, 0, 1, 1], atol=1e-6)
-
-
-@pytest.mark.parametrize("k", [1, 3, 10])
-def test_precision_equals_counting(k):
-    generator = np.random.default_rng(0)
-    gallery, queries = generator.integers(0, 3, 40), generator.integers(0, 3, 25)
-    neighbours = np.stack([generator.permutation(40)[:10] for _ in queries])
-    expected = []
-    for query, found in zip(queries, neighbours, strict=True):
-        hits = 0
-        for position in found[:k]:
-            hits += gallery[position] == query
-        expected.append(hits / k)
-    assert retrieval.precision_at(k, gallery, queries, neighbours).tolist() == expected
-
-
-def test_chance_is_the_share_of_the_class():
-    gallery = np.array([0, 0, 0, 1])
-    assert retrieval.chance(gallery, np.array([1, 0, 2])).tolist() == [0.25, 0.75, 0]
-
-
-def test_chance_is_what_random_neighbours_reach():
-    generator = np.random.default_rng(0)
-    gallery, queries = generator.choice(2, 300, p=[0.3, 0.7]), generator.integers(0, 2, 200)
-    neighbours = generator.integers(0, 300, (200, 50))
-    found = retrieval.precision_at(50, gallery, queries, neighbours)
-    assert found.mean() == pytest.approx(retrieval.chance(gallery, queries).mean(), abs=0.02)
-
-
-def test_report_averages_over_all_and_over_each_class():
-    gallery, queries = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1])
-    neighbours = np.array([[0, 2, 1, 3, 4] * 2, [2, 3, 4, 0, 1] * 2, [0, 2, 3, 4, 1] * 2])
-    report = index.evaluate(gallery, queries, neighbours, ["normal", "sick"])
-    assert report["normal"] == pytest.approx(
-        {"precision_at_1": 1, "precision_at_5": 0.4, "precision_at_10": 0.4, "chance": 0.4}
-    )
-    assert report["sick"] == pytest.approx(
-        {"precision_at_1": 0.5, "precision_at_5": 0.6, "precision_at_10": 0.6, "chance": 0.6}
-    )
-    assert report["overall"]["precision_at_1"] == pytest.approx(2 / 3)
-    assert report["overall"]["chance"] == pytest.approx((0.4 + 0.6 + 0.6) / 3)
+CPU = torch.device("cpu")
+DRAW = retrieval_figures.draw
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Run the stage on an untrained classifier."""
-    monkeypatch.chdir(tmp_path)
+    """Run the stage on an untrained classifier; embeddings are drawn, in two sub-classes.
 
-    def call(train: tuple[int, int], tta: str = "flip") -> packed.Packed:
-        write_packed({"train": train, "val": (3, 3), "test": (10, 15)}, ["normal", "sick"])
-        classifier.save(small_classifier(tta=tta))
-        write_params(tmp_path, {"compute.threads": 1, "compute.device": "cpu"})
+    Without its pictures, which take most of the time, unless asked for.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(retrieval_figures, "draw", lambda *_: None)
+
+    def call(
+        train: tuple[int, ...] = (20, 30),
+        test: tuple[int, ...] = (10, 15),
+        tta: str = "flip",
+        **changes: object,
+    ) -> packed.Packed:
+        names = ["normal", "sick", "worse"][: len(train)]
+        write_packed({"train": train, "val": (3,) * len(train), "test": test}, names)
+        data = packed.load()
+        points = np.random.default_rng(0).normal(size=(len(data.labels), 5)) + data.labels[:, None]
+        write_npy("data/embeddings.npy", points.astype(np.float32))
+        write_npy("data/centroids.npy", np.array([[1.0] * 5, [2.0] * 5], np.float32))
+        write_json("metrics/cluster.json", {"sick": {"k": 2}})
+        outputs = {"outputs": names, "output_classes": list(range(len(names))), "classes": names}
+        classifier.save(small_classifier(tta=tta, **outputs))
+        settings = {f"index.{name}": value for name, value in changes.items()}
+        settings |= {"compute.threads": 1, "compute.device": "cpu", "evaluate.bootstrap": 100}
+        write_params(tmp_path, settings | {"clip_embed.dimensions": 5})
         index.main()
-        return packed.load()
+        return data
 
     return call
 
 
-def test_stage_indexes_train_and_asks_for_test(run):
-    data = run((20, 30))
-    meta, model = read_json(retrieval.META), classifier.load()
-    assert meta["rows"] == data.rows("train").tolist()
-    assert (
-        meta["model_sha256"] == hashlib.sha256(Path("models/classifier.safetensors").read_bytes()).hexdigest()
-    )
-    stored = faiss.read_index(str(retrieval.INDEX))
-    assert (stored.ntotal, stored.d) == (50, meta["dimensions"])
+def neighbours(gallery: np.ndarray, queries: np.ndarray, metric: str, k: int) -> np.ndarray:
+    reference = NearestNeighbors(metric=metric, algorithm="brute").fit(gallery)
+    return reference.kneighbors(queries, k, return_distance=False)
 
-    train, test = data.rows("train"), data.rows("test")
-    gallery, queries = (
-        predict(model, data.images[rows], torch.device("cpu")).embeddings for rows in (train, test)
-    )
-    np.testing.assert_allclose(
-        stored.reconstruct_n(0, 50), gallery / np.linalg.norm(gallery, axis=1, keepdims=True), atol=1e-6
-    )
-    nearest = np.argsort(-cosine_similarity(queries, gallery), axis=1)
+
+def features(data: packed.Packed, rows: np.ndarray) -> dict[str, np.ndarray]:
+    of_classifier = predict(classifier.load(), data.images[rows], CPU).embeddings
+    return {"classifier": of_classifier, "clip": np.load("data/embeddings.npy")[rows]}
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_report_equals_scikit_learns_neighbours(run, metric):
+    data = run(metric=metric)
     report = read_json("metrics/retrieval.json")
-    for k in (1, 5, 10):
-        hits = data.labels[train][nearest[:, :k]] == data.labels[test][:, None]
-        for name, mine in (("overall", slice(None)), ("normal", data.labels[test] == 0)):
-            # Films of noise have near ties, which two sums of floats may order differently.
-            assert report[name][f"precision_at_{k}"] == pytest.approx(hits[mine].mean(), abs=0.5 / len(test))
-    assert report["overall"]["chance"] == pytest.approx((10 * 0.4 + 15 * 0.6) / 25)
+    train, test = data.rows("train"), data.rows("test")
+    truth = data.labels[test]
+    held, asked = features(data, train), features(data, test)
+    for name in ("classifier", "clip"):
+        distance = "cosine" if metric == "cosine" else "euclidean"
+        found = data.labels[train][neighbours(held[name], asked[name], distance, 10)]
+        # Each film is its own nearest, since none is a copy of another.
+        others = truth[neighbours(asked[name], asked[name], distance, 11)[:, 1:]]
+        for section, classes in (("gallery", found), ("leave_one_out", others)):
+            for k in DEPTHS:
+                expected = (classes[:, :k] == truth[:, None]).mean()
+                # Films of noise have near ties, which two sums of floats may order differently.
+                found_share = report[section][name][f"precision_at_{k}"]
+                assert found_share == pytest.approx(expected, abs=0.5 / len(test))
+    assert report["gallery"]["chance"] == pytest.approx((10 * 0.4 + 15 * 0.6) / 25)
+    assert report["leave_one_out"]["chance"] == pytest.approx((10 * 9 + 15 * 14) / (24 * 25))
+    details = read_json("metrics/retrieval_details.json")
+    for section in ("gallery", "leave_one_out"):
+        for name in ("classifier", "clip"):
+            groups = details[section][name]
+            assert set(groups) == {"overall", "normal", "sick"}
+            assert {key: each["value"] for key, each in groups["overall"].items()} == report[section][name]
+            assert all(each["low"] <= each["value"] <= each["high"] for each in groups["overall"].values())
+
+
+@pytest.mark.parametrize("val", [False, True])
+@pytest.mark.parametrize("embedding", ["classifier", "clip"])
+def test_gallery_is_what_params_ask_for_and_never_of_test(run, embedding, val):
+    data = run(embedding=embedding, val=val, metric="l2")
+    rows = data.rows("train", "val") if val else data.rows("train")
+    gallery = Gallery.load()
+    assert gallery.meta.rows == rows.tolist()
+    assert not set(gallery.meta.rows) & set(data.rows("test"))
+    assert (gallery.meta.embedding, gallery.meta.metric, gallery.meta.kind) == (embedding, "l2", "flat")
+    np.testing.assert_allclose(
+        gallery.index.reconstruct_n(0, len(rows)), features(data, rows)[embedding], atol=1e-6
+    )
+    if embedding == "classifier":
+        assert gallery.meta.source_sha256 == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
+        films = data.images[rows[:4]]
+        found = gallery.search(embed_films(gallery.meta, films, params.load(), CPU), 1)
+        assert found.rows[:, 0].tolist() == rows[:4].tolist()
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_approximate_kinds_are_built_and_find_what_flat_finds(run, kind):
+    run(kind=kind)
+    assert read_json(META)["kind"] == kind
+    recalls = read_json("metrics/retrieval.json")["recall_at_10"]
+    assert recalls["ivf"] >= 0.99
+    assert recalls["hnsw"] >= 0.99
+
+
+def test_another_classifier_is_refused(run):
+    run()
+    classifier.save(small_classifier(seed=1))
+    gallery = Gallery.load()
+    with refused("models/index.faiss was built with another model than models/classifier.safetensors"):
+        gallery.search(embed_films(gallery.meta, packed.load().images[:1], params.load(), CPU), 3)
 
 
 def test_gallery_smaller_than_ten_is_not_counted_wrong(run, tmp_path):
-    with refused("train has 7 films", "10"):
+    with refused("data/labels.csv: the gallery would hold 7 films, retrieval needs 10"):
         run((3, 4))
-    assert "metrics/retrieval.json" not in files_below(tmp_path)
+    assert not {"metrics/retrieval.json", str(INDEX), str(META)} & set(files_below(tmp_path))
+    run((3, 4), val=True)  # three of each class more
+
+
+def test_few_films_of_a_class_and_few_test_films_are_enough(run):
+    run((3, 8, 1), (2, 1, 1), kind="ivf")
+    report = read_json("metrics/retrieval.json")
+    assert "precision_at_10" in report["gallery"]["classifier"]
+    alone = report["leave_one_out"]["classifier"]
+    assert {name for name in alone if name.startswith("precision")} == {"precision_at_1", "precision_at_3"}
+
+
+def test_same_bytes_twice(run, monkeypatch):
+    monkeypatch.setattr(retrieval_figures, "draw", DRAW)
+    names = [INDEX, META, *map(Path, ("metrics/retrieval.json", "metrics/retrieval_details.json"))]
+    names += [Path(f"plots/retrieval{part}.png") for part in ("", "_errors", "_subclasses")]
+    contents = []
+    for _ in range(2):
+        run(kind="hnsw")
+        contents.append([name.read_bytes() for name in names])
+    assert contents[0] == contents[1]
 
 
 def test_zoomed_views_do_not_reach_the_index(run):
     """Which would take three times as long; the other views do."""
     indices = []
     for tta in ("flip", "flip_zoom", "none"):
-        run((20, 20), tta)
-        indices.append(Path("models/index.faiss").read_bytes())
+        run(tta=tta)
+        indices.append(INDEX.read_bytes())
     assert indices[0] == indices[1] != indices[2]

@@ -67,7 +67,8 @@ def test_a_change_reaches_no_earlier_stage(tiny_run: Repository, tmp_path: Path)
 
     assert stages_to_run("split: {seed: 1}") == {"split"}
     assert stages_to_run("calibrate: {threshold: 0.4}") == {"calibrate"}
-    assert stages_to_run("evaluate: {bootstrap: 300}") == {"evaluate", "robustness"}
+    assert stages_to_run("evaluate: {bootstrap: 300}") == {"evaluate", "index", "robustness"}
+    assert stages_to_run("index: {metric: l2}") == {"index", "card"}
 
 
 def test_experiment_with_a_rate_that_yaml_1_1_reads_as_text(tiny_run: Repository) -> None:
@@ -153,7 +154,8 @@ def test_three_classes_go_through_every_stage(tmp_path: Path, monkeypatch: pytes
     for row in table:
         assert sum(float(row[f"p_{name}"]) for name in classes) == pytest.approx(1, abs=1e-6)
     assert {"auc_ovr_macro", "f1_macro", "accuracy"} <= read_json("metrics/test.json").keys()
-    assert set(read_json("metrics/retrieval.json")) == {"overall", *classes}
+    retrieval = read_json("metrics/retrieval_details.json")["gallery"]
+    assert set(retrieval["classifier"]) == set(retrieval["clip"]) == {"overall", *classes}
     assert set(read_json("metrics/report.json")["cases"]) == set(classes)
     assert set(read_json("metrics/shift.json")["pixels"]["val_test"]) == set(classes)
     assert 0 <= read_json("metrics/robustness.json")["all"]["be"] <= 1
