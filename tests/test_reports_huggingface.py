@@ -350,6 +350,15 @@ def test_a_model_without_chat_template_is_refused(tiny):
         opened()
 
 
+def test_a_model_that_wants_another_package_is_refused(monkeypatch):
+    def wanting(*_):
+        raise ImportError("SmolVLMProcessor requires\nthe num2words library")
+
+    monkeypatch.setattr(huggingface.AutoProcessor, "from_pretrained", wanting)
+    with refused("report.writer is acme/tiny", "requires the num2words library", "install it"):
+        opened()
+
+
 @pytest.mark.parametrize(
     "name", ["config.json", "processor_config.json", "model.safetensors", "tokenizer.json"]
 )

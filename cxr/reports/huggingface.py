@@ -28,7 +28,7 @@ from cxr.weights import Setting, from_hub, reading
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 OTHERS = ("*.json", "*.jinja", "*.txt", "*.model", "model-*.safetensors")
-TOKENS = 300  # of a reply: twice as long as the reports that the prompts ask for
+TOKENS = 300  # of a reply; the prompts ask for a third of it
 SIDE = 448  # pixels: smaller films are enlarged to it
 
 
@@ -57,7 +57,7 @@ class HuggingFace:
                     "prompt; choose an image-text-to-text model"
                 )
             memory.check(self._setting, folder, settings.quantisation, device)
-            self._processor = AutoProcessor.from_pretrained(folder)
+            self._processor = self._read_processor(folder)
             if not getattr(self._processor, "chat_template", None):
                 raise self._setting.refusal(f"{folder} has no chat template; choose a model tuned for chat")
             with memory.running_out(self._setting, settings.quantisation, device):
@@ -84,6 +84,13 @@ class HuggingFace:
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _read_processor(self, folder: Path) -> Any:
+        try:
+            return AutoProcessor.from_pretrained(folder)
+        except ImportError as error:  # some want packages that transformers itself does without
+            text = " ".join(str(error).split())[:200]
+            raise self._setting.refusal(f"a package is missing for it ({text}); install it") from None
 
     def _load(self, folder: Path) -> Any:
         quantised = quantisation(self._settings)
@@ -164,7 +171,7 @@ def _fetch(setting: Setting, settings: Report) -> Path:
     except UserError as error:
         if isinstance(error.__context__, GatedRepoError):
             raise setting.refusal(
-                f"its publisher wants terms accepted: accept them on "
+                "its publisher wants terms accepted: accept them on "
                 f"https://huggingface.co/{settings.writer}, make an access token there and set "
                 "HF_TOKEN to it, or set CXR_MIRROR to a folder that has it"
             ) from None

@@ -133,7 +133,8 @@ def _right(verdict: str, truth: str) -> str:
 
 def _remarks(text: Scored) -> str:
     flags: list[str] = [] if text.kind == "answered" else [text.kind]
-    flags += [f"claims what cannot be seen: {_title(flag)}" for flag in text.flags]
+    if text.flags:
+        flags.append(f"claims what cannot be seen: {', '.join(map(_title, text.flags))}")
     return f"**Verdict heard: {text.verdict}. Flags: {', '.join(flags) or 'none'}.**"
 
 
