@@ -20,14 +20,16 @@ from torchvision import models
 from cxr import calibration, params, recipes
 from cxr.calibration import Calibration
 from cxr.data import packed
+from cxr.embedders import classifier_vectors
 from cxr.errors import UserError
 from cxr.files import write_csv, write_json
+from cxr.gallery import Gallery
 from cxr.metrics import summarise
 from cxr.models.classifier import Classifier, Spec, build_member
 from cxr.models.classifier import save as save_classifier
 from cxr.predictions import Predictions
 from cxr.predictions import save as save_predictions
-from stages import clip_embed, evaluate, export, index
+from stages import evaluate, export
 
 ROOT = Path(__file__).parents[1]
 
@@ -198,21 +200,20 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
 
 
 def write_exported() -> None:
-    """A run of the stages clip-embed, evaluate, index and export in the working directory, of an untrained classifier."""
+    """What evaluate, index and export write of an untrained classifier, in the working directory."""
     write_packed({"train": (20, 30), "val": (6, 6), "test": (10, 15)}, ["normal", "pneumonia"])
-    save_classifier(small_classifier())
+    model = small_classifier()
+    save_classifier(model)
     calibration.save(Calibration(1.5, 0.4, [0.4, 0.6], [0.5, 0.5], {"youden": 0.4, "one_half": 0.5}))
     columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
     write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
-    changes = {
-        "clip_embed.dimensions": 4,
-        "evaluate.bootstrap": 100,
-        "compute.threads": 1,
-        "compute.device": "cpu",
-    }
-    write_params(Path(), changes)
-    for stage in (clip_embed, evaluate, index, export):
-        stage.main()
+    write_params(Path(), {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"})
+    evaluate.main()
+    data = packed.load()
+    rows = data.rows("train")
+    vectors = classifier_vectors(model, data.images[rows], torch.device("cpu"))
+    Gallery.build(vectors, rows, "classifier", "cosine", "flat").save()
+    export.main()
 
 
 def empty_mirror(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
