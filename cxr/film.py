@@ -81,9 +81,9 @@ def read_original(path: Path | str) -> Original:
         raise UserError(f"{path}: damaged or unreadable picture ({error})") from None
 
 
-def read_original_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Original:
-    """`read_original` of what a file holds. name: what messages call it."""
-    return _read(io.BytesIO(data), name, max_pixels)
+def read_original_bytes(data: bytes, name: str, max_pixels: int | None = None) -> Original:
+    """`read_original` of what a file holds. name: what messages call it. max_pixels: None for `MAX_PIXELS`."""
+    return _read(io.BytesIO(data), name, max_pixels or MAX_PIXELS)
 
 
 def is_dicom(file: BinaryIO) -> bool:
@@ -111,7 +111,9 @@ def _read(file: BinaryIO, name: str, max_pixels: int) -> Original:
                 return _original(ImageOps.exif_transpose(picture), bits)
     except UnidentifiedImageError:
         raise FormatError(f"{name}: not a PNG, JPEG or DICOM picture") from None
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:  # Pillow's own limit
+        raise PixelCountError(f"{name}: too many pixels; at most {max_pixels:,}") from None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise UserError(f"{name}: damaged or unreadable picture ({error})") from None
 
 

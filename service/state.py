@@ -63,7 +63,7 @@ class State:
         wanted = self.settings.api_key
 
         async def check(key: Annotated[str | None, Security(KEY)]) -> None:
-            if wanted and not hmac.compare_digest((key or "").encode(), wanted.encode()):
+            if wanted and not hmac.compare_digest((key or "").encode("latin-1"), wanted.encode()):
                 detail = "Send the key of this service in the header X-API-Key."
                 raise Problem(401, "api-key", detail, {"WWW-Authenticate": "ApiKey"})
 

@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 import uuid
+import warnings
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from typing import Any
@@ -31,7 +32,9 @@ def configure_logs() -> None:
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
-        logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it quotes what it was sent
+    # Both would quote what was sent.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
 
 
 class Metrics:

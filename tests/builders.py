@@ -32,7 +32,7 @@ from cxr.predictions import Predictions
 from cxr.predictions import save as save_predictions
 from cxr.reports import zones
 from cxr.reports.case import Case, Neighbour, Rank
-from stages import clip_embed, cluster, evaluate, export, index
+from stages import evaluate, export
 
 ROOT = Path(__file__).parents[1]
 
@@ -211,13 +211,12 @@ def write_report_run(changes: dict[str, Any] | None = None, classes: int = 2) ->
     even = [1 / classes] * classes
     calibration.save(Calibration(1.0, 0.5 if classes == 2 else None, even, even))
     data, device = packed.load(), torch.device("cpu")
-    rows, gallery = data.rows("val", "test"), data.rows("train")
+    rows = data.rows("val", "test")
     raw = classifier.predict(model, data.images[rows], device)
     save_predictions(
         Predictions(names, rows, data.splits[rows], data.labels[rows], raw.mean, raw.probabilities)
     )
-    vectors = classifier_vectors(model, data.images[gallery], device)
-    Gallery.build(vectors, gallery, "classifier", "cosine", "flat").save()
+    save_gallery(model)
     shutil.copytree(ROOT / "prompts", "prompts", dirs_exist_ok=True)
     write_params(Path(), {"compute.threads": 1, "compute.device": "cpu"} | (changes or {}))
 
@@ -244,21 +243,25 @@ def case(**changes: Any) -> Case:
 
 
 def write_exported() -> None:
-    """A run of clip-embed, evaluate, index and export in the working directory, with an untrained model."""
+    """What evaluate, index and export write of an untrained classifier, in the working directory."""
     write_packed({"train": (20, 30), "val": (6, 6), "test": (10, 15)}, ["normal", "pneumonia"])
-    classifier.save(small_classifier())
+    model = small_classifier()
+    classifier.save(model)
     calibration.save(Calibration(1.5, 0.4, [0.4, 0.6], [0.5, 0.5], {"youden": 0.4, "one_half": 0.5}))
     columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
     write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
-    changes = {
-        "clip_embed.dimensions": 4,
-        "evaluate.bootstrap": 100,
-        "compute.threads": 1,
-        "compute.device": "cpu",
-    }
-    write_params(Path(), changes)
-    for stage in (clip_embed, cluster, evaluate, index, export):
-        stage.main()
+    write_params(Path(), {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"})
+    evaluate.main()
+    save_gallery(model)
+    export.main()
+
+
+def save_gallery(model: Classifier) -> None:
+    """models/index.* of the training films in the working directory."""
+    data = packed.load()
+    rows = data.rows("train")
+    vectors = classifier_vectors(model, data.images[rows], torch.device("cpu"))
+    Gallery.build(vectors, rows, "classifier", "cosine", "flat").save()
 
 
 def empty_mirror(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

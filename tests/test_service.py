@@ -273,13 +273,16 @@ def test_the_service_needs_no_pytorch():
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "many", ""])
-def test_a_number_that_is_none_is_one_line(value):
+def test_a_number_that_is_none_is_refused(value):
     with refused("CXR_QUEUE is", "a whole number of 1 or more"):
         Settings.from_environment({"CXR_QUEUE": value})
+
+
+def test_a_mistake_in_the_environment_is_one_line():
     done = subprocess.run(
         [sys.executable, "-c", "import service.app"],
         cwd=ROOT,
-        env={"PATH": "", "CXR_QUEUE": value},
+        env={"PATH": "", "CXR_QUEUE": "many"},
         capture_output=True,
         text=True,
     )
