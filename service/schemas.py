@@ -127,5 +127,10 @@ def multipart(field: str, several: bool = False) -> dict[str, Any]:
     """For the OpenAPI description of an endpoint that takes films; it reads the body itself, to count it."""
     film: dict[str, Any] = {"type": "string", "format": "binary", "description": "PNG, JPEG or DICOM"}
     schema = {"type": "array", "items": film, "minItems": 1} if several else film
-    body = {"type": "object", "properties": {field: schema}, "required": [field]}
+    body = {
+        "type": "object",
+        "properties": {field: schema},
+        "required": [field],
+        "additionalProperties": False,
+    }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}

@@ -1,15 +1,8 @@
 """The service's page in a real Chromium: what a person sees of an answer, a refusal and a missing model."""
 
 import io
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.builders import ROOT, dicom, dicom_bytes, noise_films
+from tests.builders import dicom, dicom_bytes, noise_films, serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Chromium's own sandbox wants rights that a container does not give; the rest keeps it off the network.
@@ -25,35 +18,6 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 PHONE = {"width": 360, "height": 740}
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium: apt-get install chromium")
-
-
-@contextmanager
-def serving(home: Path, **changes: str) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "CXR_HOME": str(home),
-        "CXR_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-        **changes,
-    }
-    command = [sys.executable, "-m", "uvicorn", "service.app:app", "--port", str(port)]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as run:
-        try:
-            address = f"http://127.0.0.1:{port}"
-            for _ in range(300):
-                try:
-                    urllib.request.urlopen(f"{address}/health")
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield address
-        finally:
-            run.terminate()
 
 
 @pytest.fixture(scope="module")
