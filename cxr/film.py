@@ -82,7 +82,7 @@ def read_original(path: Path | str) -> Original:
 
 
 def read_original_bytes(data: bytes, name: str, max_pixels: int | None = None) -> Original:
-    """`read_original` of what a file holds. name: what messages call it. max_pixels: None for `MAX_PIXELS`."""
+    """`read_original` of what a file holds. name: what messages call it. max_pixels: None is `MAX_PIXELS`."""
     return _read(io.BytesIO(data), name, max_pixels or MAX_PIXELS)
 
 

@@ -55,21 +55,15 @@ def routes(state: State) -> APIRouter:
         served = state.loaded()
 
         def work(files: list[UploadFile]) -> schemas.Batch:
-            size = served.model.facts.size
-            films: list[np.ndarray | Problem] = []
+            # One at a time: the views of a single film fit into the processor's cache, those of many do not.
+            results = []
             for file in files:
                 try:
-                    films.append(original(file).resized(size))
+                    answer = answered(served, original(file))
+                    item = schemas.BatchItem(prediction=prediction(served, answer.probabilities[0]))
                 except Problem as problem:
-                    films.append(problem)
-            images = [film for film in films if not isinstance(film, Problem)]
-            probabilities = iter(served.model(np.stack(images)).probabilities if images else [])
-            results = [
-                schemas.BatchItem(problem=schemas.ProblemDocument(**film.document()))
-                if isinstance(film, Problem)
-                else schemas.BatchItem(prediction=prediction(served, next(probabilities)))
-                for film in films
-            ]
+                    item = schemas.BatchItem(problem=schemas.ProblemDocument(**problem.document()))
+                results.append(item)
             return schemas.Batch(results=results)
 
         return await with_files(request, "files", settings.max_files, work)

@@ -129,6 +129,8 @@ def _cases(home: Path, model: OnnxModel) -> Cases | str:
         gallery = Gallery.load(home)
     except UserError as error:
         return str(error)
+    except ValueError:
+        return "models/index.json is damaged; run `dvc checkout` or `dvc repro index`"
     try:
         images, table = np.load(home / packed.IMAGES, mmap_mode="r"), read_csv(home / packed.LABELS)
     except (OSError, ValueError):

@@ -52,5 +52,5 @@ class Settings:
             max_files=number("CXR_MAX_FILES", 16),
             queue=number("CXR_QUEUE", 64),
             timeout=number("CXR_TIMEOUT", 30),
-            threads=number("CXR_THREADS", len(os.sched_getaffinity(0))),
+            threads=number("CXR_THREADS", os.cpu_count() or 1),
         )

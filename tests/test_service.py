@@ -24,7 +24,7 @@ from cxr.gallery import Gallery
 from cxr.models import classifier
 from cxr.models.classifier import predict
 from cxr.onnx_model import OnnxModel
-from service import overlay
+from service import about, overlay
 from service.app import create_app
 from service.settings import Settings
 from tests.builders import ROOT, dicom, dicom_bytes, files_below, noise_films, refused
@@ -295,3 +295,24 @@ def test_settings_keep_what_they_are_told(tmp_path):
     own = settings(tmp_path, CXR_MODEL="elsewhere.onnx", CXR_API_KEY="", CXR_REVISION="abc")
     assert own == replace(settings(tmp_path), model=Path("elsewhere.onnx"), revision="abc")
     assert own.api_key is None
+
+
+def test_the_page_and_its_parts_come_from_memory(exported_run, tmp_path, monkeypatch):
+    (tmp_path / "index.html").write_text("<h1>page</h1>")
+    (tmp_path / "page.js").write_text("1")
+    monkeypatch.setattr(about, "STATIC", tmp_path)
+    with client(exported_run) as service:
+        (tmp_path / "index.html").unlink()
+        page = service.get("/")
+        assert (page.text, page.headers["content-type"]) == ("<h1>page</h1>", "text/html; charset=utf-8")
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "javascript" in service.get("/static/page.js").headers["content-type"]
+        (tmp_path / "late.js").write_text("2")
+        assert service.get("/static/late.js").status_code == 404
+
+
+def test_a_damaged_index_does_not_stop_the_service(home):
+    (home / "models/index.json").write_text("{")
+    with client(home) as service:
+        answer = ask(service, encoded(noise_films(1)[0], "PNG"), "/similar")
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:cxr:problem:no-cases")
