@@ -181,7 +181,7 @@ def new_index(kind: Kind, metric: Metric, count: int, dimensions: int) -> faiss.
         return ivf
     hnsw: Any = faiss.index_factory(dimensions, "HNSW32,Flat", measure)
     hnsw.hnsw.efConstruction = 100
-    hnsw.hnsw.efSearch = 128
+    hnsw.hnsw.efSearch = 181
     return hnsw
 
 
