@@ -39,6 +39,7 @@ def render(facts: Facts) -> str:
         _explanations(facts),
         _robustness(facts),
         _retrieval(facts),
+        _texts(facts),
         _limits(facts),
     ]
     return "\n".join(line for part in parts for line in [*part, ""]).rstrip() + "\n"
@@ -334,6 +335,27 @@ def _retrieval(facts: Facts) -> list[str]:
 
 RETRIEVAL = ("precision_at_1", "precision_at_5", "map_at_5", "majority_vote_at_5")
 EMBEDDINGS = {"classifier": "the classifier's features", "clip": "`clip_embed`"}
+
+
+def _texts(facts: Facts) -> list[str]:
+    found = facts.metrics["report"]
+    rows = [
+        (f"`{name}`", with_interval(texts["truth"]), with_interval(texts["classifier"]), texts["unclear"])
+        for name, texts in found["prompts"].items()
+    ]
+    return [
+        "## Texts about films",
+        "",
+        "[The page of cases](cases.md) shows films with texts about them, errors far more often than in "
+        f"test: the classifier has {with_interval(found['classifier'])} of them right. The prompt `template` "
+        "is no language model's: it puts measurements into sentences, so it agrees with the classifier.",
+        "",
+        *(
+            table(("prompt", "verdict is the truth", "verdict is the classifier's", "unclear"), rows)
+            if rows
+            else []
+        ),
+    ]
 
 
 def _limits(facts: Facts) -> list[str]:

@@ -2,14 +2,14 @@
 
 import argparse
 
-from cxr.commands import compare, leaderboard, predict, recipe
+from cxr.commands import compare, leaderboard, predict, recipe, search
 from cxr.errors import run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="cxr", description=__doc__.split(" Each")[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (predict, recipe, leaderboard, compare):
+    for module in (predict, search, recipe, leaderboard, compare):
         module.add(commands)
     arguments = parser.parse_args()
     run(lambda: arguments.call(arguments))

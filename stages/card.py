@@ -19,6 +19,7 @@ METRICS = (
     "explain",
     "robustness",
     "shift",
+    "report",
 )
 SPEC, WEIGHTS = Path("models/classifier.json"), Path("models/classifier.safetensors")
 CARD = Path("reports/model_card.md")

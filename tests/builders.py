@@ -2,6 +2,8 @@
 
 import hashlib
 import http.server
+import io
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -12,16 +14,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 from torchvision import models
 
-from cxr import params, recipes
+from cxr import calibration, params, recipes
+from cxr.calibration import Calibration
 from cxr.data import packed
+from cxr.embedders import classifier_vectors
 from cxr.errors import UserError
 from cxr.files import write_json
+from cxr.gallery import Gallery
 from cxr.metrics import summarise
+from cxr.models import classifier
 from cxr.models.classifier import Classifier, Spec, build_member
 from cxr.predictions import Predictions
 from cxr.predictions import save as save_predictions
+from cxr.reports import zones
+from cxr.reports.case import Case, Neighbour, Rank
 
 ROOT = Path(__file__).parents[1]
 
@@ -80,6 +90,31 @@ def write_tree(root: Path, *names: str) -> Path:
         picture = Image.fromarray(noise_films(1, 20 + number, seed=number)[0])
         picture.convert("RGB" if number % 2 else "L").save(path)
     return root
+
+
+def dicom(pixels: np.ndarray, kind: str = "MONOCHROME2", bits: int | None = None, **elements: Any) -> Dataset:
+    """A DICOM file to be, uncompressed, with a made-up patient. pixels: (H, W) or (H, W, 3) of 8 or 16 bits.
+    elements: others by keyword, or None to leave one out."""
+    dataset = Dataset()
+    dataset.ensure_file_meta()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"  # Computed Radiography Image Storage
+    dataset.SOPInstanceUID = "1.2.3.4"
+    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Secret^Name", "SECRET-ID", "19010203"
+    dataset.Modality = "CR"
+    dataset.set_pixel_data(np.ascontiguousarray(pixels), kind, bits or 8 * pixels.itemsize)
+    for keyword, value in elements.items():
+        if value is None:
+            del dataset[keyword]
+        else:
+            setattr(dataset, keyword, value)
+    return dataset
+
+
+def dicom_bytes(dataset: Dataset) -> bytes:
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
 
 
 def write_packed(counts: dict[str, tuple[int, ...]], classes: list[str], size: int = 16) -> None:
@@ -164,6 +199,47 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
             network.head.weight *= 3 / features.std(dim=0).clamp(min=1e-3)
             network.head.bias.copy_(-network.head.weight @ features.mean(dim=0))
     return Classifier(spec, networks).eval()
+
+
+def write_report_run(changes: dict[str, Any] | None = None, classes: int = 2) -> None:
+    """Everything the stage report reads, in the working directory, of an untrained classifier."""
+    names = ["normal", "pneumonia", "tuberculosis"][:classes]
+    write_packed({"train": (15,) * classes, "val": (4,) * classes, "test": (4,) * classes}, names)
+    model = small_classifier(classes=names, outputs=names, output_classes=list(range(classes)))
+    classifier.save(model)
+    even = [1 / classes] * classes
+    calibration.save(Calibration(1.0, 0.5 if classes == 2 else None, even, even))
+    data, device = packed.load(), torch.device("cpu")
+    rows, gallery = data.rows("val", "test"), data.rows("train")
+    raw = classifier.predict(model, data.images[rows], device)
+    save_predictions(
+        Predictions(names, rows, data.splits[rows], data.labels[rows], raw.mean, raw.probabilities)
+    )
+    vectors = classifier_vectors(model, data.images[gallery], device)
+    Gallery.build(vectors, gallery, "classifier", "cosine", "flat").save()
+    shutil.copytree(ROOT / "prompts", "prompts", dirs_exist_ok=True)
+    write_params(Path(), {"compute.threads": 1, "compute.device": "cpu"} | (changes or {}))
+
+
+def case(**changes: Any) -> Case:
+    """A film of noise with invented measurements, of which the classifier says pneumonia."""
+    heat = np.zeros((28, 28), np.float32)
+    heat[20:, :8] = 1  # the lower left
+    found = Case(
+        row=7,
+        film=noise_films(1, 28)[0],
+        probabilities={"normal": 0.2, "pneumonia": 0.8},
+        prevalence={"normal": 0.5, "pneumonia": 0.5},
+        heat=heat,
+        zones=zones.shares(heat),
+        exposure={"mean": Rank(127.4, 0.31), "contrast": Rank(74.0, 0.99), "clipped": Rank(0.012, 0.5)},
+        neighbours=tuple(
+            Neighbour(row, name, 0.99 - 0.01 * row)
+            for row, name in enumerate(["pneumonia", "normal", "pneumonia", "pneumonia", "normal"])
+        ),
+        metric="cosine",
+    )
+    return replace(found, **changes)
 
 
 def empty_mirror(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from cxr import recipes, workspace
+from cxr import cli, recipes, workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 # `python` and `dvc` inside the pipeline are those that run the tests.
@@ -22,6 +22,24 @@ train: {members: 2, epochs: 2, batch_size: 32}
 imbalance: {strategy: both}
 evaluate: {bootstrap: 200}
 """
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Call `cxr` in an empty folder: exit code, lines of stdout, lines of stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, list[str], list[str]]:
+        monkeypatch.setattr(sys, "argv", ["cxr", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out.splitlines(), captured.err.splitlines()
+
+    return call
 
 
 class Repository:

@@ -11,6 +11,7 @@ from pathlib import Path
 import medmnist
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxr.data import raw
 from cxr.data.folder import read_folder
@@ -21,6 +22,8 @@ from stages import download
 from tests.builders import (
     Answer,
     Site,
+    dicom,
+    dicom_bytes,
     files_below,
     noise_films,
     refused,
@@ -269,6 +272,16 @@ def test_stray_folder_beside_splits_does_not_make_splits_classes(tmp_path, stray
             read_folder(root, 16)
 
 
+def test_dicom_films_of_a_folder_are_read(tmp_path):
+    root = write_tree(tmp_path, *FLAT)
+    film = noise_films(1, 40)[0]
+    (root / "sick/c.DCM").write_bytes(dicom_bytes(dicom(film)))
+    Image.fromarray(film).save(tmp_path / "same.png")
+    data = read_folder(root, 16)
+    assert data.sources == ["normal/d.PNG", "normal/deep/er/c.jpeg", "sick/a.JPG", "sick/b.png", "sick/c.DCM"]
+    np.testing.assert_array_equal(data.images[-1], read_film(tmp_path / "same.png", 16))
+
+
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "from Excel"])
 def test_patients_come_from_their_table(tmp_path, mark):
     root = write_tree(tmp_path, *FLAT)
@@ -281,7 +294,7 @@ def test_patients_come_from_their_table(tmp_path, mark):
     ("names", "message"),
     [
         (("sick/a.png", "sick/b.png"), "has only the class 'sick'; a classifier needs two"),
-        (("a.png",), "has no PNG or JPEG in class folders"),
+        (("a.png",), "has no PNG, JPEG or DICOM in class folders"),
         (SPLIT[:8], "has train, val but no test; all three, or none"),
         (SPLIT[:10], "test: has no pictures of sick; every split needs each class"),
         (SPLIT[4:], "has test, val but no train"),
@@ -327,7 +340,7 @@ def test_stage_stores_every_picture_or_nothing(tmp_path, monkeypatch):
     write_tree(tmp_path / "mine", "normal/a.png", "sick/b.png")
     before = files_below(tmp_path)
     (tmp_path / "mine/sick/c.jpg").write_bytes(b"no picture")
-    with refused("c.jpg: not a PNG or JPEG picture"):
+    with refused("c.jpg: not a PNG, JPEG or DICOM picture"):
         download.main()
     (tmp_path / "mine/sick/c.jpg").unlink()
     assert files_below(tmp_path) == before

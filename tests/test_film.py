@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from cxr import film
 from cxr.errors import UserError
-from cxr.film import read_film
+from cxr.film import read_film, read_film_bytes, read_original
 from tests.builders import refused
 
 ORIENTATION, WIDTH = 0x0112, 0x0100  # EXIF tags
@@ -44,6 +44,33 @@ def test_crop_and_resize_equal_pytorchs(tmp_path, height, width, size):
     assert read.dtype == np.uint8
     # Two float implementations may fall on either side of a half.
     np.testing.assert_allclose(read, expected.clamp(0, 255).numpy(), atol=0.51)
+
+
+@pytest.mark.parametrize("kind", ["L", "RGB", "16 bit"])
+def test_pictures_are_read_as_ever(tmp_path, kind):
+    """Data sets of earlier versions stay what they are, byte for byte."""
+    picture = texture(61, 83)
+    save_as(picture, kind, tmp_path / "film.png")
+    grey = Image.fromarray(picture.astype(np.float32))
+    if kind == "16 bit":
+        levels = picture.astype(np.float32) * 257
+        white = float(2 ** int(levels.max()).bit_length() - 1)
+        grey = Image.fromarray(levels * (255.0 / white))
+    resized = grey.crop((11, 0, 72, 61)).resize((28, 28), Image.Resampling.BICUBIC)
+    expected = np.asarray(resized).round().clip(0, 255).astype(np.uint8)
+    np.testing.assert_array_equal(read_film(tmp_path / "film.png", 28), expected)
+    data = (tmp_path / "film.png").read_bytes()
+    np.testing.assert_array_equal(read_film_bytes(data, "film", 28), expected)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("L", 8), ("RGB", 8), ("16 bit", 16)])
+def test_original_is_the_centre_square_at_full_resolution(tmp_path, kind, bits):
+    picture = texture(61, 83)
+    save_as(picture, kind, tmp_path / "film.png")
+    original = read_original(tmp_path / "film.png")
+    assert (original.width, original.height, original.bits) == (83, 61, bits)
+    np.testing.assert_array_equal(original.full(), picture[:, 11:72])
+    np.testing.assert_array_equal(original.resized(28), read_film(tmp_path / "film.png", 28))
 
 
 def test_shrinking_a_checkerboard_gives_grey(tmp_path):
@@ -156,9 +183,9 @@ def huge_png() -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"This is not a picture.\n", "not a PNG or JPEG picture"),
-        (b"", "not a PNG or JPEG picture"),
-        (encoded("GIF"), "not a PNG or JPEG picture"),
+        (b"This is not a picture.\n", "not a PNG, JPEG or DICOM picture"),
+        (b"", "not a PNG, JPEG or DICOM picture"),
+        (encoded("GIF"), "not a PNG, JPEG or DICOM picture"),
         (encoded("JPEG")[:-500], "damaged or unreadable picture"),
         (encoded("PNG")[:-500], "damaged or unreadable picture"),
         (encoded("JPEG")[:30], ""),
@@ -171,6 +198,12 @@ def test_what_is_no_picture_is_refused(tmp_path, content, reason):
     path.write_bytes(content)
     with refused(f"{path}: ", reason):
         read_film(path, 28)
+
+
+def test_bytes_are_called_by_their_name():
+    for data in (b"", b"no film", encoded("PNG")[:-500]):
+        with refused("upload 7: "):
+            read_film_bytes(data, "upload 7", 28)
 
 
 def test_missing_file_and_folder_are_refused(tmp_path):

@@ -23,6 +23,7 @@ from stages import (
     evaluate,
     explain,
     index,
+    report,
     robustness,
     split,
     train,
@@ -41,6 +42,7 @@ STAGES = (
     index,
     explain,
     robustness,
+    report,
     card,
 )
 UP_TO_DATE = "Data and pipelines are up to date."
@@ -72,7 +74,7 @@ def test_a_change_reaches_no_earlier_stage(tiny_run: Repository, tmp_path: Path)
 def test_experiment_with_a_rate_that_yaml_1_1_reads_as_text(tiny_run: Repository) -> None:
     output = tiny_run.run("dvc", "exp", "run", "--temp", "--name", "slow", "-S", "train.lr=1e-5")
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
-    assert ran == {"train", "calibrate", "evaluate", "index", "explain", "robustness", "card"}
+    assert ran == {"train", "calibrate", "evaluate", "index", "explain", "robustness", "report", "card"}
     shown = tiny_run.json("dvc", "params", "diff", "HEAD", "slow")["params.yaml"]["train.lr"]
     assert (shown["old"], shown["new"]) == (0.003, 1e-05)
     changed = tiny_run.json("dvc", "metrics", "diff", "HEAD", "slow")
@@ -143,6 +145,7 @@ def test_three_classes_go_through_every_stage(tmp_path: Path, monkeypatch: pytes
         | {"train.members": 2, "train.epochs": 2, "train.batch_size": 8}
         | {"compute.threads": 1, "compute.device": "cpu"},
     )
+    shutil.copytree(Path(__file__).parents[1] / "prompts", "prompts")
     for stage in STAGES:
         stage.main()
     assert read_json("models/calibration.json")["threshold"] is None
@@ -153,6 +156,7 @@ def test_three_classes_go_through_every_stage(tmp_path: Path, monkeypatch: pytes
     assert {"auc_ovr_macro", "f1_macro", "accuracy"} <= read_json("metrics/test.json").keys()
     retrieval = read_json("metrics/retrieval_details.json")["gallery"]
     assert set(retrieval["classifier"]) == set(retrieval["clip"]) == {"overall", *classes}
+    assert set(read_json("metrics/report.json")["cases"]) == set(classes)
     assert set(read_json("metrics/shift.json")["pixels"]["val_test"]) == set(classes)
     assert 0 <= read_json("metrics/robustness.json")["all"]["be"] <= 1
     assert set(read_json("metrics/slices.json")["slices"]["class"]) == set(classes)

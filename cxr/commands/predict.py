@@ -1,60 +1,167 @@
-"""`cxr predict`: the calibrated probability of each class for picture files."""
+"""`cxr predict`: the calibrated probability of each class for films, and where the classifier looks."""
 
 import argparse
-import sys
+import hashlib
+import json
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from cxr import film_files
 from cxr.errors import UserError
+from cxr.film_files import NOTICE, Films
+
+if TYPE_CHECKING:  # they take seconds to import, and `cxr --help` does not wait for them
+    from cxr.calibration import Calibration
+    from cxr.models.classifier import Classifier
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("predict", help="calibrated probability of each class for picture files")
-    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG or JPEG file")
+    command = commands.add_parser(
+        "predict",
+        help="calibrated probability of each class for films",
+        description="Prints the calibrated probability of each class for films. One that cannot be read is a "
+        "line on stderr and the others still go on, but the exit code is then 1.",
+    )
+    command.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG or DICOM file, or a folder of them"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
+    command.add_argument(
+        "--explain",
+        type=Path,
+        metavar="PATH",
+        help="draw where the classifier looks (Grad-CAM): into one .png file, or a file a film into a folder",
+    )
     command.set_defaults(call=call)
 
 
 def call(arguments: argparse.Namespace) -> None:
-    """Print one line for each picture; an unreadable one is reported and the others still go on.
-
-    Raises `UserError` if there is no model, SystemExit with code 1 if a picture could not be read.
-    """
-    import torch  # here, so that `cxr --help` does not wait for it
-
+    """Raises `UserError` if there is no model or a picture cannot be drawn, SystemExit with code 1 if a film
+    could not be read."""
     from cxr import calibration
-    from cxr.film import read_film
-    from cxr.metrics import decide
     from cxr.models import classifier
 
     model, calibrate = classifier.load(), calibration.load()
-    films, paths, failed = [], [], False
-    for path in arguments.images:
-        try:
-            films.append(read_film(path, model.spec.size))
-            paths.append(path)
-        except UserError as error:
-            failed = True
-            print(f"error: {error}", file=sys.stderr)
-    if films:
-        probabilities = calibrate(classifier.predict(model, np.stack(films), torch.device("cpu")).mean)
-        decisions = decide(probabilities, calibrate.threshold)
-        classes = model.spec.classes
-        width = max(len("image"), *(len(str(path)) for path in paths))
-        columns = [max(6, len(f"p({name})")) for name in classes]
-        titles = (f"{f'p({name})':>{column}}" for name, column in zip(classes, columns, strict=True))
-        print(f"{'image':{width}}  {'  '.join(titles)}  decision")
-        for path, row, decision in zip(paths, probabilities, decisions, strict=True):
-            numbers = (f"{p:{column}.3f}" for p, column in zip(row, columns, strict=True))
-            print(f"{path!s:{width}}  {'  '.join(numbers)}  {classes[decision]}")
-        if calibrate.prevalence:
-            shares = ", ".join(
-                f"{share:.0%} {name}" for share, name in zip(calibrate.prevalence, classes, strict=True)
+    films = film_files.read(arguments.images, model.spec.size)
+    targets = _targets(arguments.explain, films) if arguments.explain else []
+    results = _results(films, model, calibrate) if films.paths else []
+    if targets:
+        _draw(targets, films, model, results)
+    if arguments.json:
+        print(json.dumps(_document(films, model, calibrate, results), indent=2, allow_nan=False))
+    elif results:
+        _print_table(model.spec.classes, calibrate, results)
+        if targets:
+            place = targets[0] if len(set(targets)) == 1 else targets[0].parent
+            print(f"Where the classifier looks: {place}")
+        print(NOTICE)
+    films.end()
+
+
+def _results(films: Films, model: "Classifier", calibrate: "Calibration") -> list[dict[str, Any]]:
+    """`path`, `probabilities` by class and `decision` of each film."""
+    import torch
+
+    from cxr.metrics import decide
+    from cxr.models import classifier
+
+    classes = model.spec.classes
+    probabilities = calibrate(classifier.predict(model, films.images, torch.device("cpu")).mean)
+    return [
+        {
+            "path": str(path),
+            "probabilities": {name: round(float(p), 6) for name, p in zip(classes, row, strict=True)},
+            "decision": classes[decision],
+        }
+        for path, row, decision in zip(
+            films.paths, probabilities, decide(probabilities, calibrate.threshold), strict=True
+        )
+    ]
+
+
+def _document(
+    films: Films, model: "Classifier", calibrate: "Calibration", results: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """threshold: of the second class, null where the most probable class is the decision. prevalence: the
+    shares of the classes that probabilities refer to, null if none were declared."""
+    from cxr.models import classifier
+
+    classes = model.spec.classes
+    return {
+        "notice": NOTICE,
+        "model_sha256": hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest(),
+        "classes": classes,
+        "threshold": calibrate.threshold,
+        "prevalence": calibrate.prevalence and dict(zip(classes, calibrate.prevalence, strict=True)),
+        "films": results,
+        "errors": films.errors,
+    }
+
+
+def _print_table(classes: list[str], calibrate: "Calibration", results: list[dict[str, Any]]) -> None:
+    width = max(len("image"), *(len(result["path"]) for result in results))
+    columns = {name: max(6, len(f"p({name})")) for name in classes}
+    titles = (f"{f'p({name})':>{column}}" for name, column in columns.items())
+    print(f"{'image':{width}}  {'  '.join(titles)}  decision")
+    for result in results:
+        numbers = (f"{result['probabilities'][name]:{column}.3f}" for name, column in columns.items())
+        print(f"{result['path']:{width}}  {'  '.join(numbers)}  {result['decision']}")
+    if calibrate.prevalence:
+        shares = ", ".join(
+            f"{share:.0%} {name}" for share, name in zip(calibrate.prevalence, classes, strict=True)
+        )
+        print(f"Probabilities refer to films of which {shares} (params.yaml: calibrate.prevalence).")
+    if calibrate.threshold is not None:
+        print(f"Decision: {classes[1]} from p = {calibrate.threshold:.3f} (chosen on val).")
+
+
+def _targets(explain: Path, films: Films) -> list[Path]:
+    """Of each film the picture that it is drawn into. Raises `UserError` if that cannot be."""
+    from cxr import film_pictures
+
+    if explain.is_dir() or not explain.suffix:
+        stems = Counter[str]()
+        targets = []
+        for path in films.paths:
+            stems[path.stem] += 1
+            number = f"_{stems[path.stem]}" if stems[path.stem] > 1 else ""
+            targets.append(explain / f"{path.stem}{number}_gradcam.png")
+    else:
+        targets = [explain] * len(films.paths)
+        if len(targets) > film_pictures.ROWS:
+            raise UserError(
+                f"--explain {explain}: one picture holds {film_pictures.ROWS} films, not {len(targets)}; "
+                "name a folder"
             )
-            print(f"Probabilities refer to films of which {shares} (params.yaml: calibrate.prevalence).")
-        if calibrate.threshold is not None:
-            print(f"Decision: {classes[1]} from p = {calibrate.threshold:.3f} (chosen on val).")
-        print("For research only, not for diagnosis.")
-    if failed:
-        raise SystemExit(1)
+    for target in dict.fromkeys(targets):
+        film_files.check_picture(target, "--explain", films)
+    return targets
+
+
+def _draw(targets: list[Path], films: Films, model: "Classifier", results: list[dict[str, Any]]) -> None:
+    import numpy as np
+    import torch
+
+    from cxr import film_pictures
+    from cxr.explain import gradcam
+    from cxr.film import read_original
+
+    decided = np.array([model.spec.classes.index(result["decision"]) for result in results])
+    maps = gradcam(model, films.images, decided, torch.device("cpu"))
+    for target in dict.fromkeys(targets):
+        mine = [number for number, each in enumerate(targets) if each == target]
+        cases = [
+            film_pictures.Explained(
+                name=films.paths[number].name,
+                film=read_original(films.paths[number]).full(),
+                seen=films.images[number],
+                heat=maps[number],
+                decision=results[number]["decision"],
+                probability=results[number]["probabilities"][results[number]["decision"]],
+            )
+            for number in mine
+        ]
+        film_pictures.explanation(target, cases)
+        for number in mine:
+            results[number]["explanation"] = str(target)

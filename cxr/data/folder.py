@@ -1,4 +1,4 @@
-"""Your own pictures: a tree of `<class>/` or `train|val|test/<class>/` folders with PNG or JPEG files."""
+"""Your own pictures, PNG, JPEG or DICOM files: a tree of `<class>/` or `train|val|test/<class>/` folders."""
 
 import csv
 from pathlib import Path

@@ -43,7 +43,7 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 
 def list_films(folder: Path, split: str) -> list[Film]:
-    """Every PNG and JPEG in the class folders of `folder`, at any depth, in the order of its path."""
+    """Every PNG, JPEG and DICOM in the class folders of `folder`, at any depth, in the order of its path."""
     return [
         Film(split, category.name, path)
         for category in subfolders(folder)
@@ -56,7 +56,7 @@ def check_classes(root: Path, splits: Iterable[str], films: Sequence[Film]) -> N
     """Raises `UserError` for fewer than two classes, or one of `splits` without pictures of one of them."""
     classes = sorted({film.category for film in films})
     if len(classes) < 2:
-        have = f"only the class {classes[0]!r}" if classes else "no PNG or JPEG in class folders"
+        have = f"only the class {classes[0]!r}" if classes else "no PNG, JPEG or DICOM in class folders"
         raise UserError(f"{root}: has {have}; a classifier needs two class folders or more")
     for split in splits:
         lacking = sorted(set(classes) - {film.category for film in films if film.split == split})

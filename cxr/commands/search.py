@@ -1,0 +1,164 @@
+"""`cxr search`: the confirmed cases that are most similar to films."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxr import film_files
+from cxr.errors import UserError
+from cxr.film_files import NOTICE, Films
+
+if TYPE_CHECKING:  # they take seconds to import, and `cxr --help` does not wait for them
+    from cxr.data.packed import Packed
+    from cxr.gallery import Gallery
+
+PICTURE = Path("build/search.png")
+MOST = 100  # cases for each film
+VALUES = {"cosine": "cosine", "l2": "distance"}  # what the gallery's metric measures
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser(
+        "search",
+        help="the confirmed cases most similar to films",
+        description="Prints the confirmed cases (training films) that are most similar to films, nearest "
+        "first, and draws them. A film that cannot be read is a line on stderr and the others still go on, "
+        "but the exit code is then 1.",
+    )
+    command.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG or DICOM file, or a folder of them"
+    )
+    command.add_argument(
+        "-k", type=int, default=5, choices=range(1, MOST + 1), metavar="K", help="cases a film; default: 5"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    command.add_argument(
+        "--picture", type=Path, default=PICTURE, metavar="FILE", help=f"PNG to draw; default: {PICTURE}"
+    )
+    command.set_defaults(call=call)
+
+
+def call(arguments: argparse.Namespace) -> None:
+    """Raises `UserError` if there is no model, gallery or data set, or if the picture cannot be drawn,
+    SystemExit with code 1 if a film could not be read."""
+    from cxr import film_pictures
+    from cxr.gallery import Gallery
+
+    film_files.check_picture(arguments.picture, "--picture")
+    gallery = Gallery.load()
+    data = _data(gallery)
+    films = film_files.read(arguments.images, data.images.shape[1])
+    film_files.check_picture(arguments.picture, "--picture", films)
+    results = []
+    drawn = max(1, film_pictures.ROWS // film_pictures.rows_of(arguments.k))
+    if films.paths:
+        results = _results(films, gallery, data, arguments.k)
+        _draw(arguments.picture, films, data, gallery.meta.metric, results[:drawn])
+    if arguments.json:
+        print(json.dumps(_document(films, gallery, results, arguments.picture), indent=2, allow_nan=False))
+    elif results:
+        _print(results, gallery)
+        first = f" (the first {drawn} films)" if len(results) > drawn else ""
+        print(f"Picture: {arguments.picture}{first}")
+        print(NOTICE)
+    films.end()
+
+
+def _data(gallery: "Gallery") -> "Packed":
+    """Raises `UserError` if the data set is not there, or is not the one that the gallery was made of."""
+    from cxr.data import packed
+    from cxr.gallery import META
+
+    for path in (packed.IMAGES, packed.LABELS):
+        if not path.is_file():
+            raise UserError(
+                f"{path}: no data set here; build it with `dvc repro`, or fetch it with `dvc pull`"
+            )
+    data = packed.load()
+    if not set(gallery.meta.rows) <= set(data.rows("train", "val").tolist()):
+        raise UserError(f"{META} does not belong to {packed.LABELS}: other rows; run `dvc repro index`")
+    return data
+
+
+def _results(films: Films, gallery: "Gallery", data: "Packed", k: int) -> list[dict[str, Any]]:
+    """`path` of each film and `neighbours`, nearest first, each with its `row`, `class`, `source` (the file
+    it came from), and `cosine` or `distance`."""
+    import torch
+
+    from cxr import embedders
+    from cxr.data.packed import LABELS
+    from cxr.files import read_csv
+    from cxr.params import load
+
+    vectors = embedders.embed_films(gallery.meta, films.images, load(), torch.device("cpu"))
+    found, table = gallery.search(vectors, k), read_csv(LABELS)
+    value = VALUES[gallery.meta.metric]
+    return [
+        {
+            "path": str(path),
+            "neighbours": [
+                {
+                    "row": row,
+                    "class": table[row]["class"],
+                    "source": table[row]["source"],
+                    value: round(measured, 6),
+                }
+                for row, measured in zip(rows, values, strict=True)
+            ],
+        }
+        for path, rows, values in zip(films.paths, found.rows.tolist(), found.values.tolist(), strict=True)
+    ]
+
+
+def _document(
+    films: Films, gallery: "Gallery", results: list[dict[str, Any]], picture: Path
+) -> dict[str, Any]:
+    """source_sha256: of what made the gallery's vectors, for the classifier's features the model's."""
+    return {
+        "notice": NOTICE,
+        "embedding": gallery.meta.embedding,
+        "metric": gallery.meta.metric,
+        "source_sha256": gallery.meta.source_sha256,
+        "cases": len(gallery.meta.rows),
+        "picture": str(picture) if results else None,
+        "films": results,
+        "errors": films.errors,
+    }
+
+
+def _print(results: list[dict[str, Any]], gallery: "Gallery") -> None:
+    value = VALUES[gallery.meta.metric]
+    every = [case for result in results for case in result["neighbours"]]
+    name, row = (max(len(str(case[key])) for case in every) for key in ("class", "row"))
+    for result in results:
+        print(result["path"])
+        for rank, case in enumerate(result["neighbours"], start=1):
+            print(
+                f"  {rank:>3}  {case['class']:{name}}  {value} {case[value]:.3f}  row {case['row']:>{row}}"
+                f"  {case['source']}"
+            )
+    made = {"classifier": "the classifier's features", "clip": "embeddings of clip_embed"}
+    print(f"Searched {len(gallery.meta.rows):,} cases by {made[gallery.meta.embedding]}.")
+
+
+def _draw(path: Path, films: Films, data: "Packed", metric: str, results: list[dict[str, Any]]) -> None:
+    from cxr import film_pictures
+    from cxr.film import read_original
+
+    value = VALUES[metric]
+    queries = [
+        film_pictures.Similar(
+            name=film.name,
+            film=read_original(film).full(),
+            seen=seen,
+            cases=[data.images[case["row"]] for case in result["neighbours"]],
+            classes=[case["class"] for case in result["neighbours"]],
+            captions=[
+                f"{case['class']}\n{value} {case[value]:.3f}, row {case['row']}"
+                for case in result["neighbours"]
+            ],
+        )
+        for film, seen, result in zip(films.paths, films.images, results, strict=False)
+    ]
+    film_pictures.neighbours(path, queries, data.classes)

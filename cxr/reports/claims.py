@@ -1,0 +1,75 @@
+"""Claims that no one can see at the stored resolution, by the lexicon claims.yaml beside this file."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from cxr.errors import UserError
+from cxr.schema import section
+
+LEXICON = Path(__file__).with_name("claims.yaml")
+SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+# Who says so does not claim to have seen it.
+NOT_JUDGED = re.compile(
+    r"\b(?:can(?:no|')t|can not|could not|not possible|impossible|unable|too (?:low|small|coarse)|not be"
+    r"|not (?:allow|permit|suffice)|beyond what)\b.*"
+    r"\b(?:seen?|judged?|assess(?:ed)?|evaluated?|excluded?|rule[sd]? out|determined?|measured?|detect(?:ed)?"
+    r"|shown?|resolved?|visible|tell|said|say)\b"
+)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    from_size: int | Literal["never"]
+    why: str
+    words: list[str]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A kind of claim. from_size: pixels a side from which on a film can show it, None for never."""
+
+    name: str
+    from_size: int | None
+    why: str
+    pattern: re.Pattern[str]
+
+    def beyond(self, size: int) -> bool:
+        """Whether films of `size` pixels a side cannot show it."""
+        return self.from_size is None or size < self.from_size
+
+
+def load(path: Path = LEXICON) -> list[Claim]:
+    """Raises `UserError` if the lexicon is not valid: another key, another type, a broken expression."""
+    try:
+        tree: Any = YAML(typ="safe").load(path)
+    except YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())[:120]})") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: must hold one entry for each kind of claim")
+    return [_claim(name, section(_Entry, entry, name, path), path) for name, entry in tree.items()]
+
+
+def flags(text: str, size: int, lexicon: Sequence[Claim]) -> list[str]:
+    """The names of the kinds of claim that `text` makes and a film of `size` pixels a side cannot show."""
+    sentences = [found for found in SENTENCE.split(text.lower()) if not NOT_JUDGED.search(found)]
+    return [
+        claim.name
+        for claim in lexicon
+        if claim.beyond(size) and any(claim.pattern.search(sentence) for sentence in sentences)
+    ]
+
+
+def _claim(name: str, entry: _Entry, path: Path) -> Claim:
+    for words in entry.words:
+        try:
+            re.compile(words)
+        except re.error as error:
+            raise UserError(f"{path}: {name}.words has {words!r}, no regular expression: {error}") from None
+    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(entry.words)})(?!\w)")
+    return Claim(name, None if entry.from_size == "never" else entry.from_size, entry.why, pattern)

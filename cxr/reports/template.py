@@ -1,0 +1,74 @@
+"""Sentences filled in from measurements: a text without a language model, which says that it is one."""
+
+from cxr.reports.case import Case, Rank, probabilities_in_words, shares_in_words
+from cxr.reports.interface import Text
+from cxr.reports.zones import MIDLINE
+
+LABEL = "[Template: measurements put into fixed sentences. No language model and no physician wrote this.]"
+NAMED = 2  # zones of a Grad-CAM map
+UNUSUAL = 0.025  # share of the training films beyond a value
+
+
+class Template:
+    prompts = ("template",)
+
+    def write(self, case: Case, prompt: str) -> Text:
+        """The same case gives the same text; `prompt` is the one of `prompts`."""
+        sentences = (LABEL, _probability(case), _heat(case), _quality(case), _neighbours(case))
+        return Text("", f"{' '.join(sentences)}\nVerdict: {case.decision}.")
+
+    def close(self) -> None:
+        pass
+
+
+def _probability(case: Case) -> str:
+    return (
+        f"Calibrated probability: {probabilities_in_words(case.probabilities)}; it refers to films of which "
+        f"{shares_in_words(case.prevalence)}."
+    )
+
+
+def _heat(case: Case) -> str:
+    if not case.zones:
+        return f"Grad-CAM finds no place that speaks for {case.decision}."
+    zones = sorted(((share, zone) for zone, share in case.zones.items() if zone != MIDLINE), reverse=True)
+    named = " and ".join(f"{_percent(share)} in the {zone} zone" for share, zone in zones[:NAMED])
+    midline = _percent(case.zones[MIDLINE])
+    return (
+        f"What speaks for {case.decision} (Grad-CAM): {named} of the picture, whose left is the patient's "
+        f"right if the film hangs as usual; {midline} on the midline, where spine and heart are rather than "
+        "lung."
+    )
+
+
+def _quality(case: Case) -> str:
+    mean, contrast, clipped = (case.exposure[name] for name in ("mean", "contrast", "clipped"))
+    return (
+        f"The film is stored at {case.size} x {case.size} pixels; finer detail is lost. Its mean grey level "
+        f"is {mean.value:.0f} ({_rank(mean)}), its contrast {contrast.value:.0f} grey levels "
+        f"({_rank(contrast)}), and {100 * clipped.value:.1f} % of its pixels are clipped to black or white "
+        f"({_rank(clipped)}); percentiles are among the training films."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _rank(rank: Rank) -> str:
+    unusual = ", unusual" if min(rank.below, 1 - rank.below) < UNUSUAL else ""
+    return f"percentile {100 * rank.below:.0f}{unusual}"
+
+
+def _neighbours(case: Case) -> str:
+    names = [neighbour.name for neighbour in case.neighbours]
+    counts = " and ".join(
+        f"{names.count(name)} {'is' if names.count(name) == 1 else 'are'} {name}"
+        for name in case.probabilities
+        if name in names
+    )
+    values = [neighbour.value for neighbour in case.neighbours]
+    return (
+        f"Of the {len(names)} most similar films of the gallery {counts} ({case.metric} {values[0]:.3f} to "
+        f"{values[-1]:.3f})."
+    )

@@ -1,0 +1,110 @@
+"""Write about test films, by a template or a language model, and score what was written."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from cxr import predictions, runtime
+from cxr.data import packed
+from cxr.data.packed import Packed
+from cxr.errors import UserError, run
+from cxr.files import atomic, write_json
+from cxr.metrics import decide
+from cxr.params import load
+from cxr.predictions import Predictions
+from cxr.reports import claims, page, picture, scoring
+from cxr.reports.choosing import choose
+from cxr.reports.claims import Claim
+from cxr.reports.describing import describe
+from cxr.reports.page import Entry
+from cxr.reports.record import record
+from cxr.reports.writers import open_writer
+
+PAGE, LINES = Path("reports/cases.md"), Path("reports/cases.jsonl")
+PICTURES = Path("reports/cases")
+
+
+def main() -> None:
+    params = load()
+    device = runtime.configure(params.compute)
+    faiss.omp_set_num_threads(params.compute.threads)
+    data = packed.load()
+    test = predictions.load().of("test")
+    check(test, data)
+    chosen = choose(test.labels, decide(test.ensemble, None), params.report.cases, params.seed)
+    lexicon = claims.load()
+
+    # Nothing is written before the last text is: a model that fails leaves all as it was.
+    with closing(open_writer(params.report, device)) as writer:
+        cases = describe(data, test, chosen, params, device)
+        entries = [
+            Entry(
+                case,
+                [
+                    scoring.score(prompt, writer.write(case, prompt), data.classes, case.size, lexicon)
+                    for prompt in writer.prompts
+                ],
+                data.classes[label],
+                f"{PICTURES.name}/{place:03}.png",
+            )
+            for place, (case, label) in enumerate(zip(cases, test.labels[chosen], strict=True), start=1)
+        ]
+
+    metrics = measure(entries, lexicon)
+    shutil.rmtree(PICTURES, ignore_errors=True)
+    for entry in entries:
+        films = [data.images[neighbour.row] for neighbour in entry.case.neighbours]
+        picture.draw(PAGE.parent / entry.picture, entry.case, films)
+    write_lines(entries)
+    with atomic(PAGE) as temporary:
+        text = page.render(params.report, entries, metrics, lexicon)
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_json("metrics/report.json", metrics)
+    for prompt, found in metrics["prompts"].items():
+        print(f"{prompt}: {found['texts']} texts, {found['unclear']} unclear, {found['flagged']} flagged")
+    print(f"{PAGE}: {len(entries)} films")
+
+
+def check(test: Predictions, data: Packed) -> None:
+    """Raises `UserError` if predictions and data are not of one run."""
+    rows = data.rows("test")
+    if (
+        test.classes != data.classes
+        or not np.array_equal(test.rows, rows)
+        or not np.array_equal(test.labels, data.labels[rows])
+    ):
+        raise UserError(
+            f"{predictions.PATH} does not belong to {packed.LABELS}: other classes, rows or labels; run "
+            "`dvc repro evaluate`"
+        )
+
+
+def measure(entries: Sequence[Entry], lexicon: Sequence[Claim]) -> dict[str, Any]:
+    """The content of metrics/report.json: of the cases, and of the texts by prompt."""
+    truths = [entry.truth for entry in entries]
+    decisions = [entry.case.decision for entry in entries]
+    by_prompt = zip(*(entry.texts for entry in entries), strict=True)
+    return {
+        "cases": {name: truths.count(name) for name in entries[0].case.probabilities},
+        "classifier": scoring.agreement(decisions, truths),
+        "prompts": {
+            texts[0].prompt: scoring.summarise(texts, truths, decisions, lexicon) for texts in by_prompt
+        },
+    }
+
+
+def write_lines(entries: Sequence[Entry]) -> None:
+    """reports/cases.jsonl: a line for each case, its truth last."""
+    with atomic(LINES) as temporary:
+        lines = [json.dumps(record(entry), allow_nan=False, ensure_ascii=False) for entry in entries]
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,74 @@
+"""Claims beyond the resolution are flagged by the lexicon, disclaimers are not."""
+
+import pytest
+
+from cxr.reports import claims
+from tests.builders import refused
+
+LEXICON = claims.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The cardiothoracic ratio is 0.55.", ["heart_size_in_numbers"]),
+        ("CTR: 0.48", ["heart_size_in_numbers"]),
+        ("Heart size is approximately 0.6 of the chest.", ["heart_size_in_numbers"]),
+        ("An opacity of 3 cm in the left lung.", ["lengths"]),
+        ("A 12mm shadow.", ["lengths"]),
+        ("An endotracheal tube is in place.", ["devices"]),
+        ("No pacemaker, no sternal wires.", ["devices"]),
+        ("Central venous line on the right.", ["devices"]),
+        ("There is a rib fracture.", ["fractures"]),
+        ("No fractures.", ["fractures"]),
+        ("The bony structures are intact.", ["fractures"]),
+        ("A calcified granuloma.", ["small_nodules"]),
+        ("No pneumothorax is seen.", ["thin_lines"]),
+        ("Kerley B lines and air bronchograms.", ["thin_lines"]),
+        ("Compared to the prior film the opacity has grown.", ["earlier_films"]),
+        ("A 4-year-old girl with cough.", ["patient"]),
+        ("Fracture of a rib; a nodule of 4 mm.", ["lengths", "fractures", "small_nodules"]),
+        ("The heart is large. There is an opacity in the right lower zone.", []),
+        ("Fractures cannot be seen at this resolution.", []),
+        ("The resolution is too low to detect nodules or fractures.", []),
+        ("At 28 pixels it is not possible to exclude a pneumothorax.", []),
+        ("The heart is of normal size.", []),
+        ("The manifold pattern is a nodulation.", []),
+        ("", []),
+    ],
+)
+def test_what_is_claimed_at_28_pixels(text, expected):
+    assert claims.flags(text, 28, LEXICON) == expected
+    assert claims.flags(text.upper(), 28, LEXICON) == expected
+
+
+def test_more_pixels_allow_more():
+    text = "CTR 0.5, a pacemaker, a fracture of 2 mm, no pneumothorax."
+    at = {size: set(claims.flags(text, size, LEXICON)) for size in (28, 223, 224, 511, 512, 1023, 1024)}
+    assert at[28] == at[223] == {"heart_size_in_numbers", "devices", "lengths", "fractures", "thin_lines"}
+    assert at[224] == at[511] == {"lengths", "fractures", "thin_lines"}
+    assert at[512] == at[1023] == {"lengths", "fractures"}
+    assert at[1024] == {"lengths"}
+
+
+def test_every_entry_says_why():
+    assert {claim.name for claim in LEXICON} >= {"heart_size_in_numbers", "devices", "fractures"}
+    assert all(claim.why and claim.pattern.pattern for claim in LEXICON)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a: {from_size: 28, why: x, words: ['(']}", ("a.words has '('", "no regular expression")),
+        ("a: {from_size: often, why: x, words: [y]}", ("a.from_size is 'often'", "never")),
+        ("a: {from_size: 28, words: [y]}", ("missing key a.why",)),
+        ("a: {from_size: 28, why: x, words: [y], more: 1}", ("unknown key a.more",)),
+        ("a: {", ("not valid YAML",)),
+        ("- a", ("one entry for each kind",)),
+    ],
+)
+def test_a_broken_lexicon_is_refused(tmp_path, text, parts):
+    path = tmp_path / "claims.yaml"
+    path.write_text(text)
+    with refused("claims.yaml", *parts):
+        claims.load(path)
