@@ -28,13 +28,19 @@ def embed_films(meta: Meta, films: np.ndarray, params: Params, device: torch.dev
     """
     if meta.embedding == "classifier":
         return classifier_vectors(classifier.load(), films, device)
-    data, settings = packed.load(), params.clip_embed
-    if settings.encoder == "pixels":
-        # They are not stored: the same training films give the same components.
-        values = pixels.fit(data.images[data.rows("train")], settings.dimensions).transform(films)
-    else:
+    settings = params.clip_embed
+    if settings.encoder != "pixels":
         values = encode(load_network(settings), films, device, settings.precision)
-    return Vectors(values, encoder_sha256(data, settings))
+        return Vectors(values, network_sha256(settings))
+    if not packed.IMAGES.is_file():
+        raise UserError(
+            f"{packed.IMAGES}: not here, and clip_embed.encoder pixels is fitted to its training films; "
+            "run `dvc pull` or `dvc repro`"
+        )
+    data = packed.load()
+    train = data.images[data.rows("train")]
+    # Components are not stored: the same training films give the same ones.
+    return Vectors(pixels.fit(train, settings.dimensions).transform(films), pixels_sha256(data, settings))
 
 
 def embed_rows(
@@ -52,7 +58,9 @@ def embed_rows(
             f"{STORED} holds {len(stored):,} films, {packed.LABELS} {len(data.labels):,}; "
             "run `dvc repro clip-embed`"
         )
-    return Vectors(stored[rows], encoder_sha256(data, params.clip_embed))
+    settings = params.clip_embed
+    source = pixels_sha256(data, settings) if settings.encoder == "pixels" else network_sha256(settings)
+    return Vectors(stored[rows], source)
 
 
 def classifier_vectors(model: Classifier, images: np.ndarray, device: torch.device) -> Vectors:
@@ -66,13 +74,12 @@ def classifier_vectors(model: Classifier, images: np.ndarray, device: torch.devi
     return Vectors(values, hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest())
 
 
-def encoder_sha256(data: Packed, settings: ClipEmbed) -> str:
-    """Of what defines the encoder: its name and revision, for `pixels` the training films it is fitted to
-    (not the fitted numbers, whose last digits differ between types of CPU)."""
-    defining = hashlib.sha256(settings.encoder.encode())
-    if settings.encoder == "pixels":
-        defining.update(str(settings.dimensions).encode())
-        defining.update(data.images[data.rows("train")].tobytes())
-    else:
-        defining.update(settings.revision.encode())
-    return defining.hexdigest()
+def network_sha256(settings: ClipEmbed) -> str:
+    return hashlib.sha256(f"{settings.encoder}@{settings.revision}".encode()).hexdigest()
+
+
+def pixels_sha256(data: Packed, settings: ClipEmbed) -> str:
+    """Of what the encoder `pixels` is fitted to: not of the fitted numbers, whose last digits differ between
+    types of CPU."""
+    train = data.images[data.rows("train")]
+    return hashlib.sha256(f"pixels {settings.dimensions}\n".encode() + train.tobytes()).hexdigest()

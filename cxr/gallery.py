@@ -118,15 +118,19 @@ class Gallery:
 
     def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         scores, positions = self.index.search(queries, k)
-        if (positions >= 0).all():
-            return scores, positions
         # The lists looked into held too few films, or copies of a film have cut the graph: look at all films.
+        short = (positions < 0).any(axis=1)
+        if short.any():
+            scores[short], positions[short] = self._among_all(queries[short], k)
+        return scores, positions
+
+    def _among_all(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         index: Any = faiss.downcast_index(self.index)
-        if self.meta.kind == "ivf":
-            every: Any = faiss.SearchParametersIVF()
-            every.nprobe = index.nlist
-            return index.search(queries, k, params=every)
-        return index.storage.search(queries, k)
+        if self.meta.kind == "hnsw":
+            return index.storage.search(queries, k)
+        every: Any = faiss.SearchParametersIVF()
+        every.nprobe = index.nlist
+        return index.search(queries, k, params=every)
 
     def save(self) -> None:
         with atomic(INDEX) as temporary:
@@ -185,7 +189,7 @@ def new_index(kind: Kind, metric: Metric, count: int, dimensions: int) -> faiss.
         return ivf
     hnsw: Any = faiss.index_factory(dimensions, "HNSW32,Flat", measure)
     hnsw.hnsw.efConstruction = 100
-    hnsw.hnsw.efSearch = 128
+    hnsw.hnsw.efSearch = 181
     return hnsw
 
 

@@ -118,3 +118,9 @@ def test_embeddings_of_other_films_are_refused():
     write_npy(STORED, np.zeros((69, 7), np.float32))
     with refused("data/embeddings.npy holds 69 films, data/labels.csv 70", "dvc repro clip-embed"):
         embed_rows("clip", packed.load(), np.arange(2), parameters(), CPU)
+
+
+def test_pixels_without_their_training_films_are_refused():
+    packed.IMAGES.unlink()
+    with refused("data/images.npy: not here", "dvc pull"):
+        embed_films(meta("clip"), noise_films(2), parameters(), CPU)

@@ -106,7 +106,8 @@ def test_approximate_kinds_find_nearly_all(kind, metric):
 def test_small_galleries_and_copies_are_searched_whole(kind, metric, capfd):
     """Few films, few in a list, and copies, which can cut the graph: still k different films, the nearest."""
     copies = np.repeat(vectors(4), 50, axis=0)
-    for values in (vectors(1), vectors(3), vectors(45), copies, np.ones_like(copies)):
+    many = np.repeat(vectors(40), 40, axis=0)
+    for values in (vectors(1), vectors(3), vectors(45), copies, np.ones_like(copies), many):
         exact = search(build(values, metric), values[:20], len(values))
         found = search(build(values, metric, kind), values[:20], len(values))
         assert np.array_equal(np.sort(found.rows, axis=1), np.sort(exact.rows, axis=1))
