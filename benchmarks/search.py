@@ -1,6 +1,6 @@
 """Search in a large gallery: flat against ivf and hnsw, each tuned to find 99 % of the ten nearest.
 
-    python -m benchmarks.search            # 1,000,000 vectors: 9 GB of memory, half an hour on two cores
+    python -m benchmarks.search            # 1,000,000 vectors: 9 GB of memory, ten minutes on two quiet cores
     python -m benchmarks.search 100000
 
 Vectors: as many as asked for, drawn between those of the gallery in models/ (PneumoniaMNIST's 4,698 training
