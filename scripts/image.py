@@ -116,7 +116,11 @@ def copy(words: list[str], stage: Stage, stages: dict[str, Stage]) -> None:
     source = next((word.removeprefix("--from=") for word in words if word.startswith("--from=")), None)
     *files, target = [word for word in words if not word.startswith("--")]
     if source:
-        shutil.copytree(stages[source].place(files[0]), stage.place(target), symlinks=True)
+        found = stages[source].place(files[0])
+        if found.is_dir():
+            shutil.copytree(found, stage.place(target), symlinks=True)
+        else:
+            shutil.copy2(found, stage.place(target))
         return
     # Only what Git holds, as .dockerignore lets no caches through.
     tracked = subprocess.run(["git", "ls-files", "-z", *files], capture_output=True, text=True, check=True)
