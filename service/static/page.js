@@ -56,7 +56,7 @@ function showProbabilities(answer) {
     + `${hundred(seen.low)} to ${hundred(seen.high)}. That is what ${seen.films} test films turned out to be whose `
     + `probability of ${model.classes[1]} was most like this one (${percent(seen.probability)} on average).`;
   $("refers").textContent = !model.prevalence ? "" : "This refers to a place where "
-    + Object.entries(model.prevalence).map(([name, share]) => `${percent(share)} of films are ${name}`).join(" and ")
+    + Object.entries(model.prevalence).map(([name, share]) => `${+(100 * share).toFixed(1)} % of films are ${name}`).join(" and ")
     + ".";
 }
 
@@ -121,7 +121,7 @@ async function showModel() {
   $("model-state").textContent = "";
   const rows = [["Model", `${about.model_name}, ${about.model_version}`], ["Classes", about.classes.join(", ")]];
   for (const [name, value] of Object.entries(about.metrics_summary ?? {})) {
-    rows.push([`Test ${name.replaceAll("_", " ")}`,
+    rows.push([`Test ${name.replaceAll("_", " ").replace("auc", "AUC")}`,
       `${value.value.toFixed(3)} (95 % interval ${value.low.toFixed(3)} to ${value.high.toFixed(3)})`]);
   }
   $("model").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
