@@ -165,9 +165,10 @@ def _features(base: nn.Module, layer: Layer | None, films: Tensor) -> tuple[Tens
     """(N, d) features and the (N, d, grid, grid) maps of `layer`, none of them without a layer."""
     if layer is None:
         return base(films), films[:0]
-    seen = []
+    seen: list[Tensor] = []
     module = base.get_submodule(layer.name)
-    hook = module.register_forward_hook(lambda _, __, output: seen.append(output))
+    # A copy, since DenseNet rectifies its last maps in place; it averages others than its layer gave, then.
+    hook = module.register_forward_hook(lambda _, __, output: seen.append(output.clone()))
     features = base(films)
     hook.remove()
     return features, to_maps(seen[0], layer.grid)

@@ -98,7 +98,7 @@ LARGE = {
     "resnet18_28": (1, 28, True),
     "efficientnet_b0": (3, 64, True),
     "mobilenet_v3_small": (3, 64, False),
-    "densenet121": (3, 64, True),
+    "densenet121": (3, 64, False),
     "inception_v3": (3, 107, True),
     "maxvit_t": (3, 224, False),
     "swin_t": (3, 64, True),
@@ -109,7 +109,17 @@ LARGE = {
 
 def check_family(name: str, channels: int, size: int, has_maps: bool) -> None:
     options = {"mean": [0.4] * channels, "std": [0.2] * channels, "input_size": size, "size": 28}
-    check(small_classifier(members=1, backbone=name, logits=1, **options), has_maps)
+    model = small_classifier(members=1, backbone=name, logits=1, **options)
+    # Fresh statistics of batch normalisation let the signal of some backbones die away.
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    (member,) = model.members
+    with torch.no_grad():
+        features = member.train().features(torch.randn(8, channels, size, size))
+        member.head.weight.copy_(torch.randn_like(member.head.weight) / features.std() / len(features[0]))
+        member.head.bias.zero_()
+    check(model.eval(), has_maps)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -209,6 +209,7 @@ def mutated(content: bytes, generator: np.random.Generator) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_no_mutated_film_is_answered_with_a_5xx(service):
     generator, statuses = np.random.default_rng(0), []
     films = originals()
