@@ -32,9 +32,15 @@ def configure_logs() -> None:
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
-    # Both would quote what was sent.
+    # These would quote what was sent.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
+    logging.getLogger("uvicorn.error").addFilter(_no_defect)
+
+
+def _no_defect(record: logging.LogRecord) -> bool:
+    """Leaves out the traceback of a request, of which `service.errors` logs the place."""
+    return not record.getMessage().startswith("Exception in ASGI application")
 
 
 class Metrics:

@@ -48,6 +48,8 @@ async def uploaded(
         if error.message.startswith("Too many files"):
             raise _too_many(files) from None
         raise Problem(400, "malformed-multipart", f"Malformed multipart body: {error.message}") from None
+    except (LookupError, ValueError):  # of a charset that cannot decode
+        raise Problem(400, "malformed-multipart", "Malformed multipart body: its charset.") from None
     try:
         found = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
         if not found or len(found) < len(form):
@@ -67,8 +69,9 @@ def _too_many(files: int) -> Problem:
 
 async def _counted(request: Request, most: int) -> AsyncGenerator[bytes, None]:
     problem = Problem(413, "too-many-bytes", f"A request has at most {most:,} bytes.")
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > most:
+    if len(announced := request.headers.get("content-length", "")) > 15:
+        raise problem
+    if announced.isascii() and announced.isdigit() and int(announced) > most:
         raise problem
     received = 0
     async for chunk in request.stream():

@@ -101,6 +101,19 @@ def test_each_mistake_has_its_problem(service, sent, status, name):
         check(service.post(path, **sent), status, name)
 
 
+@pytest.mark.parametrize("charset", ["undefined", "hex", "idna", "utf-16", "nothing", "unicode_escape"])
+def test_a_charset_is_no_danger(service, charset):
+    body = b'--b\r\nContent-Disposition: form-data; name="\xff\\x"; filename="a"\r\n\r\nx\r\n--b--\r\n'
+    headers = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
+    assert service.post("/predict", content=body, headers=headers).status_code in (400, 422)
+
+
+@pytest.mark.parametrize("length", ["9" * 30, "9" * 5000])
+def test_a_length_that_is_a_lie_is_no_danger(service, length):
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": length}
+    check(service.post("/predict", content=b"x", headers=headers), 413, "too-many-bytes")
+
+
 def test_the_refused_bomb_of_scans_would_have_been_readable(service):
     assert ask(service, jpeg_of_scans(20)).status_code == 200
 
