@@ -26,8 +26,8 @@ demo: setup ## the whole pipeline on synthetic films, in build/demo
 repro: setup ## the whole pipeline on the data that params.yaml names
 	dvc repro
 
-test: setup ## the test suite
-	pytest
+test: setup ## the test suite, on two cores
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n 2 --dist loadgroup
 
 test-slow: setup ## tests that take minutes: every recipe at full input size
 	pytest -m slow
