@@ -43,12 +43,10 @@ def run(tmp_path, monkeypatch, capsys):
     return call
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """`make test` uses two processes: one of them has all tests of the one small run, which DVC locks."""
-    for item in items:
-        if "tiny_run" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("tiny_run"))
+    if "tiny_run" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.xdist_group("tiny_run"))
 
 
 class Repository:
