@@ -27,7 +27,7 @@ repro: setup ## the whole pipeline on the data that params.yaml names
 	dvc repro
 
 test: setup ## the test suite, on two cores
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n 2 --dist loadfile
 
 test-slow: setup ## tests that take minutes: every recipe at full input size
 	pytest -m slow

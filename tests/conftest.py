@@ -43,12 +43,6 @@ def run(tmp_path, monkeypatch, capsys):
     return call
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """`make test` uses two processes: one of them has all tests of the one small run, which DVC locks."""
-    if "tiny_run" in getattr(item, "fixturenames", ()):
-        item.add_marker(pytest.mark.xdist_group("tiny_run"))
-
-
 class Repository:
     """A copy of this repository, and commands in it."""
 
