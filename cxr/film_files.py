@@ -12,8 +12,6 @@ from tqdm import tqdm
 from cxr.errors import UserError
 from cxr.film import SUFFIXES, is_dicom, read_film
 
-NOTICE = "For research only, not for diagnosis."  # under whatever is said of them
-
 
 @dataclass(frozen=True)
 class Films:

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from cxr import figures
 from cxr.errors import UserError
 from cxr.figures import COLOURS, show_film
-from cxr.film_files import NOTICE
+from cxr.notice import NOTICE
 from cxr.panels import HEAT
 
 ROWS = 20  # in one picture: more take long to lay out, and nobody scrolls through them

@@ -6,11 +6,12 @@ from pathlib import Path
 from fastapi import APIRouter, Depends, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from cxr.notice import NOTICE
 from service import schemas
 from service.errors import Problem
 from service.model import Cases
 from service.schemas import problems
-from service.state import NOTICE, State
+from service.state import State
 
 STATIC = Path(__file__).parent / "static"
 POLICY = (

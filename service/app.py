@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 
 from cxr.errors import UserError
+from cxr.notice import NOTICE
 from service import about, errors, films, telemetry
 from service.settings import Settings
-from service.state import NOTICE, State
+from service.state import State
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -16,7 +16,6 @@ from service.settings import Settings
 from service.telemetry import Metrics
 from service.work import Work
 
-NOTICE = "For research only, not for diagnosis."
 KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="where the service was started with one")
 
 log = logging.getLogger("service")

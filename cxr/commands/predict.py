@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from cxr import film_files
 from cxr.errors import UserError
-from cxr.film_files import NOTICE, Films
+from cxr.film_files import Films
+from cxr.notice import NOTICE
 
 if TYPE_CHECKING:  # they take seconds to import, and `cxr --help` does not wait for them
     from cxr.calibration import Calibration

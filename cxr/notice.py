@@ -1,0 +1,3 @@
+"""What stands under whatever is said of a film."""
+
+NOTICE = "For research only, not for diagnosis."
