@@ -15,9 +15,10 @@ from collections import Counter
 import httpx
 import numpy as np
 
-from benchmarks.load import ADDRESS, resident, service
+from benchmarks.load import resident
 from cxr.errors import UserError, run
-from tests.test_service_limits import mutated, originals
+from tests.broken_films import mutated, originals
+from tests.running_service import serving
 
 ALLOWED = {200, 400, 413, 415, 422}
 PATHS = ("/predict", "/similar", "/explain")
@@ -30,18 +31,18 @@ def main() -> None:
     arguments = parser.parse_args()
     generator, films = np.random.default_rng(0), originals()
     statuses: Counter[int] = Counter()
-    with service() as process, httpx.Client(base_url=ADDRESS, timeout=60) as client:
+    with serving() as running, httpx.Client(base_url=running.address, timeout=60) as client:
 
         def ask(path: str, content: bytes) -> httpx.Response:
             return client.post(path, files={"file": ("film", content)})
 
         before = [ask("/predict", film).json() for film in films]
-        print(f"{len(films)} kinds of film; memory {resident(process.pid):.0f} MB before", end="")
+        print(f"{len(films)} kinds of film; memory {resident(running.process.pid):.0f} MB before", end="")
         for number in range(arguments.films):
             content = mutated(films[number % len(films)], generator)
             statuses[ask(PATHS[number % len(PATHS)], content).status_code] += 1
             if (number + 1) % (arguments.films // 5) == 0:
-                print(f", {resident(process.pid):.0f} after {number + 1:,}", end="", flush=True)
+                print(f", {resident(running.process.pid):.0f} after {number + 1:,}", end="", flush=True)
         after = [ask("/predict", film).json() for film in films]
     print("\n" + ", ".join(f"{count:,} x {status}" for status, count in sorted(statuses.items())))
     if set(statuses) - ALLOWED:

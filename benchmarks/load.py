@@ -13,20 +13,18 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from cxr.errors import UserError, run
+from tests.running_service import Running, serving
 
-PORT = 8123
-ADDRESS = f"http://127.0.0.1:{PORT}"
 BOUNDARY = "film"
+COLUMNS = (
+    *("clients", "requests/s", "p50 ms", "p95 ms", "p99 ms"),
+    *("MB before", "MB at most", "MB after", "answers"),
+)
 # Each thread of wrk has its own Lua state, so it runs with one. A refused client waits as long as any would.
 SCRIPT = """
 wrk.method, wrk.headers["Content-Type"] = "POST", "multipart/form-data; boundary={boundary}"
@@ -65,13 +63,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if not shutil.which("wrk"):
         raise UserError("wrk: no such program; install it (Debian: apt-get install wrk)")
-    print("| clients | requests/s | p50 ms | p95 ms | p99 ms | MB before | MB at most | MB after | answers |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder, service() as process:
+    with tempfile.TemporaryDirectory() as folder, serving() as running:
+        print(f"the first answer came {running.seconds:.1f} s after the start\n")
+        print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
         script = write_script(Path(folder), arguments.film)
-        measure(process.pid, script, clients=1, seconds=3)  # warms up
+        measure(running, script, clients=1, seconds=3)  # warms up
         for clients in arguments.clients:
-            found, memory = measure(process.pid, script, clients, arguments.seconds)
+            found, memory = measure(running, script, clients, arguments.seconds)
             latencies = " | ".join(f"{found[name] / 1000:.1f}" for name in ("p50", "p95", "p99"))
             rate = found["requests"] / found["microseconds"] * 1e6
             megabytes = " | ".join(f"{value:.0f}" for value in memory)
@@ -83,35 +81,6 @@ def main() -> None:
             print(f"| {clients} | {rate:.0f} | {latencies} | {megabytes} | {answers} |", flush=True)
 
 
-@contextmanager
-def service() -> Iterator[subprocess.Popen[bytes]]:
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "service.app:app",
-        "--port",
-        str(PORT),
-        "--log-level",
-        "error",
-    ]
-    started = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            while process.poll() is None and time.monotonic() < started + 30:
-                try:
-                    health = json.load(urllib.request.urlopen(f"{ADDRESS}/health", timeout=2))
-                except OSError:
-                    time.sleep(0.05)
-                    continue
-                print(f"first answer {time.monotonic() - started:.1f} s after the start: {health}\n")
-                yield process
-                return
-            raise UserError(f"the service did not start; try {' '.join(command[1:])}")
-        finally:
-            process.terminate()
-
-
 def write_script(folder: Path, film: Path) -> Path:
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{film.name}"\r\n\r\n'
     body = folder / "body"
@@ -121,8 +90,11 @@ def write_script(folder: Path, film: Path) -> Path:
     return script
 
 
-def measure(pid: int, script: Path, clients: int, seconds: int) -> tuple[dict, tuple[float, float, float]]:
+def measure(
+    running: Running, script: Path, clients: int, seconds: int
+) -> tuple[dict, tuple[float, float, float]]:
     """What wrk found, and the service's memory in MB before, at its largest and after."""
+    pid = running.process.pid
     samples = [resident(pid)]
     finished = threading.Event()
 
@@ -133,7 +105,9 @@ def measure(pid: int, script: Path, clients: int, seconds: int) -> tuple[dict, t
     watcher = threading.Thread(target=watch)
     watcher.start()
     words = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script)]
-    said = subprocess.run([*words, f"{ADDRESS}/predict"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [*words, f"{running.address}/predict"], capture_output=True, text=True, check=True
+    ).stdout
     finished.set()
     watcher.join()
     line = next(line for line in said.splitlines() if line.startswith("RESULT "))

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from cxr.errors import UserError
 from cxr.film import FormatError, Original, PixelCountError, read_original_bytes
-from service.errors import Problem
+from service.errors import Problem, busy
 from service.settings import Settings
 
 # A JPEG of a few bytes a scan can keep a decoder busy for hours; encoders write about ten
@@ -25,7 +25,8 @@ async def uploaded(
 ) -> AsyncIterator[list[UploadFile]]:
     """The files of the multipart field `field`, 1 to `files` of them, on disk beyond a megabyte each.
 
-    Raises `Problem`: 408 too slow, 413 too large, 415 no multipart, 400 malformed, 422 other fields.
+    Raises `Problem`: 408 too slow, 413 too large, 415 no multipart, 400 malformed, 422 other fields, 503 no
+    room on the disk.
     """
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() != "multipart/form-data":
@@ -48,6 +49,8 @@ async def uploaded(
         if error.message.startswith("Too many files"):
             raise _too_many(files) from None
         raise Problem(400, "malformed-multipart", f"Malformed multipart body: {error.message}") from None
+    except OSError:  # a full disk, most likely; it has room again when other uploads have ended
+        raise busy("There is no room for the upload. Try again in a moment.") from None
     except (LookupError, ValueError):  # of a charset that cannot decode
         raise Problem(400, "malformed-multipart", "Malformed multipart body: its charset.") from None
     try:

@@ -3,13 +3,7 @@
 import hashlib
 import http.server
 import io
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -320,33 +314,3 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
-
-
-@contextmanager
-def serving(home: Path, **changes: str) -> Iterator[str]:
-    """The service in a process of its own, with CXR_HOME `home` and other variables: its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "CXR_HOME": str(home),
-        "CXR_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-        **changes,
-    }
-    command = [sys.executable, "-m", "uvicorn", "service.app:app", "--port", str(port)]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as run:
-        try:
-            address = f"http://127.0.0.1:{port}"
-            for _ in range(300):
-                try:
-                    urllib.request.urlopen(f"{address}/health")
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield address
-        finally:
-            run.terminate()

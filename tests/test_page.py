@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from tests.builders import dicom, dicom_bytes, noise_films, serving
+from tests.builders import dicom, dicom_bytes, noise_films
+from tests.running_service import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Chromium's own sandbox wants rights that a container does not give; the rest keeps it off the network.
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium: apt-get in
 
 @pytest.fixture(scope="module")
 def service(exported_run: Path) -> Iterator[str]:
-    with serving(exported_run) as address:
-        yield address
+    with serving(CXR_HOME=str(exported_run)) as running:
+        yield running.address
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +42,15 @@ def page(browser: Browser) -> Iterator[Page]:
     opened.close()
 
 
+def png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
 def film(name: str = "film.png", content: bytes | None = None) -> dict[str, object]:
     if content is None:
-        file = io.BytesIO()
-        Image.fromarray(noise_films(1, 40)[0]).save(file, "PNG")
-        content = file.getvalue()
+        content = png(noise_films(1, 40)[0])
     return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
 
 
@@ -89,6 +94,24 @@ def test_the_slider_moves_between_film_and_map(page: Page, service: str) -> None
     assert (heat.max(axis=2) - heat.min(axis=2)).mean() > 40  # coloured all over
 
 
+def test_a_late_answer_is_not_shown_over_the_next_film(page: Page, service: str) -> None:
+    held: list[Route] = []
+    page.route("**/explain*", lambda route: route.continue_() if held else held.append(route))
+    page.goto(service)
+    page.set_input_files("#file", film())
+    page.wait_for_selector("#cases li:nth-child(5)")
+    page.set_input_files("#file", film("black.png", png(np.zeros((40, 40), np.uint8))))
+    page.wait_for_selector("#heat:visible")
+    with page.expect_response("**/explain*") as late:
+        held[0].continue_()
+    late.value.finished()
+    page.wait_for_timeout(300)  # what the page would make of it, it has made by then
+    page.focus("#opacity")
+    page.keyboard.press("Home")
+    assert pixels(page, ".stack")[8:-8, 8:-8].max() < 8  # its edge may be half a pixel of the page
+    assert page.is_visible("#heat")
+
+
 def test_dicom_is_shown_too(page: Page, service: str) -> None:
     page.goto(service)
     page.set_input_files("#file", film("study.dcm", dicom_bytes(dicom(noise_films(1, 40)[0]))))
@@ -123,8 +146,8 @@ def test_the_keyboard_reaches_the_film_and_a_name_says_what_it_is(page: Page, se
 
 
 def test_without_a_model_the_page_says_what_to_do(page: Page, tmp_path: Path) -> None:
-    with serving(tmp_path) as address:
-        page.goto(address)
+    with serving(CXR_HOME=str(tmp_path)) as running:
+        page.goto(running.address)
         expect(page.locator("#model-state")).not_to_be_empty()
         assert "dvc repro" in page.inner_text("#model-state")
         page.set_input_files("#file", film())
@@ -133,8 +156,8 @@ def test_without_a_model_the_page_says_what_to_do(page: Page, tmp_path: Path) ->
 
 
 def test_a_key_can_be_given(page: Page, exported_run: Path) -> None:
-    with serving(exported_run, CXR_API_KEY="secret") as address:
-        page.goto(address)
+    with serving(CXR_HOME=str(exported_run), CXR_API_KEY="secret") as running:
+        page.goto(running.address)
         page.wait_for_selector("#key:visible")
         page.fill("#key", "secret")
         page.set_input_files("#file", film())

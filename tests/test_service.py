@@ -27,7 +27,8 @@ from cxr.onnx_model import OnnxModel
 from service import about, overlay
 from service.app import create_app
 from service.settings import Settings
-from tests.builders import ROOT, dicom, dicom_bytes, files_below, noise_films, refused
+from tests.broken_films import encoded
+from tests.builders import ROOT, files_below, noise_films, refused
 
 CPU = torch.device("cpu")
 
@@ -38,14 +39,6 @@ def settings(home: Path, **changes: str) -> Settings:
 
 def client(home: Path, **changes: str) -> TestClient:
     return TestClient(create_app(settings(home, **changes)), raise_server_exceptions=False)
-
-
-def encoded(film: np.ndarray, kind: str) -> bytes:
-    if kind == "DICOM":
-        return dicom_bytes(dicom(film))
-    file = io.BytesIO()
-    Image.fromarray(film).save(file, kind)
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -1,26 +1,21 @@
 """No upload brings the service down: limits, keys, queues, and hundreds of damaged files without a 500."""
 
 import asyncio
-import io
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
+import tempfile
 import time
-import urllib.error
-import urllib.request
-import zlib
 
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
+from starlette.formparsers import MultiPartParser
 
 from service.app import create_app
-from tests.builders import ROOT, dicom, dicom_bytes, noise_films
-from tests.test_service import ask, client, encoded, settings
+from tests.broken_films import encoded, jpeg_of_scans, mutated, originals, png_bomb
+from tests.builders import dicom, dicom_bytes, noise_films
+from tests.running_service import serving
+from tests.test_service import ask, client, settings
 
 PROBLEM = "application/problem+json"
 
@@ -38,27 +33,6 @@ def check(answer: httpx.Response, status: int, name: str) -> None:
     assert document["status"] == status
     assert document["title"]
     assert document["detail"]
-
-
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
-
-
-def png_bomb(side: int) -> bytes:
-    """A PNG whose header states `side` x `side` pixels, of which next to nothing follows."""
-    header = side.to_bytes(4) * 2 + bytes([8, 0, 0, 0, 0])
-    body = (
-        png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(bytes(1000))) + png_chunk(b"IEND", b"")
-    )
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
-def jpeg_of_scans(count: int) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(noise_films(1, 64)[0]).save(file, "JPEG", progressive=True)
-    content = file.getvalue()
-    last = content.rindex(b"\xff\xda")
-    return content[:-2] + content[last:-2] * count + content[-2:]
 
 
 @pytest.mark.parametrize(
@@ -132,6 +106,16 @@ def test_bytes_are_counted_whatever_the_header_says(service):
     check(service.post("/predict", content=body + bytes(300_000), headers=lie), 413, "too-many-bytes")
 
 
+def test_a_full_disk_is_said_and_may_pass(service, tmp_path, monkeypatch):
+    content = encoded(noise_films(1, 64)[0], "PNG")
+    monkeypatch.setattr(MultiPartParser, "spool_max_size", 1000)  # on disk beyond that
+    assert ask(service, content).status_code == 200
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    answer = ask(service, content)
+    check(answer, 503, "busy")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
 def test_batch_has_a_largest_number(service):
     film = ("a", encoded(noise_films(1)[0], "PNG"))
     assert service.post("/predict/batch", files=[("files", film)] * 3).status_code == 200
@@ -180,46 +164,6 @@ def test_the_key_is_asked_for_before_the_body_is_read(exported_run):
         right = {"X-API-Key": "geheim-ü".encode()}
         assert service.post("/predict", files=film, headers=right).status_code == 200
         assert service.get("/metadata", headers=right).status_code == 200
-
-
-def originals() -> list[bytes]:
-    film = noise_films(1, 48)[0]
-    smooth = np.linspace(0, 255, 48 * 48).reshape(48, 48).astype(np.uint8)
-    found = [encoded(smooth, "PNG"), encoded(film, "JPEG"), dicom_bytes(dicom(smooth)), jpeg_of_scans(3)]
-    for mode, kind in (("P", "PNG"), ("LA", "PNG"), ("RGBA", "PNG"), ("CMYK", "JPEG"), ("1", "PNG")):
-        file = io.BytesIO()
-        Image.fromarray(smooth).convert("RGB").convert(mode).save(file, kind)
-        found.append(file.getvalue())
-    file = io.BytesIO()
-    Image.fromarray(smooth.astype(np.uint16) * 257).save(file, "PNG")
-    animated = io.BytesIO()
-    frames = [Image.fromarray(each) for each in noise_films(3, 48)]
-    frames[0].save(animated, "PNG", save_all=True, append_images=frames[1:])
-    turned = io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(film).save(turned, "JPEG", exif=exif)
-    return [*found, file.getvalue(), animated.getvalue(), turned.getvalue()]
-
-
-def mutated(content: bytes, generator: np.random.Generator) -> bytes:
-    data = bytearray(content)
-    match generator.integers(5):
-        case 0:
-            return bytes(data[: generator.integers(len(data))])
-        case 1:
-            for place in generator.integers(0, len(data), generator.integers(1, 20)):
-                data[place] ^= 1 << generator.integers(8)
-        case 2:  # the header
-            for place in generator.integers(0, min(400, len(data)), generator.integers(1, 8)):
-                data[place] = generator.integers(256)
-        case 3:
-            start, length = generator.integers(len(data)), generator.integers(1, 200)
-            data[start : start + length] = generator.bytes(generator.integers(0, 200))
-        case 4:
-            start = generator.integers(len(data))
-            data[start:start] = b"\xff" * generator.integers(1, 50)
-    return bytes(data)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -352,43 +296,19 @@ def test_logs_are_json_without_names_and_metrics_count(exported_run, capsys, mon
     assert "cxr_model_loaded 1.0" in text
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def get(url: str) -> dict:
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return json.load(answer)
-
-
-def until(condition, seconds: float = 20):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if found := condition():
-                return found
-        except (urllib.error.URLError, ConnectionError):
-            pass
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
-
-
 def test_a_running_service_takes_a_model_at_sighup_and_ends_at_sigterm(exported_run, tmp_path):
-    port = free_port()
     path = tmp_path / "own.onnx"
-    command = [sys.executable, "-m", "uvicorn", "service.app:app", "--port", str(port), "--no-access-log"]
-    environment = os.environ | {"CXR_MODEL": str(path), "CXR_HOME": str(exported_run), "CXR_THREADS": "1"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as running:
-        try:
-            url = f"http://127.0.0.1:{port}/health"
-            assert until(lambda: get(url))["model_loaded"] is False
-            path.write_bytes((exported_run / "models/classifier.onnx").read_bytes())
-            assert get(url)["model_loaded"] is False
-            running.send_signal(signal.SIGHUP)
-            assert until(lambda: get(url)["model_loaded"])
-            running.send_signal(signal.SIGTERM)
-            assert running.wait(20) in (0, -signal.SIGTERM)
-        finally:
-            running.kill()
+    with serving(CXR_HOME=str(exported_run), CXR_MODEL=str(path)) as running:
+
+        def loaded() -> bool:
+            return httpx.get(f"{running.address}/health").json()["model_loaded"]
+
+        path.write_bytes((exported_run / "models/classifier.onnx").read_bytes())
+        assert not loaded()
+        running.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        while not loaded():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) in (0, -signal.SIGTERM)

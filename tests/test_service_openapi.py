@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import serving
+from tests.running_service import serving
 
 
 @pytest.mark.parametrize("key", ["", "a-key"])
 def test_schemathesis_finds_no_fault(exported_run: Path, tmp_path: Path, key: str) -> None:
-    with serving(exported_run, CXR_API_KEY=key) as address:
-        command = [Path(sys.executable).with_name("schemathesis"), "run", f"{address}/openapi.json"]
+    with serving(CXR_HOME=str(exported_run), CXR_API_KEY=key) as running:
+        command = [Path(sys.executable).with_name("schemathesis"), "run", f"{running.address}/openapi.json"]
         command += ["--checks", "all", "--max-examples", "20", "--seed", "0", "--no-color"]
         # No schema can say which bytes are a film, so that what it allows may well be refused.
         command += ["--exclude-checks", "positive_data_acceptance"]

@@ -31,8 +31,10 @@ async function ask(path, file) {
     + (wait ? ` Try again in ${wait} s.` : ""));
 }
 
-async function picture(image, path, file) {
-  const url = URL.createObjectURL(await (await ask(path, file)).blob());
+async function picture(image, path, file, mine) {
+  const blob = await (await ask(path, file)).blob();
+  if (mine !== film) return;
+  const url = URL.createObjectURL(blob);
   shown.push(url);
   image.src = url;
   await image.decode();
@@ -61,11 +63,11 @@ function showProbabilities(answer) {
 }
 
 async function showOverlay(file, answer, mine) {
-  await picture($("plain"), "/explain?opacity=0", file);
+  await picture($("plain"), "/explain?opacity=0", file, mine);
+  await picture($("heat"), "/explain?opacity=1", file, mine);
   if (mine !== film) return;
   $("explained").textContent = answer.decision;
-  await picture($("heat"), "/explain?opacity=1", file);
-  $("slider").hidden = $("heat").hidden = mine !== film;
+  $("slider").hidden = $("heat").hidden = false;
 }
 
 async function showSimilar(file, mine) {
