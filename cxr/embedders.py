@@ -9,7 +9,6 @@ from cxr.data import packed
 from cxr.data.packed import Packed
 from cxr.encoders import pixels
 from cxr.encoders.embed import load_network
-from cxr.encoders.network import encode
 from cxr.errors import UserError
 from cxr.gallery import Embedding, Meta, Vectors
 from cxr.models import classifier
@@ -30,6 +29,8 @@ def embed_films(meta: Meta, films: np.ndarray, params: Params, device: torch.dev
         return classifier_vectors(classifier.load(), films, device)
     settings = params.clip_embed
     if settings.encoder != "pixels":
+        from cxr.encoders.network import encode  # imports torchvision, which takes seconds
+
         values = encode(load_network(settings), films, device, settings.precision)
         return Vectors(values, network_sha256(settings))
     if not packed.IMAGES.is_file():

@@ -105,21 +105,24 @@ class Graph(nn.Module):
         none."""
         views = self.rows @ to_grey(images) @ self.columns  # (N, views, S, S)
         films = (views.flatten(0, 1).unsqueeze(1) - self.mean) / self.std
-        count = len(self.rows)
-        probabilities, embeddings, maps = [], [], []
+        of_members: list[tuple[Tensor, Tensor, Tensor]] = []
         for member in self.members:
             assert isinstance(member, Network)  # a ModuleList does not know what it holds
             features, places = _features(member.base, self.layer, films)
-            of_film = features.unflatten(0, (-1, count))
-            logits = member.head(features).unflatten(0, (-1, count))
-            fine = two_sided(logits).softmax(dim=-1).mean(dim=1)
-            probabilities.append(fine @ self.summing)
-            embeddings.append(normalize(of_film[:, self.plain : self.mirrored].mean(dim=1), dim=-1))
-            if self.layer:
-                of_plain = places.unflatten(0, (-1, count))[:, self.plain]
-                maps.append(activation(member.head, of_plain, logits[:, self.plain], self.summing))
-        outputs = [self.calibrated(torch.stack(probabilities).mean(dim=0)), torch.cat(embeddings, dim=1)]
-        return (*outputs, torch.stack(maps).mean(dim=0)) if self.layer else tuple(outputs)
+            of_members.append((features, places, member.head(features)))
+        # What follows is little work, and done for all members at once it is few operations.
+        features, places, logits = (
+            torch.cat(parts).unflatten(0, (len(self.members), -1, len(self.rows)))
+            for parts in zip(*of_members, strict=True)
+        )
+        fine = two_sided(logits).softmax(dim=-1).mean(dim=(0, 2))
+        embedding = normalize(features[:, :, self.plain : self.mirrored].mean(dim=2), dim=-1)
+        outputs = (self.calibrated(fine @ self.summing), embedding.transpose(0, 1).flatten(1))
+        if not self.layer:
+            return outputs
+        weights = torch.stack([member.get_parameter("head.weight") for member in self.members])
+        maps = activation(weights, places[:, :, self.plain], logits[:, :, self.plain], self.summing)
+        return (*outputs, maps.mean(dim=0))
 
     def calibrated(self, probabilities: Tensor) -> Tensor:
         """As `cxr.calibration.Calibration`, in float32."""
@@ -174,16 +177,16 @@ def _features(base: nn.Module, layer: Layer | None, films: Tensor) -> tuple[Tens
     return features, to_maps(seen[0], layer.grid)
 
 
-def activation(head: nn.Module, places: Tensor, logits: Tensor, summing: Tensor) -> Tensor:
-    """(N, classes, grid, grid): each place's share in the score of each class (see `cxr.explain.gradcam`).
+def activation(weights: Tensor, places: Tensor, logits: Tensor, summing: Tensor) -> Tensor:
+    """(M, N, classes, grid, grid): each place's share in the score of each class (see `cxr.explain.gradcam`).
 
-    places: (N, d, grid, grid). logits: (N, outputs), or (N, 1) for two. summing: (outputs, classes).
+    weights: (M, outputs, d), of the members' heads. places: (M, N, d, grid, grid). logits: (M, N, outputs).
+    For two outputs there may be one logit, and one row of weights. summing: (outputs, classes).
     """
-    assert isinstance(head, nn.Linear)
-    shares = (head.weight @ places.flatten(2)).unflatten(2, places.shape[2:])  # (N, outputs, grid, grid)
-    if logits.shape[1] == 1:
-        logits, shares = (torch.cat([-each / 2, each / 2], dim=1) for each in (logits, shares))
+    shares = weights.unsqueeze(1) @ places.flatten(3)  # (M, N, outputs, grid * grid)
+    if logits.shape[2] == 1:
+        logits, shares = (torch.cat([-each / 2, each / 2], dim=2) for each in (logits, shares))
     # A sub-class counts by its part in its class's probability: the derivative of the score by its logit.
-    others = (logits[:, None, :] - logits[:, :, None]).masked_fill(summing @ summing.T == 0, -torch.inf)
-    weighed = shares / others.exp().sum(dim=2)[:, :, None, None]
-    return (weighed.flatten(2).transpose(1, 2) @ summing).transpose(1, 2).unflatten(2, places.shape[2:])
+    others = (logits[:, :, None, :] - logits[:, :, :, None]).masked_fill(summing @ summing.T == 0, -torch.inf)
+    weighed = shares / others.exp().sum(dim=3).unsqueeze(3)
+    return (summing.T @ weighed).unflatten(3, places.shape[3:])

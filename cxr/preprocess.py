@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
-from torchvision.transforms.v2 import functional as F
+from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from cxr.data.histogram import count_levels, mean_and_std
 
@@ -24,7 +23,7 @@ class Preprocess:
     def __call__(self, grey: Tensor) -> Tensor:
         """(N, 1, H, W) float32 in [0, 1] to (N, channels, size, size), channels-last."""
         if grey.shape[-2:] != (self.size, self.size):
-            grey = F.resize(grey, [self.size, self.size], antialias=True)
+            grey = interpolate(grey, [self.size, self.size], mode="bilinear", antialias=True)
         mean, std = (torch.tensor(v, device=grey.device).view(-1, 1, 1) for v in (self.mean, self.std))
         return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
 

@@ -20,5 +20,16 @@ def configure(settings: Compute) -> torch.device:
     torch.set_num_threads(settings.threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32; mixed precision is asked for by name
     use_cuda = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if use_cuda else "cpu")
+
+
+def emulates_bf16(device: torch.device) -> bool:
+    """Whether `device` is an x86 processor without bf16 arithmetic, where float32 is faster."""
+    has = torch.cpu.get_capabilities()
+    return (
+        device.type == "cpu"
+        and has["architecture"] == "x86_64"
+        and not (has["avx512_bf16"] or has["amx_bf16"])
+    )

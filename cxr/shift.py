@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torchvision.transforms.v2 import functional as F
+from torch.nn.functional import interpolate
 
 from cxr.data.packed import Packed
 from cxr.data.raw import SPLITS
@@ -85,7 +85,9 @@ def shrunk(images: np.ndarray) -> np.ndarray:
     """(N, H, W) uint8 to at most 28 pixels a side."""
     if images.shape[1] <= SIDE:
         return images
-    return F.resize(torch.from_numpy(images), [SIDE, SIDE], antialias=True).numpy()
+    grey = torch.from_numpy(images).unsqueeze(1).to(torch.float32)
+    small = interpolate(grey, [SIDE, SIDE], mode="bilinear", antialias=True)
+    return small.squeeze(1).round().to(torch.uint8).numpy()
 
 
 def folds(second: np.ndarray, groups: np.ndarray) -> int:

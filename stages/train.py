@@ -26,6 +26,8 @@ def main() -> None:
     spec, targets = prepare(params, data, train, subclasses)
     log = open_log("train")
     log.info("torch %s on %s, %d films, outputs %s", torch.__version__, device, len(train), spec.outputs)
+    if params.train.precision == "bf16" and runtime.emulates_bf16(device):
+        print("this processor has no bf16 arithmetic: train.precision float32 would be faster")
 
     settings = [params.seed, params.compute, params.imbalance, params.model, params.augment, params.train]
     resume = resuming.key([*settings, params.finetune], [packed.IMAGES, packed.LABELS, SUBCLASSES])

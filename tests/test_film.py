@@ -46,8 +46,21 @@ def test_crop_and_resize_equal_pytorchs(tmp_path, height, width, size):
     np.testing.assert_allclose(read, expected.clamp(0, 255).numpy(), atol=0.51)
 
 
+@pytest.mark.parametrize("side", [336, 1000, 1201, 3000])
+@pytest.mark.parametrize("kind", ["L", "16 bit"])
+def test_large_films_are_averaged_in_blocks_before_and_come_out_the_same(tmp_path, side, kind):
+    picture = texture(side, side)
+    save_as(picture, kind, tmp_path / "film.png")
+    expected = Image.fromarray(picture.astype(np.float32)).resize((28, 28), Image.Resampling.BICUBIC)
+
+    difference = read_film(tmp_path / "film.png", 28) - np.asarray(expected).clip(0, 255)
+
+    assert abs(difference).mean() < 0.3  # rounding alone makes 0.25
+    assert abs(difference).max() < 2
+
+
 @pytest.mark.parametrize("kind", ["L", "RGB", "16 bit"])
-def test_pictures_are_read_as_ever(tmp_path, kind):
+def test_small_pictures_are_read_as_ever(tmp_path, kind):
     """Data sets of earlier versions stay what they are, byte for byte."""
     picture = texture(61, 83)
     save_as(picture, kind, tmp_path / "film.png")

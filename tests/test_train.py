@@ -268,6 +268,27 @@ def test_cuda_that_is_not_there_is_refused():
         runtime.configure(settings("compute", device="cuda"))
 
 
+def test_float32_is_float32_on_cuda_too():
+    torch.backends.cudnn.allow_tf32 = True
+    runtime.configure(settings("compute"))
+    assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize(
+    ("has", "emulates"),
+    [
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, True),
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": True}, False),
+        ({"architecture": "aarch64"}, False),  # says nothing of it
+    ],
+)
+def test_a_processor_without_bf16_is_told_apart(monkeypatch, has, emulates):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert runtime.emulates_bf16(CPU) == emulates
+    assert not runtime.emulates_bf16(torch.device("cuda"))
+
+
 def test_stage_ships_members_that_never_saw_test(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (20, 30), "val": (6, 6), "test": (6, 6)}, ["normal", "sick"])
