@@ -19,7 +19,7 @@ worked compares them more fairly than the time that passed, and gives the last c
 what was measured.
 """
 
-import sys
+import argparse
 import time
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -111,7 +111,9 @@ def latencies(indices: dict[Kind, Measured], queries: np.ndarray) -> dict[Kind, 
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("vectors", type=int, nargs="?", default=1_000_000)
+    count = parser.parse_args().vectors
     faiss.omp_set_num_threads(THREADS)
     data, gallery = packed.load(), Gallery.load()
     real = gallery.index.reconstruct_n(0, gallery.index.ntotal)

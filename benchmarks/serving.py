@@ -4,8 +4,8 @@
 
 Takes the model in models/ (`dvc repro export`). PyTorch and ONNX Runtime take turns, so that a busy machine
 slows both alike; medians and minima are of ROUNDS calls. What is read is a JPEG of 1,000 x 1,000 pixels, a
-gradient with noise. Measured with the default model and one thread on a busy machine: ONNX Runtime needs 0.38
-of PyTorch's time for one film, and twice as much a film for 32 at a time, whose views leave the cache.
+gradient with noise. Measured with the default model and one thread: ONNX Runtime needs 0.24 of PyTorch's time
+for one film, and 0.75 of it for 32 at a time.
 """
 
 import argparse

@@ -10,7 +10,7 @@ weights that could be had.
 """
 
 import argparse
-import math
+import itertools
 import operator
 import statistics
 import sys
@@ -102,8 +102,12 @@ def measured(name: str) -> list[object]:
     recipes.switch(recipe, copy / "params.yaml")
     start = time.monotonic()
     members: list[dict[str, float]] = []
-    for seed in range(1 if name in STAND_INS else math.ceil(MEMBERS / values["train.members"])):
-        assign(copy / "params.yaml", changes | {"seed": seed})
+    wanted = values["train.members"] if name in STAND_INS else max(MEMBERS, values["train.members"])
+    for seed in itertools.count():
+        missing = min(values["train.members"], wanted - len(members))
+        if not missing:
+            break
+        assign(copy / "params.yaml", changes | {"seed": seed, "train.members": missing})
         workspace.call(copy, "dvc", "repro", "evaluate")
         members += read_json(copy / "metrics/details.json")["test"]["members"]
     print(f"{name}: {(time.monotonic() - start) / 60:.1f} minutes", file=sys.stderr)
