@@ -4,7 +4,8 @@ FROM python:3.11-slim AS packages
 WORKDIR /app
 RUN pip install --no-cache-dir uv
 COPY pyproject.toml uv.lock ./
-RUN uv sync --frozen --no-cache --only-group service --no-install-project
+# Compiled here: a container cannot keep bytecode, and would compile everything at each start.
+RUN uv sync --frozen --no-cache --only-group service --no-install-project --compile-bytecode
 
 FROM python:3.11-slim
 WORKDIR /app

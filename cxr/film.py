@@ -125,6 +125,8 @@ def _read(file: BinaryIO, name: str, max_pixels: int) -> Original:
 
 
 def _original(picture: Image.Image, bits: int) -> Original:
+    if picture.mode == "F" and np.array_equal(levels := np.asarray(picture), np.rint(levels)):
+        picture = picture.convert("L")  # takes the way of the same film as PNG, to the same answer
     # Of the whole film, since the square may hold none of its brightest pixels.
     white = _white(float(np.asarray(picture).max())) if picture.mode.startswith("I") else 255.0
     side = min(picture.size)

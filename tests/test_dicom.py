@@ -48,9 +48,10 @@ def png(pixels: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.parametrize("side", [60, 600])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_film_is_the_same_as_dicom_and_as_png(dtype):
-    pixels = ramp(0, np.iinfo(dtype).max, dtype, 60)[:, :50]
+def test_a_film_is_the_same_as_dicom_and_as_png(dtype, side):
+    pixels = ramp(0, np.iinfo(dtype).max, dtype, side)[:, : side - 10]
     for size in (28, 50, 64):
         read = [read_film_bytes(data, "film", size) for data in (dicom_bytes(dicom(pixels)), png(pixels))]
         np.testing.assert_array_equal(*read)
