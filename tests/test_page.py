@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+from tests.broken_films import encoded
 from tests.builders import dicom, dicom_bytes, noise_films
 from tests.running_service import serving
 
@@ -42,15 +43,9 @@ def page(browser: Browser) -> Iterator[Page]:
     opened.close()
 
 
-def png(image: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
-
-
 def film(name: str = "film.png", content: bytes | None = None) -> dict[str, object]:
     if content is None:
-        content = png(noise_films(1, 40)[0])
+        content = encoded(noise_films(1, 40)[0], "PNG")
     return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
 
 
@@ -100,7 +95,7 @@ def test_a_late_answer_is_not_shown_over_the_next_film(page: Page, service: str)
     page.goto(service)
     page.set_input_files("#file", film())
     page.wait_for_selector("#cases li:nth-child(5)")
-    page.set_input_files("#file", film("black.png", png(np.zeros((40, 40), np.uint8))))
+    page.set_input_files("#file", film("black.png", encoded(np.zeros((40, 40), np.uint8), "PNG")))
     page.wait_for_selector("#heat:visible")
     with page.expect_response("**/explain*") as late:
         held[0].continue_()
