@@ -34,6 +34,19 @@ class Targets:
     gamma: float = 0.0
     sampling: np.ndarray | None = None
 
+    @property
+    def prior(self) -> np.ndarray:
+        """(classes,) float64: the class prevalence that a network trained on these targets takes for granted.
+
+        Weights, sampling and logit adjustment change how much each image counts; sub-classes are summed.
+        """
+        drawn = np.ones(len(self.labels)) if self.sampling is None else self.sampling
+        counts = np.bincount(self.labels, drawn, minlength=len(self.outputs)) * self.weights
+        # What is added to the logits in training is missing afterwards.
+        counts = counts / np.exp(self.offsets)
+        of_class = np.bincount(self.classes, counts)
+        return of_class / of_class.sum()
+
 
 def make_targets(
     settings: Imbalance, labels: np.ndarray, classes: list[str], subclasses: list[str]

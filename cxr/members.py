@@ -72,6 +72,7 @@ def prepare(params: Params, data: Packed, rows: np.ndarray, subclasses: list[str
         size=size,
         tta=model.tta,
         members=params.train.members,
+        prior=[round(float(share), 6) for share in targets.prior],
     )
     network = build_member(spec)
     for name, phase in phases(params).items():

@@ -8,25 +8,11 @@ https://doi.org/10.1162/089976602753284446). The new prevalence is declared, nev
 import numpy as np
 
 from cxr.errors import UserError
-from cxr.imbalance import Targets
 
 
 def shares(labels: np.ndarray, classes: int) -> np.ndarray:
     """(classes,) float64. labels: (n,) int."""
     return np.bincount(labels, minlength=classes) / len(labels)
-
-
-def learnt_prior(targets: Targets, classes: int) -> np.ndarray:
-    """(classes,) float64: the shares that a network trained on `targets` takes for granted.
-
-    Weights, sampling and logit adjustment change how much each film counts; sub-classes are summed.
-    """
-    drawn = np.ones(len(targets.labels)) if targets.sampling is None else targets.sampling
-    counts = np.bincount(targets.labels, drawn, minlength=len(targets.outputs)) * targets.weights
-    # What is added to the logits in training is missing afterwards.
-    counts = counts / np.exp(targets.offsets)
-    of_class = np.bincount(targets.classes, counts, minlength=classes)
-    return of_class / of_class.sum()
 
 
 def declared(setting: str | float, train: np.ndarray, key: str) -> np.ndarray:

@@ -20,7 +20,6 @@ from torch.nn.functional import interpolate
 
 from cxr.data.packed import Packed
 from cxr.data.raw import SPLITS
-from cxr.encoders import pixels
 
 COMPONENTS = 64  # numbers for each film in which a shift is looked for
 SIDE = 28  # pixels that are enough to look for one; larger films are made smaller
@@ -54,10 +53,12 @@ def compare_splits(
     train = np.flatnonzero(splits == "train")
     films = shrunk(data.images[rows])
     most = min(COMPONENTS, len(train))
-    reduced = pixels.fit(films[train], min(most, films[0].size)).transform(films)
-    solver = PCA(min(most, embeddings.shape[1]), svd_solver="covariance_eigh").fit(embeddings[train])
+    flat = films.reshape(len(films), -1).astype(np.float64)
+    of_pixels = make_pipeline(StandardScaler(), _components(min(most, flat.shape[1]))).fit(flat[train])
+    of_embeddings = _components(min(most, embeddings.shape[1])).fit(embeddings[train])
+    spaces = {"pixels": of_pixels.transform(flat), "embeddings": of_embeddings.transform(embeddings)}
     found: dict[str, Any] = {}
-    for space, points in (("pixels", reduced), ("embeddings", solver.transform(embeddings))):
+    for space, points in spaces.items():
         for pair in combinations(SPLITS, 2):
             classes = {}
             for label, name in enumerate(data.classes):
@@ -67,6 +68,10 @@ def compare_splits(
                     classes[name] = compare(points[mine], second, groups[mine])
             found.setdefault(space, {})["_".join(pair)] = classes
     return found
+
+
+def _components(count: int) -> PCA:
+    return PCA(count, svd_solver="covariance_eigh")
 
 
 def compare(points: np.ndarray, second: np.ndarray, groups: np.ndarray) -> dict[str, float]:

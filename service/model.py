@@ -22,12 +22,12 @@ from service.schemas import Case, Observed, OperatingPoint
 from service.settings import Settings
 
 EXPORT = Path("metrics/export.json")
-TEST, RELIABILITY = Path("metrics/test.json"), Path("plots/reliability.csv")
+TEST, RELIABILITY = Path("metrics/test.json"), Path("metrics/reliability.csv")
 
 
 @dataclass(frozen=True)
 class Served:
-    """metrics: of metrics/test.json, reliability: the rows of plots/reliability.csv; None unless
+    """metrics: of metrics/test.json, reliability: the rows of metrics/reliability.csv; None unless
     metrics/export.json says that they describe this very file. cases: the films that are searched, or why
     there are none."""
 

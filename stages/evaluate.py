@@ -68,7 +68,7 @@ def main() -> None:
 def write_reliability(test: Predictions, ways: dict[str, np.ndarray], prevalence: np.ndarray) -> None:
     """The reliability diagram of each way to calibrate, of films weighted to what probabilities refer to."""
     curves = {name: reliability.curve(test.labels, p, prevalence) for name, p in ways.items()}
-    reliability_figure.table("plots/reliability.csv", curves["temperature"])
+    reliability_figure.table("metrics/reliability.csv", curves["temperature"])
     axes = "probability of the most probable class", "share of films that are of it"
     if len(test.classes) == 2:
         axes = f"probability of {test.classes[1]}", f"share of films with {test.classes[1]}"

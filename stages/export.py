@@ -23,7 +23,7 @@ from cxr.provenance import SOURCES
 CPU = torch.device("cpu")  # where the service runs; a GPU rounds more coarsely
 BOUND = 1e-4  # the largest difference from PyTorch, see `compare`
 ELSEWHERE = 0.01  # in a probability, between one device and another
-DESCRIPTIONS = (Path("metrics/test.json"), Path("plots/reliability.csv"))  # of `evaluate`
+DESCRIPTIONS = (Path("metrics/test.json"), Path("metrics/reliability.csv"))  # of `evaluate`
 
 
 def main() -> None:

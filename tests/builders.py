@@ -186,6 +186,7 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
         logits=2,
         tta="flip",
         members=members,
+        prior=[0.5, 0.5],
     )
     spec = replace(spec, logits=len(changes.get("outputs", spec.outputs)))
     spec = replace(spec, **changes)

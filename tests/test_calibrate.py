@@ -9,7 +9,6 @@ from sklearn.metrics import log_loss
 from cxr import calibration
 from cxr.calibration import Calibration, fit_temperature
 from cxr.data import packed
-from cxr.files import read_csv, write_csv
 from cxr.likelihood import nll
 from cxr.models import classifier
 from cxr.models.classifier import predict
@@ -90,12 +89,6 @@ def test_calibration_survives_its_file(tmp_path, monkeypatch, points):
     assert calibration.load() == written
 
 
-def write_subclasses() -> None:
-    """As the cluster stage does for a class that it does not split."""
-    train = [row for row in read_csv(packed.LABELS) if row["split"] == "train"]
-    write_csv("data/subclasses.csv", ("row", "subclass"), [(row["row"], row["class"]) for row in train])
-
-
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Run the stage on an untrained classifier."""
@@ -105,18 +98,15 @@ def run(tmp_path, monkeypatch):
         classes: list[str],
         rule: str | float,
         prevalence: str | float = "train",
-        strategy: str = "none",
+        prior: list[float] | None = None,
     ) -> Calibration:
         of_class = (12,) * len(classes)
-        write_packed({"train": (24, *of_class[1:]), "val": of_class, "test": of_class}, classes)
-        write_subclasses()
-        names = range(len(classes))
-        classifier.save(small_classifier(classes=classes, outputs=classes, output_classes=[*names]))
-        changes = {
-            "calibrate.threshold": rule,
-            "calibrate.prevalence": prevalence,
-            "imbalance.strategy": strategy,
-        }
+        train = (24, *of_class[1:])
+        write_packed({"train": train, "val": of_class, "test": of_class}, classes)
+        prior = prior or [round(count / sum(train), 6) for count in train]
+        model = {"classes": classes, "outputs": classes, "output_classes": [*range(len(classes))]}
+        classifier.save(small_classifier(**model, prior=prior))
+        changes = {"calibrate.threshold": rule, "calibrate.prevalence": prevalence}
         write_params(tmp_path, changes | {"compute.threads": 1, "compute.device": "cpu"})
         calibrate.main()
         return calibration.load()
@@ -182,8 +172,8 @@ def test_stage_declares_a_prevalence(run):
     np.testing.assert_allclose(log_odds(tenth) - log_odds(uniform), np.log(0.1 / 0.9), atol=1e-5)
 
 
-def test_balanced_weights_have_taught_a_uniform_prior(run):
-    found = run(["normal", "sick"], 0.5, "uniform", "class_weights")
+def test_the_prior_is_the_one_that_the_classifier_states(run):
+    found = run(["normal", "sick"], 0.5, "uniform", [0.5, 0.5])
     assert found.prior == found.prevalence == [0.5, 0.5]
 
 

@@ -334,7 +334,7 @@ def test_details_follow_from_the_published_predictions(run, classes):
 @pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
 def test_reliability_diagram_is_written_as_numbers_too(run, classes):
     run(classes)
-    test, rows = predictions.load().of("test"), read_csv("plots/reliability.csv")
+    test, rows = predictions.load().of("test"), read_csv("metrics/reliability.csv")
     expected = reliability.curve(test.labels, test.ensemble, np.full(len(classes), 1 / len(classes)))
     assert len(rows) == len(expected.films)
     for row, p, share, films in zip(rows, expected.probability, expected.share, expected.films, strict=True):

@@ -180,7 +180,7 @@ def test_stage_describes_what_it_wrote(exported_run, monkeypatch):
     content = Path("models/classifier.onnx").read_bytes()
     model = OnnxModel(content, threads=1)
     assert (report["sha256"], report["bytes"]) == (model.sha256, len(content))
-    for path in ("metrics/test.json", "plots/reliability.csv"):
+    for path in ("metrics/test.json", "metrics/reliability.csv"):
         assert report["described_by"][path] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert model.facts.classifier_sha256 == export.sha256(classifier.WEIGHTS)
     assert model.facts.threshold == calibration.load().threshold

@@ -75,7 +75,8 @@ def test_same_pixels_same_answer(service, exported_run, monkeypatch, kind):
     threshold = calibration.load().threshold
     assert answer["decision"] == ("pneumonia" if expected[1] >= threshold else "normal")
     assert answer["operating_point"] == {"rule": "youden", "threshold": threshold, "positive": "pneumonia"}
-    row = min(read_csv("plots/reliability.csv"), key=lambda row: abs(float(row["probability"]) - expected[1]))
+    bins = read_csv("metrics/reliability.csv")
+    row = min(bins, key=lambda row: abs(float(row["probability"]) - expected[1]))
     assert answer["observed"]["films"] == int(row["films"])
     assert answer["observed"]["found"] == pytest.approx(float(row["found"]))
 

@@ -28,7 +28,8 @@ class Spec:
     input_size, mean, std: see `Preprocess`. hidden: units of a hidden layer in the head, 0 for none. logits:
     as many as outputs, or 1 for two. outputs: names of what a network tells apart, sub-classes under
     decomposition. output_classes: the index into `classes` that each belongs to. size: pixels a side of a
-    stored image. tta: see `test_views`.
+    stored image. tta: see `test_views`. prior: of each class, the prevalence that training has taught the
+    networks to take for granted (see `cxr.imbalance.Targets`).
     """
 
     backbone: str
@@ -44,6 +45,7 @@ class Spec:
     size: int
     tta: str
     members: int
+    prior: list[float]
 
     @property
     def preprocess(self) -> Preprocess:
