@@ -137,7 +137,7 @@ class Queue:
     def __call__(self, number: int, tick: Tick) -> None:
         job = self.jobs[number]
         plan = job.plan
-        device = runtime.configure(replace(plan.params.compute, threads=1))
+        device = runtime.configure(plan.params.compute.device, threads=1)
         rows = packed.load().rows("train")
         trained = MemberTask(plan.params, plan.spec, plan.targets, rows, device)(job.member, lambda: None)
         unfinished = job.weights.with_suffix(".part")
@@ -151,7 +151,7 @@ def describe(job: Job, data: Packed) -> list[float]:
     network = build_member(job.plan.spec)
     network.load_state_dict(load_file(job.weights))
     model = Classifier(job.plan.spec, [network])
-    device = runtime.configure(job.plan.params.compute)
+    device = runtime.configure(job.plan.params.compute.device, job.plan.params.compute.threads)
     values: list[float] = []
     calibrate = None
     for split in ("val", "test"):

@@ -165,7 +165,7 @@ class Queue:
 def measure(job: Job) -> dict[str, list[float]]:
     """For each of `VIEWS` the measures on the films held out, then on val."""
     params = replace(job.params, train=replace(job.params.train, epochs=EPOCHS))
-    device = runtime.configure(replace(params.compute, threads=1))
+    device = runtime.configure(params.compute.device, threads=1)
     data = packed.load()
     names = np.array(data.classes)[data.labels[job.train]].tolist()
     spec, targets = prepare(params, data, job.train, names)

@@ -63,7 +63,7 @@ def measured(recipe: str, films: int, epochs: int, seeds: int, precision: str) -
     params = settings(recipe)
     train = replace(params.train, members=seeds, epochs=epochs, precision=precision)
     params = replace(params, train=train)
-    device = runtime.configure(params.compute)
+    device = runtime.configure(params.compute.device, params.compute.threads)
     data = packed.load()
     rows = data.rows("train")[np.random.default_rng(0).permutation(len(data.rows("train")))[:films]]
     place = {row: number for number, row in enumerate(data.rows("train"))}

@@ -43,7 +43,7 @@ def main() -> None:
         train=replace(params.train, epochs=arguments.epochs),
         augment=weaker(params.augment, arguments.augmentation),
     )
-    device = runtime.configure(params.compute)
+    device = runtime.configure(params.compute.device, params.compute.threads)
     data = packed.load()
     train, test = data.rows("train"), data.rows("test")
     subclasses = [row["subclass"] for row in read_csv(SUBCLASSES)]

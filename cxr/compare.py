@@ -9,18 +9,10 @@ import numpy as np
 from cxr.contributions import LOWER_IS_BETTER, measure
 from cxr.errors import UserError
 from cxr.estimate import LEVEL, Estimate, estimate
+from cxr.intervals import holm
 from cxr.predictions import Predictions
 
 SPLITS = ("test", "val")
-
-
-def holm(p: list[float]) -> list[float]:
-    """p-values adjusted for being several (Holm, 1979), in the order given."""
-    order = np.argsort(p)
-    stepped = np.asarray(p)[order] * np.arange(len(p), 0, -1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.maximum.accumulate(stepped).clip(max=1)
-    return adjusted.tolist()
 
 
 def mcnemar(lost: int, won: int) -> float:

@@ -5,21 +5,23 @@ import numpy as np
 from cxr import reliability
 from cxr.calibration import Calibration
 from cxr.diagnostic_accuracy import describe
-from cxr.metrics import confusion, decide, headline, per_class, top_confusion
+from cxr.likelihood import decide
+from cxr.metrics import Summary, confusion, per_class, top_confusion
 from cxr.predictions import Predictions
 from cxr.prevalence import shares, shifted
-from cxr.spread import spread
 
 
 def details(
     split: Predictions,
+    summary: Summary,
     shipped: Calibration,
     ways: dict[str, np.ndarray],
     stated: np.ndarray,
     wanted: np.ndarray,
     resamples: int,
 ) -> dict[str, object]:
-    """One split's content. ways: of `calibration_methods.methods`, (N, classes) each, for this split's films.
+    """One split's content. summary: of `metrics.summarise`, for this split. ways: of
+    `calibration_methods.methods`, (N, classes) each, for its films.
 
     stated, wanted: (classes,) the shares that `calibrate.prevalence` and `evaluate.prevalence` stand for.
     """
@@ -30,9 +32,9 @@ def details(
     found: dict[str, object] = {
         "temperature": shipped.temperature,
         "threshold": shipped.threshold,
-        "ensemble": headline(split.labels, split.ensemble, split.classes, shipped.threshold),
-        "members": [headline(split.labels, p, split.classes, shipped.threshold) for p in split.members],
-        "spread": spread(split, shipped.threshold, resamples),
+        "ensemble": summary.ensemble,
+        "members": summary.members,
+        "spread": summary.spread(),
         "decisions": {
             name: {
                 "confusion": confusion(split.labels, chosen, len(split.classes)),

@@ -33,8 +33,7 @@ from pydicom.uid import (
 )
 
 from cxr import grayscale
-from cxr.errors import UserError
-from cxr.film import PixelCountError
+from cxr.errors import PixelCountError, UserError
 
 HEADER = (
     "Modality",

@@ -10,10 +10,10 @@ from cxr.data.packed import Packed
 from cxr.encoders import pixels
 from cxr.encoders.embed import load_network
 from cxr.errors import UserError
+from cxr.files import sha256
 from cxr.gallery import Embedding, Meta, Vectors
 from cxr.models import classifier
 from cxr.models.classifier import Classifier
-from cxr.models.views import with_views
 from cxr.params import ClipEmbed, Params
 
 STORED = "data/embeddings.npy"
@@ -67,12 +67,9 @@ def embed_rows(
 def classifier_vectors(model: Classifier, images: np.ndarray, device: torch.device) -> Vectors:
     """Penultimate features of `model`, which models/classifier.safetensors holds.
 
-    images: (N, size, size) uint8. Without zoomed views, which take three times as long and help neighbours
-    little.
+    images: (N, size, size) uint8.
     """
-    tta = "flip" if model.spec.tta == "flip_zoom" else model.spec.tta
-    values = classifier.predict(with_views(model, tta), images, device).embeddings
-    return Vectors(values, hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest())
+    return Vectors(classifier.embed(model, images, device), sha256(classifier.WEIGHTS))
 
 
 def network_sha256(settings: ClipEmbed) -> str:

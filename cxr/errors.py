@@ -8,6 +8,14 @@ class UserError(Exception):
     """A mistake the user can mend. The message says what is wrong, where, and what to do."""
 
 
+class FormatError(UserError):
+    """Neither a PNG nor a JPEG nor a DICOM file."""
+
+
+class PixelCountError(UserError):
+    """More pixels than allowed, found before they are decoded."""
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a stage's `main`; a `UserError` is printed as one line and ends the process with code 1."""
     try:

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -66,6 +67,12 @@ def write_json(path: Path | str, content: Any) -> None:
     with atomic(path) as temporary:
         text = json.dumps(_rounded(content), indent=2, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def sha256(path: Path | str) -> str:
+    """Of the file's bytes, 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path | str) -> Any:

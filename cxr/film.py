@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cxr.errors import UserError
+from cxr.errors import FormatError, PixelCountError, UserError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm"})
 MAX_PIXELS = (
@@ -24,14 +24,6 @@ MAX_PIXELS = (
 # Pillow does with its `reducing_gap`. That takes an eighth of the time, and one pixel in eleven of the real
 # films, at 28 pixels a side, changes by a grey level.
 GAP = 6
-
-
-class FormatError(UserError):
-    """Neither a PNG nor a JPEG nor a DICOM file."""
-
-
-class PixelCountError(UserError):
-    """Refused before decoding."""
 
 
 @dataclass(frozen=True)

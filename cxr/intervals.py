@@ -47,3 +47,12 @@ def predictive_value(
     value = joint / (joint + (1 - prevalence) * wrong / others)
     # Adjusted counts draw the interval inwards; it still holds what was found.
     return value, min(low, value), max(high, value)
+
+
+def holm(p: list[float]) -> list[float]:
+    """p-values adjusted for being several (Holm, 1979), in the order given."""
+    order = np.argsort(p)
+    stepped = np.asarray(p)[order] * np.arange(len(p), 0, -1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.maximum.accumulate(stepped).clip(max=1)
+    return adjusted.tolist()

@@ -4,9 +4,14 @@ With two classes the second one (`classes[1]`) is positive: sensitivity is its r
 name; a ratio whose denominator is 0 counts as 0, as scikit-learn's `zero_division=0`.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from cxr.bootstrap import blocks, interval
+from cxr.contributions import auc, case_variance
+from cxr.intervals import Z
+from cxr.likelihood import decide
 from cxr.predictions import Predictions
 from cxr.reliability import scores
 
@@ -14,13 +19,6 @@ from cxr.reliability import scores
 def confusion(labels: np.ndarray, decisions: np.ndarray, classes: int) -> np.ndarray:
     """(classes, classes) counts; rows are the truth, columns the decision."""
     return np.bincount(labels * classes + decisions, minlength=classes**2).reshape(classes, classes)
-
-
-def decide(probabilities: np.ndarray, threshold: float | None) -> np.ndarray:
-    """(N,) class indices: the most probable class, or with a threshold whether class 1 reaches it."""
-    if threshold is None:
-        return probabilities.argmax(axis=1)
-    return (probabilities[:, 1] >= threshold).astype(np.int64)
 
 
 def headline(
@@ -58,12 +56,12 @@ def weighted_headline(
     }
     if count > 2:
         curves = [_areas(labels == c, probabilities[:, c], weights) for c in range(count)]
-        auc, average_precision = np.mean(curves, axis=0)
-        return {"auc_ovr_macro": auc, "average_precision_macro": average_precision} | shared
+        area, average_precision = np.mean(curves, axis=0)
+        return {"auc_ovr_macro": area, "average_precision_macro": average_precision} | shared
     at_threshold = _tables(labels, decide(probabilities, threshold), count, weights)
-    auc, average_precision = _areas(labels == 1, probabilities[:, 1], weights)
+    area, average_precision = _areas(labels == 1, probabilities[:, 1], weights)
     return {
-        "auc": auc,
+        "auc": area,
         "average_precision": average_precision,
         "accuracy_at_threshold": _diagonal(at_threshold).sum(axis=1) / weights.sum(axis=1),
         "sensitivity": recall[:, 1],
@@ -73,38 +71,77 @@ def weighted_headline(
     } | shared
 
 
-def resampled_headline(
-    predictions: Predictions, threshold: float | None, resamples: int
-) -> dict[str, np.ndarray]:
-    """`headline` of the ensemble on each of `resamples` bootstrap samples of the cases within each class:
-    (resamples,) float64 each."""
+@dataclass(frozen=True)
+class Summary:
+    """A split's headline metrics: of each member, of the ensemble, and of the ensemble on R resamples of the
+    cases, (R,) float64 each. delong: of the ensemble's AUC, see `delong`; None if a class has one film."""
+
+    members: list[dict[str, float]]
+    ensemble: dict[str, float]
+    samples: dict[str, np.ndarray]
+    delong: dict[str, float] | None
+
+    def headline(self) -> dict[str, dict[str, float]]:
+        """For each metric: `mean` and `std` (n - 1) over members, the `ensemble`'s value, and `low` and
+        `high`, its 95 % interval (`bootstrap.interval`) over resamples of the cases of each class."""
+        result = {}
+        for name, value in self.ensemble.items():
+            of_members = np.array([member[name] for member in self.members])
+            result[name] = {
+                "mean": float(of_members.mean()),
+                "std": float(of_members.std(ddof=1)) if len(of_members) > 1 else 0.0,
+                "ensemble": value,
+                **interval(name, value, self.samples[name]),
+            }
+        return result
+
+    def spread(self) -> dict[str, dict[str, float | dict[str, float]]]:
+        """Two reasons why a metric would be another the next time, kept apart for each:
+
+        seeds_std: the standard deviation (n - 1) over members, trained alike but for the seed, on these
+        films; left out if there is one member. It is that of a single member, an ensemble's is smaller.
+        films_std, low, high: the standard deviation and the 95 % interval (`bootstrap.interval`) of the
+        ensemble over bootstrap samples of the films within each class; the training counts as given.
+        delong (of the AUC): the same from DeLong's variance, the interval symmetric and cut at 1; left out if
+        a class has a single film.
+        """
+        found: dict[str, dict[str, float | dict[str, float]]] = {}
+        for name, samples in self.samples.items():
+            found[name] = {
+                "films_std": float(samples.std(ddof=1)),
+                **interval(name, self.ensemble[name], samples),
+            }
+            if len(self.members) > 1:
+                found[name]["seeds_std"] = float(np.std([member[name] for member in self.members], ddof=1))
+        if self.delong:
+            found["auc" if "auc" in found else "auc_ovr_macro"]["delong"] = self.delong
+        return found
+
+
+def summarise(predictions: Predictions, threshold: float | None, resamples: int) -> Summary:
+    """resamples: bootstrap samples of the cases within each class."""
     labels, ensemble, classes = predictions.labels, predictions.ensemble, predictions.classes
-    found = [
+    blocks_of = [
         weighted_headline(labels, ensemble, classes, threshold, counts)
         for counts in blocks(labels, resamples)
     ]
-    return {name: np.concatenate([block[name] for block in found]) for name in found[0]}
+    return Summary(
+        members=[headline(labels, p, classes, threshold) for p in predictions.members],
+        ensemble=headline(labels, ensemble, classes, threshold),
+        samples={name: np.concatenate([block[name] for block in blocks_of]) for name in blocks_of[0]},
+        delong=delong(predictions) if np.bincount(labels).min() > 1 else None,
+    )
 
 
-def summarise(
-    predictions: Predictions, threshold: float | None, resamples: int
-) -> dict[str, dict[str, float]]:
-    """For each headline metric: `mean` and `std` (n - 1) over members, the `ensemble`'s value, and `low` and
-    `high`, its 95 % interval (`bootstrap.interval`) over `resamples` resamples of the cases of each class."""
-    labels, classes = predictions.labels, predictions.classes
-    members = [headline(labels, p, classes, threshold) for p in predictions.members]
-    ensemble = headline(labels, predictions.ensemble, classes, threshold)
-    samples = resampled_headline(predictions, threshold, resamples)
-    result = {}
-    for name, value in ensemble.items():
-        of_members = np.array([member[name] for member in members])
-        result[name] = {
-            "mean": float(of_members.mean()),
-            "std": float(of_members.std(ddof=1)) if len(of_members) > 1 else 0.0,
-            "ensemble": value,
-            **interval(name, value, samples[name]),
-        }
-    return result
+def delong(predictions: Predictions) -> dict[str, float]:
+    """`films_std`, `low` and `high` of the ensemble's AUC by DeLong's variance (`cxr.contributions`), with
+    more than two classes of the mean of one against the rest; the interval is symmetric, cut at 0 and 1."""
+    first = 1 if len(predictions.classes) == 2 else 0
+    shown = np.arange(first, len(predictions.classes))
+    found = auc(predictions.labels[:, None] == shown, predictions.ensemble[None, :, shown])
+    std = float(np.sqrt(case_variance(found.films, predictions.labels)[0]))
+    value = float(found.values[0])
+    return {"films_std": std, "low": max(0.0, value - Z * std), "high": min(1.0, value + Z * std)}
 
 
 def per_class(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> dict[str, dict[str, float]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +12,6 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from cxr.figures import COLOURS, save, show_film
-from cxr.slices import Slices
 
 HEAT = "viridis"  # even in lightness, so that it reads in grey and for colour-blind eyes
 # inches: a side of a film, what a case's caption takes above it, a section's title, the colour bar
@@ -77,8 +77,13 @@ def _draw(ax: Axes, tile: Tile) -> None:
     ax.set_title(tile.caption, fontsize=9)
 
 
-def slice_table(path: Path | str, slices: Slices, overall: float, title: str) -> None:
-    """Accuracy of each slice with its interval, beside the `overall` one."""
+def slice_table(
+    path: Path | str, slices: Mapping[str, Mapping[str, Mapping[str, Any]]], overall: float, title: str
+) -> None:
+    """Accuracy of each slice with its interval, beside the `overall` one.
+
+    slices: by group and name, each with `films` and `errors` (counts), `accuracy`, `low`, `high` and `p`.
+    """
     rows = [(group, name, each) for group, names in slices.items() for name, each in names.items()]
     figure = Figure(figsize=(9.5, 1.4 + 0.36 * len(rows)), layout="constrained")
     ax = figure.subplots()

@@ -22,6 +22,7 @@ Report = dict[str, dict[str, dict[str, float]]]  # group, measure, number
 DEPTHS = (1, 3, 5, 10)
 AVERAGED = (5, 10)
 VOTERS = 5
+HARDEST = 6  # queries, shared out among the classes
 DRAWS = 20_000  # random answers to a query of each class, so that chance is off by 0.004 at most
 
 
@@ -117,3 +118,21 @@ def without_self(found: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
+
+
+def hardest(hits: np.ndarray, closeness: np.ndarray, labels: np.ndarray) -> list[int]:
+    """Queries for which fewer than half of the films found are hits, class by class: the fewest hits first;
+    among equals the one whose nearest film is nearest, as if that were sure.
+
+    hits: (Q, K) bool; closeness: (Q,) float, larger is nearer; labels: (Q,) int.
+    """
+    share = hits.mean(axis=1)
+    order = np.lexsort((-closeness, share))
+    order = order[share[order] < 0.5]
+    classes = np.unique(labels)
+    return [int(i) for label in classes for i in order[labels[order] == label][: HARDEST // len(classes)]]
+
+
+def first_of_each(groups: np.ndarray) -> list[int]:
+    """(Q,) str: the first query of each group, in the order of their names; "" is no group."""
+    return [int(np.flatnonzero(groups == name)[0]) for name in sorted(set(groups) - {""})]

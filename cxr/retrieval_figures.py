@@ -1,72 +1,64 @@
 """Pictures of queries and of the films found for them: three by number, the hardest, one a sub-class."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from cxr import figures
-from cxr.data.packed import Packed
-from cxr.gallery import Found, Meta
 
 SHOWN = (0, 20, 70)  # the queries of the published ResNet-18 system's gallery
-HARDEST = 6  # shared out among the classes
 BESIDE = 5  # films beside each query
 
 
-def draw(data: Packed, queries: np.ndarray, found: Found, meta: Meta, subclasses: np.ndarray) -> None:
-    """plots/retrieval*.png. queries: (Q,) rows of the test films that were asked for; found: (Q, K) for them,
-    K at least 5; subclasses: (N,) str, of every film of the data set, "" where a class has none."""
-    names = np.array(data.classes)[data.labels]
-    hits = data.labels[found.rows] == data.labels[queries][:, None]
+@dataclass(frozen=True)
+class Search:
+    """images: (N, H, W) uint8, of the data set. queries: (Q,) rows of it. neighbours: (Q, K) rows of it, for
+    each query the nearest first, K at least 5. values: (Q, K) float, what `measure` is called."""
+
+    images: np.ndarray
+    queries: np.ndarray
+    neighbours: np.ndarray
+    values: np.ndarray
+    measure: str
+
+
+def draw(
+    search: Search, names: np.ndarray, subclasses: np.ndarray, hardest: Sequence[int], first: Sequence[int]
+) -> None:
+    """plots/retrieval*.png. names, subclasses: (N,) str, of every film of the data set; a sub-class is ""
+    where a class has none. hardest, first: positions among the queries, see `cxr.retrieval`."""
+    queries, depth = search.queries, search.neighbours.shape[1]
+    alike = (names[search.neighbours] == names[queries][:, None]).sum(axis=1)
 
     def row(i: int, groups: np.ndarray, remark: str = "") -> figures.Neighbours:
-        near = found.rows[i, :BESIDE]
+        near = search.neighbours[i, :BESIDE]
         return figures.Neighbours(
             title=f"test film {i}{remark}",
-            film=data.images[queries[i]],
+            film=search.images[queries[i]],
             truth=groups[queries[i]],
-            films=[data.images[each] for each in near],
+            films=[search.images[each] for each in near],
             classes=groups[near].tolist(),
-            similarity=found.values[i, :BESIDE].tolist(),
+            similarity=search.values[i, :BESIDE].tolist(),
         )
 
     figures.neighbour_rows(
         "plots/retrieval.png",
         [row(i, names) for i in SHOWN if i < len(queries)],
         "Test films and the five nearest films of the gallery",
-        meta.measure,
+        search.measure,
     )
-    closeness = found.values[:, 0] if meta.metric == "cosine" else -found.values[:, 0]
     figures.neighbour_rows(
         "plots/retrieval_errors.png",
-        [
-            row(i, names, f"\n{hits[i].sum()} of {hits.shape[1]} alike")
-            for i in hardest(hits, closeness, data.labels[queries])
-        ],
-        f"Test films of whose {hits.shape[1]} nearest films fewer than half are of their class",
-        meta.measure,
+        [row(i, names, f"\n{alike[i]} of {depth} alike") for i in hardest],
+        f"Test films of whose {depth} nearest films fewer than half are of their class",
+        search.measure,
     )
     groups = np.where(subclasses == "", names, subclasses)
     figures.neighbour_rows(
         "plots/retrieval_subclasses.png",
-        [row(i, groups) for i in first_of_each(subclasses[queries])],
+        [row(i, groups) for i in first],
         "The first test film of each sub-class and the five nearest films of the gallery",
-        meta.measure,
+        search.measure,
         "sub-class",
     )
-
-
-def hardest(hits: np.ndarray, closeness: np.ndarray, labels: np.ndarray) -> list[int]:
-    """Queries for which fewer than half of the films found are hits, class by class: the fewest hits first;
-    among equals the one whose nearest film is nearest, as if that were sure.
-
-    hits: (Q, K) bool; closeness: (Q,) float, larger is nearer; labels: (Q,) int.
-    """
-    share = hits.mean(axis=1)
-    order = np.lexsort((-closeness, share))
-    order = order[share[order] < 0.5]
-    classes = np.unique(labels)
-    return [int(i) for label in classes for i in order[labels[order] == label][: HARDEST // len(classes)]]
-
-
-def first_of_each(groups: np.ndarray) -> list[int]:
-    """(Q,) str: the first query of each group, in the order of their names; "" is no group."""
-    return [int(np.flatnonzero(groups == name)[0]) for name in sorted(set(groups) - {""})]

@@ -5,23 +5,22 @@ import os
 import torch
 
 from cxr.errors import UserError
-from cxr.params import Compute
 
 
-def configure(settings: Compute) -> torch.device:
-    """Fix the number of threads, ask for deterministic kernels, and return the device to use.
+def configure(device: str, threads: int) -> torch.device:
+    """Fix the number of `threads`, ask for deterministic kernels, and return the device to use.
 
-    Raises `UserError` if CUDA is asked for and there is none.
+    device: auto (CUDA if there is one), cpu or cuda. Raises `UserError` for cuda where there is none.
     """
-    if settings.device == "cuda" and not torch.cuda.is_available():
+    if device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "params.yaml: compute.device is cuda, but PyTorch finds no CUDA device; set it to cpu or auto"
         )
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32; mixed precision is asked for by name
-    use_cuda = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
+    use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if use_cuda else "cpu")
 
 

@@ -7,8 +7,7 @@ from typing import TypedDict
 import numpy as np
 from scipy.stats import fisher_exact
 
-from cxr.compare import holm
-from cxr.intervals import wilson
+from cxr.intervals import holm, wilson
 
 TERCILES = ("low", "middle", "high")
 

@@ -1,7 +1,6 @@
 """Published weights: from the folder CXR_MIRROR, else the library's own cache, else the network."""
 
 import difflib
-import hashlib
 import http.client
 import os
 import pickle
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from cxr import files
 from cxr.errors import UserError
 
 TIMEOUT = 30  # seconds without a byte
@@ -69,7 +69,7 @@ def from_url(setting: Setting, url: str, sha256: str, cache: Path) -> Path:
     path = in_mirror(name) or cache / name
     if not path.is_file():
         _download(setting, url, sha256, path)
-    found = _hash(path)
+    found = files.sha256(path)
     if not found.startswith(sha256):
         raise setting.refusal(f"{path} has sha256 {found}, not {sha256}...; replace it by {url}")
     return path
@@ -88,7 +88,7 @@ def from_mirror(setting: Setting, name: str, sha256: str) -> Path:
             if mirror
             else f"CXR_MIRROR is not set; set it to the folder that holds {name}"
         )
-    found, key = _hash(path), f"{setting.key}_sha256"
+    found, key = files.sha256(path), f"{setting.key}_sha256"
     if sha256 == "none":
         raise setting.refusal(
             f"{key} is none; set it to the hash that the file's publisher states (`sha256sum {path}` "
@@ -177,11 +177,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
         raise ValueError("it holds no plain dictionary of tensors")
     return state
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _searched() -> str:

@@ -16,6 +16,7 @@ from cxr.data import packed
 from cxr.errors import UserError
 from cxr.files import read_csv
 from cxr.gallery import Found, Gallery, Vectors
+from cxr.likelihood import decide
 from cxr.onnx_model import Answer, OnnxModel
 from service.overlay import png
 from service.schemas import Case, Observed, OperatingPoint
@@ -38,8 +39,7 @@ class Served:
 
     def decision(self, probabilities: np.ndarray) -> int:
         """The class that is decided for. probabilities: (classes,)."""
-        threshold = self.model.facts.threshold
-        return int(probabilities.argmax() if threshold is None else probabilities[1] >= threshold)
+        return int(decide(probabilities[None], self.model.facts.threshold)[0])
 
     @property
     def operating_point(self) -> OperatingPoint:

@@ -17,7 +17,7 @@ RULES = {"youden": "youden", "sensitivity": "target_sensitivity", "specificity":
 
 def main() -> None:
     params = load()
-    device = runtime.configure(params.compute)
+    device = runtime.configure(params.compute.device, params.compute.threads)
     data = packed.load()
     val = data.rows("val")
     labels = data.labels[val]

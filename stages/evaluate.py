@@ -9,17 +9,19 @@ from cxr.data import packed
 from cxr.details import details
 from cxr.errors import UserError, run
 from cxr.files import read_csv, write_csv, write_json
-from cxr.metrics import decide, majority_baseline, summarise, top_confusion
+from cxr.likelihood import decide
+from cxr.metrics import majority_baseline, summarise, top_confusion
 from cxr.models import classifier
 from cxr.models.classifier import predict
 from cxr.params import load
 from cxr.predictions import Predictions
 from cxr.prevalence import declared, shares
+from cxr.reliability_figure import Diagram
 
 
 def main() -> None:
     params = load()
-    device = runtime.configure(params.compute)
+    device = runtime.configure(params.compute.device, params.compute.threads)
     data = packed.load()
     calibrate = calibration.load()
     if calibrate.prevalence is None:
@@ -43,18 +45,19 @@ def main() -> None:
     # From here on only the published file counts, so that anyone can recompute every number from it.
     published = predictions.load()
     test = published.of("test")
-    summary = summarise(test, calibrate.threshold, params.evaluate.bootstrap)
+    splits = {split: published.of(split) for split in ("val", "test")}
+    resamples = params.evaluate.bootstrap
+    summaries = {split: summarise(each, calibrate.threshold, resamples) for split, each in splits.items()}
+    summary = summaries["test"].headline()
     write_json("metrics/test.json", {**summary, "majority_baseline": majority_baseline(test.labels)})
     stated = np.array(calibrate.prevalence)
     ways = methods(published, calibrate, stated)
-    of_split = {
-        split: {name: p[published.splits == split] for name, p in ways.items()} for split in ("val", "test")
-    }
+    of_split = {split: {name: p[published.splits == split] for name, p in ways.items()} for split in splits}
     write_json(
         "metrics/details.json",
         {
-            split: details(published.of(split), calibrate, each, stated, wanted, params.evaluate.bootstrap)
-            for split, each in of_split.items()
+            split: details(each, summaries[split], calibrate, of_split[split], stated, wanted, resamples)
+            for split, each in splits.items()
         },
     )
     write_reliability(test, of_split["test"], stated)
@@ -68,15 +71,29 @@ def main() -> None:
 def write_reliability(test: Predictions, ways: dict[str, np.ndarray], prevalence: np.ndarray) -> None:
     """The reliability diagram of each way to calibrate, of films weighted to what probabilities refer to."""
     curves = {name: reliability.curve(test.labels, p, prevalence) for name, p in ways.items()}
-    reliability_figure.table("metrics/reliability.csv", curves["temperature"])
+    shipped = curves["temperature"]
+    # `calibrated` is the probability again: a diagonal to plot.
+    header = ("probability", "found", "calibrated", "low", "high", "films")
+    columns = (
+        *(shipped.probability, shipped.share, shipped.probability),
+        *(shipped.low, shipped.high, shipped.films),
+    )
+    write_csv("metrics/reliability.csv", header, zip(*columns, strict=True))
     axes = "probability of the most probable class", "share of films that are of it"
     if len(test.classes) == 2:
         axes = f"probability of {test.classes[1]}", f"share of films with {test.classes[1]}"
     mix = ", ".join(f"{share:.0%} {name}" for share, name in zip(prevalence, test.classes, strict=True))
     reliability_figure.picture(
         "plots/reliability.png",
-        curves,
-        {name: reliability.events(test.labels, p)[0] for name, p in ways.items()},
+        [
+            Diagram(
+                f"{name}: ECE {curve.error:.3f}",
+                *(curve.probability, curve.share, curve.low, curve.high, curve.films),
+                bins=reliability.BINS,
+                probabilities=reliability.events(test.labels, ways[name])[0],
+            )
+            for name, curve in curves.items()
+        ],
         f"Reliability on test, films weighted to {mix}",
         axes,
     )

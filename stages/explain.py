@@ -15,7 +15,8 @@ from cxr.errors import UserError, run
 from cxr.explain import gradcam
 from cxr.files import read_csv, write_json
 from cxr.gallery import META, Gallery, Meta
-from cxr.metrics import decide, top_confusion
+from cxr.likelihood import decide
+from cxr.metrics import top_confusion
 from cxr.models import classifier
 from cxr.models.classifier import Classifier
 from cxr.panels import Case, Tile
@@ -31,7 +32,7 @@ DRAWS = 5  # of random weights: a single head may happen to point the trained on
 
 def main() -> None:
     params = load()
-    device = runtime.configure(params.compute)
+    device = runtime.configure(params.compute.device, params.compute.threads)
     faiss.omp_set_num_threads(params.compute.threads)
     data = packed.load()
     model = classifier.load()

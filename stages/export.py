@@ -1,6 +1,5 @@
 """Export the calibrated classifier to ONNX, and compare it with PyTorch on every test film."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +8,11 @@ import torch
 from cxr import calibration, predictions, runtime
 from cxr.data import packed
 from cxr.data.packed import Packed
-from cxr.embedders import classifier_vectors
 from cxr.errors import UserError, run
 from cxr.explain import coarse_maps
-from cxr.files import atomic, write_json
+from cxr.files import atomic, sha256, write_json
 from cxr.models import classifier
-from cxr.models.classifier import Classifier, predict
+from cxr.models.classifier import Classifier, embed, predict
 from cxr.onnx_graph import OPSET, to_onnx
 from cxr.onnx_model import PATH, Answer, Facts, OnnxModel
 from cxr.params import load
@@ -28,7 +26,7 @@ DESCRIPTIONS = (Path("metrics/test.json"), Path("metrics/reliability.csv"))  # o
 
 def main() -> None:
     params = load()
-    runtime.configure(params.compute)
+    runtime.configure(params.compute.device, params.compute.threads)
     data = packed.load()
     model, calibrate = classifier.load(), calibration.load()
     spec = model.spec
@@ -51,7 +49,7 @@ def main() -> None:
     found = answer(onnx, films)
     expected = Answer(
         probabilities=calibrate(predict(model, films, CPU).mean),
-        embedding=classifier_vectors(model, films, CPU).values,
+        embedding=embed(model, films, CPU),
         maps=maps(model, films) if onnx.has_maps else None,
     )
     differences = compare(found, expected)
@@ -121,10 +119,6 @@ def check_published(probabilities: np.ndarray, data: Packed) -> None:
             f"{predictions.PATH} does not belong to {classifier.WEIGHTS} and {calibration.PATH}; "
             "run `dvc repro evaluate`"
         )
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

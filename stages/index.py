@@ -8,11 +8,13 @@ import numpy as np
 
 from cxr import retrieval, retrieval_figures, runtime, subclasses
 from cxr.data import packed
+from cxr.data.packed import Packed
 from cxr.embedders import embed_rows
 from cxr.errors import UserError, run
 from cxr.files import write_json
-from cxr.gallery import Embedding, Gallery, Metric, Vectors
+from cxr.gallery import Embedding, Found, Gallery, Meta, Metric, Vectors
 from cxr.params import load
+from cxr.retrieval_figures import Search
 
 DEPTH = max(retrieval.DEPTHS)
 
@@ -20,7 +22,7 @@ DEPTH = max(retrieval.DEPTHS)
 def main() -> None:
     params = load()
     settings, resamples = params.index, params.evaluate.bootstrap
-    device = runtime.configure(params.compute)
+    device = runtime.configure(params.compute.device, params.compute.threads)
     faiss.omp_set_num_threads(params.compute.threads)
     data = packed.load()
     rows = data.rows("train", "val") if settings.val else data.rows("train")
@@ -61,18 +63,26 @@ def main() -> None:
     galleries[settings.embedding].save()
     write_json("metrics/retrieval.json", headline | {"recall_at_10": recalls})
     write_json("metrics/retrieval_details.json", details)
-    retrieval_figures.draw(
-        data,
-        queries,
-        found[settings.embedding],
-        galleries[settings.embedding].meta,
-        subclasses.of_films(data),
-    )
+    draw(data, queries, found[settings.embedding], galleries[settings.embedding].meta)
     for name, section in headline.items():
         for embedding in get_args(Embedding):
             values = (f"{key} {section[embedding][key]:.4f}" for key in PRINTED if key in section[embedding])
             print(f"{name:14}{embedding:11}{', '.join(values)}")
         print(f"{name:14}chance     {section['chance']:.4f}")
+
+
+def draw(data: Packed, queries: np.ndarray, found: Found, meta: Meta) -> None:
+    """plots/retrieval*.png of what was found in the gallery of `meta` for the test films `queries`, (Q,)."""
+    hits = data.labels[found.rows] == data.labels[queries][:, None]
+    closeness = found.values[:, 0] if meta.metric == "cosine" else -found.values[:, 0]
+    groups = subclasses.of_films(data)
+    retrieval_figures.draw(
+        Search(data.images, queries, found.rows, found.values, meta.measure),
+        names=np.array(data.classes)[data.labels],
+        subclasses=groups,
+        hardest=retrieval.hardest(hits, closeness, data.labels[queries]),
+        first=retrieval.first_of_each(groups[queries]),
+    )
 
 
 PRINTED = ("precision_at_1", "precision_at_5", "map_at_5", "majority_vote_at_5")

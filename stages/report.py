@@ -15,7 +15,7 @@ from cxr.data import packed
 from cxr.data.packed import Packed
 from cxr.errors import UserError, run
 from cxr.files import atomic, write_json
-from cxr.metrics import decide
+from cxr.likelihood import decide
 from cxr.params import load
 from cxr.predictions import Predictions
 from cxr.reports import claims, page, picture, scoring
@@ -32,7 +32,7 @@ PICTURES = Path("reports/cases")
 
 def main() -> None:
     params = load()
-    device = runtime.configure(params.compute)
+    device = runtime.configure(params.compute.device, params.compute.threads)
     faiss.omp_set_num_threads(params.compute.threads)
     data = packed.load()
     test = predictions.load().of("test")
@@ -59,8 +59,10 @@ def main() -> None:
     metrics = measure(entries, lexicon)
     shutil.rmtree(PICTURES, ignore_errors=True)
     for entry in entries:
-        films = [data.images[neighbour.row] for neighbour in entry.case.neighbours]
-        picture.draw(PAGE.parent / entry.picture, entry.case, films)
+        case = entry.case
+        neighbours = [(data.images[each.row], f"{each.name} {each.value:.3f}") for each in case.neighbours]
+        path = PAGE.parent / entry.picture
+        picture.draw(path, case.film, case.heat, case.decision, neighbours, case.metric)
     write_lines(entries)
     with atomic(PAGE) as temporary:
         text = page.render(params.report, entries, metrics, lexicon)

@@ -19,17 +19,16 @@ from cxr.errors import run
 from cxr.files import read_csv, write_csv, write_json
 from cxr.models import classifier
 from cxr.models.classifier import predict
-from cxr.models.views import with_views
 from cxr.params import load
 from cxr.robustness import auc, balanced_errors, mean_errors, with_interval
 
 
 def main() -> None:
     params = load()
-    device = runtime.configure(params.compute)
+    device = runtime.configure(params.compute.device, params.compute.threads)
     data = packed.load()
     model, calibrate = classifier.load(), calibration.load()
-    shipped, model = model.spec.tta, with_views(model, "none")
+    shipped, model = model.spec.tta, model.with_tta("none")
     test = data.rows("test")
     films, labels = data.images[test], data.labels[test]
 

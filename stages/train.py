@@ -19,7 +19,7 @@ SUBCLASSES = "data/subclasses.csv"
 
 def main() -> None:
     params = load()
-    device = runtime.configure(params.compute)
+    device = runtime.configure(params.compute.device, params.compute.threads)
     data = packed.load()
     train = data.rows("train")
     subclasses = [row["subclass"] for row in read_csv(SUBCLASSES)]

@@ -155,7 +155,7 @@ def write_run(predictions: Predictions, changes: dict[str, Any] | None = None) -
     """What a run leaves in Git, in the working directory: predictions, test metrics, parameters."""
     save_predictions(predictions)
     test = summarise(predictions.of("test"), 0.5 if len(predictions.classes) == 2 else None, 2)
-    write_json("metrics/test.json", test)
+    write_json("metrics/test.json", test.headline())
     write_params(Path(), changes or {})
 
 

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from cxr.compare import compare, flips, holm, mcnemar
+from cxr.compare import compare, flips, mcnemar
+from cxr.intervals import holm
 from cxr.predictions import Predictions
 from tests.builders import drawn_predictions, refused
 

@@ -141,7 +141,7 @@ def test_table_and_per_class_equal_scikit_learn(classes):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_summary_tells_members_and_cases_apart(classes):
     data, threshold = sample(classes), THRESHOLD if classes == 2 else None
-    summary = summarise(data, threshold, 100)
+    summary = summarise(data, threshold, 100).headline()
     members = [reference(data.labels, p, threshold) for p in data.members]
     ensemble = reference(data.labels, data.ensemble, threshold)
     assert summary.keys() == ensemble.keys()
@@ -156,7 +156,7 @@ def test_summary_tells_members_and_cases_apart(classes):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_interval_equals_that_of_another_bootstrap(classes):
     data = sample(classes)
-    summary = summarise(data, THRESHOLD if classes == 2 else None, 400)
+    summary = summarise(data, THRESHOLD if classes == 2 else None, 400).headline()
     of_film = {
         "accuracy": data.ensemble.argmax(axis=1) == data.labels,
         "brier": ((data.ensemble - np.eye(classes)[data.labels]) ** 2).sum(axis=1)
@@ -174,8 +174,8 @@ def test_interval_equals_that_of_another_bootstrap(classes):
 
 def test_summary_is_repeatable_and_one_member_has_no_spread():
     data = sample(2, members=1)
-    first = summarise(data, THRESHOLD, 100)
-    assert summarise(data, THRESHOLD, 100) == first
+    first = summarise(data, THRESHOLD, 100).headline()
+    assert summarise(data, THRESHOLD, 100).headline() == first
     assert all(value["std"] == 0 for value in first.values())
 
 

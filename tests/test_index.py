@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch):
     Without its pictures, which take most of the time, unless asked for.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(retrieval_figures, "draw", lambda *_: None)
+    monkeypatch.setattr(retrieval_figures, "draw", lambda *_, **__: None)
 
     def call(
         train: tuple[int, ...] = (20, 30),

@@ -7,8 +7,8 @@ from PIL import Image
 
 from cxr import retrieval_figures
 from cxr.data import packed
-from cxr.gallery import Found, Meta
-from cxr.retrieval_figures import first_of_each, hardest
+from cxr.retrieval import first_of_each, hardest
+from cxr.retrieval_figures import Search
 from tests.builders import write_packed
 
 
@@ -35,8 +35,8 @@ def test_pictures_are_drawn_without_errors_and_without_subclasses(tmp_path, monk
     data = packed.load()
     train, queries = data.rows("train"), data.rows("test")
     rows = np.array([train[data.labels[train] == data.labels[query]] for query in queries])
-    meta = Meta("classifier", "l2", "flat", 8, "", train.tolist())
-    found = Found(rows, np.ones((4, 10), np.float32))
-    retrieval_figures.draw(data, queries, found, meta, np.full(len(data.labels), "", dtype=object))
+    search = Search(data.images, queries, rows, np.ones((4, 10), np.float32), "distance")
+    names, none = np.array(data.classes)[data.labels], np.full(len(data.labels), "", dtype=object)
+    retrieval_figures.draw(search, names, none, [], [])
     for name in ("retrieval", "retrieval_errors", "retrieval_subclasses"):
         assert min(Image.open(Path(f"plots/{name}.png")).size) > 200

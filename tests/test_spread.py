@@ -5,9 +5,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cxr.delong import covariance
-from cxr.metrics import headline, summarise
+from cxr.metrics import delong, headline, summarise
 from cxr.predictions import Predictions
-from cxr.spread import delong, spread
 from tests.builders import drawn_predictions
 from tests.test_delong import OVARIAN
 
@@ -15,7 +14,7 @@ from tests.test_delong import OVARIAN
 @pytest.mark.parametrize(("classes", "name"), [(2, "auc"), (3, "auc_ovr_macro")])
 def test_delong_agrees_with_the_bootstrap(classes, name):
     data = drawn_predictions([1.4, 1.2], films=600, classes=classes).of("test")
-    found = spread(data, 0.5 if classes == 2 else None, 4000)[name]
+    found = summarise(data, 0.5 if classes == 2 else None, 4000).spread()[name]
     assert found["delong"]["films_std"] == pytest.approx(found["films_std"], rel=0.06)
     for end in ("low", "high"):
         assert found["delong"][end] == pytest.approx(found[end], abs=0.35 * found["films_std"])
@@ -42,7 +41,8 @@ def test_delong_published_example():
 
 def test_seeds_and_films_are_told_apart():
     data = drawn_predictions([2.0, 1.0, 1.5]).of("test")
-    found, summary = spread(data, 0.5, 200), summarise(data, 0.5, 200)
+    summarised = summarise(data, 0.5, 200)
+    found, summary = summarised.spread(), summarised.headline()
     members = [headline(data.labels, p, data.classes, 0.5) for p in data.members]
     assert found.keys() == summary.keys()
     for name, value in found.items():
@@ -57,7 +57,8 @@ def test_seeds_and_films_are_told_apart():
 
 def test_one_member_and_one_film_have_no_spread():
     data = drawn_predictions([1.4]).of("test")
-    assert "seeds_std" not in spread(data, 0.5, 100)["auc"]
+    assert "seeds_std" not in summarise(data, 0.5, 100).spread()["auc"]
     keep = (data.labels == 0) | (np.cumsum(data.labels == 1) == 1) & (data.labels == 1)
     parts = [values[keep] for values in (data.rows, data.splits, data.labels, data.ensemble)]
-    assert "delong" not in spread(Predictions(data.classes, *parts, data.members[:, keep]), 0.5, 100)["auc"]
+    single = Predictions(data.classes, *parts, data.members[:, keep])
+    assert "delong" not in summarise(single, 0.5, 100).spread()["auc"]

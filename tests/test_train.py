@@ -265,12 +265,12 @@ def test_documented_size_of_the_network():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_that_is_not_there_is_refused():
     with refused("params.yaml: compute.device is cuda", "set it to cpu or auto"):
-        runtime.configure(settings("compute", device="cuda"))
+        runtime.configure("cuda", 1)
 
 
 def test_float32_is_float32_on_cuda_too():
     torch.backends.cudnn.allow_tf32 = True
-    runtime.configure(settings("compute"))
+    runtime.configure("auto", 1)
     assert not torch.backends.cudnn.allow_tf32
 
 

@@ -1,7 +1,6 @@
 """`cxr predict`: the calibrated probability of each class for films, and where the classifier looks."""
 
 import argparse
-import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -64,7 +63,7 @@ def _results(films: Films, model: "Classifier", calibrate: "Calibration") -> lis
     """`path`, `probabilities` by class and `decision` of each film."""
     import torch
 
-    from cxr.metrics import decide
+    from cxr.likelihood import decide
     from cxr.models import classifier
 
     classes = model.spec.classes
@@ -86,12 +85,13 @@ def _document(
 ) -> dict[str, Any]:
     """threshold: of the second class, null where the most probable class is the decision. prevalence: the
     shares of the classes that probabilities refer to, null if none were declared."""
+    from cxr.files import sha256
     from cxr.models import classifier
 
     classes = model.spec.classes
     return {
         "notice": NOTICE,
-        "model_sha256": hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest(),
+        "model_sha256": sha256(classifier.WEIGHTS),
         "classes": classes,
         "threshold": calibrate.threshold,
         "prevalence": calibrate.prevalence and dict(zip(classes, calibrate.prevalence, strict=True)),

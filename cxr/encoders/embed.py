@@ -23,7 +23,7 @@ def embed(images: np.ndarray, train: np.ndarray, settings: ClipEmbed, compute: C
     from cxr.encoders.network import encode
     from cxr.runtime import configure
 
-    device = configure(compute)
+    device = configure(compute.device, compute.threads)
     return encode(load_network(settings), images, device, settings.precision)
 
 

@@ -1,6 +1,6 @@
 """The shipped classifier: all members of the ensemble, what they need to read a film, and its files."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +93,10 @@ class Classifier(nn.Module):
             embeddings.append(nn.functional.normalize(features.mean(dim=0), dim=-1))
         return torch.stack(probabilities), torch.cat(embeddings, dim=1)
 
+    def with_tta(self, tta: str) -> "Classifier":
+        """The same members with the test-time augmentation `tta` (see `test_views`)."""
+        return Classifier(replace(self.spec, tta=tta), [*self.members])
+
 
 def build_member(spec: Spec, model: Model | None = None) -> Network:
     """A freshly initialised network; its weights are drawn from PyTorch's global generator, but for those
@@ -128,6 +132,16 @@ def predict(classifier: Classifier, images: np.ndarray, device: torch.device) ->
     probabilities = torch.cat([part[0] for part in parts], dim=1)
     embeddings = torch.cat([part[1] for part in parts])
     return Prediction(probabilities.float().cpu().numpy(), embeddings.float().cpu().numpy())
+
+
+def embed(classifier: Classifier, images: np.ndarray, device: torch.device) -> np.ndarray:
+    """(N, d) float32: the embeddings of `predict`, by which similar images are searched.
+
+    images: (N, size, size) uint8. Without zoomed copies, which take three times as long and help neighbours
+    little.
+    """
+    tta = "flip" if classifier.spec.tta == "flip_zoom" else classifier.spec.tta
+    return predict(classifier.with_tta(tta), images, device).embeddings
 
 
 def save(classifier: Classifier) -> None:

@@ -9,7 +9,7 @@ from cxr.embedders import embed_rows
 from cxr.errors import UserError
 from cxr.explain import gradcam
 from cxr.gallery import Gallery
-from cxr.metrics import decide
+from cxr.likelihood import decide
 from cxr.models import classifier
 from cxr.params import Params
 from cxr.predictions import Predictions
