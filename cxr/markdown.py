@@ -1,35 +1,58 @@
-"""Tables, pictures and numbers as Markdown."""
+"""Markdown from Jinja2 templates, and how numbers stand in it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import html
+import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, StrictUndefined, UndefinedError
+
+from cxr.errors import UserError
 
 Tree = Mapping[str, Any]
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(map(str, line)) + " |" for line in lines]
+class Missing(StrictUndefined):
+    """What a template names and does not find is an error in a formatted number, too."""
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
 
 
-def picture(name: str, title: str) -> str:
-    return f"![{title}](../plots/{name}.png)"
+def render(template: Path, **facts: object) -> str:
+    """`template` with `facts` filled in.
+
+    Raises `UserError` if it speaks of something that `facts` do not have.
+    """
+    environment = Environment(
+        undefined=Missing, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"number": number, "percent": percent, "estimate": estimate, "cell": cell}
+    try:
+        return environment.from_string(template.read_text(encoding="utf-8")).render(facts)
+    except (UndefinedError, KeyError) as error:
+        raise UserError(f"{template.name}: {error}; the metrics are of other code, run `dvc repro`") from None
 
 
-def number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def number(value: float | None, digits: int = 3) -> str:
+    return "n/a" if value is None else f"{value:,.{digits}f}"
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
 
 
-def span(found: Tree, low: str, high: str) -> str:
-    return f"{number(found[low])} to {number(found[high])}"
+def estimate(found: Tree | None, name: str = "value", digits: int = 3) -> str:
+    """`name` of `found` with its interval, whose ends are called low and high, or as <name>_low."""
+    if not found:
+        return "n/a"
+    prefix = f"{name}_" if f"{name}_low" in found else ""
+    value, low, high = (number(found[key], digits) for key in (name, f"{prefix}low", f"{prefix}high"))
+    return f"{value} ({low} to {high})"
 
 
-def with_interval(found: Tree | None) -> str:
-    return f"{number(found['value'])} ({span(found, 'low', 'high')})" if found else ""
-
-
-def estimate(found: Tree, name: str) -> str:
-    return f"{number(found[name])} ({span(found, name + '_low', name + '_high')})"
+def cell(text: str) -> str:
+    """`text` in a table's cell as it is: no Markdown, picture or HTML of a model's comes to life."""
+    safe = re.sub(r"([\\`*_\[\]|#~])", r"\\\1", html.escape(text.strip(), quote=False))
+    return "<br>".join(safe.splitlines()) or "(empty)"

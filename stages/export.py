@@ -10,17 +10,17 @@ from cxr.data import packed
 from cxr.data.packed import Packed
 from cxr.errors import UserError, run
 from cxr.explain import coarse_maps
-from cxr.files import atomic, sha256, write_json
+from cxr.files import atomic, read_json, sha256, write_json
 from cxr.models import classifier
 from cxr.models.classifier import Classifier, embed, predict
 from cxr.onnx_graph import OPSET, to_onnx
 from cxr.onnx_model import PATH, Answer, Facts, OnnxModel
 from cxr.params import load
-from cxr.provenance import SOURCES
 
 CPU = torch.device("cpu")  # where the service runs; a GPU rounds more coarsely
 BOUND = 1e-4  # the largest difference from PyTorch, see `compare`
 ELSEWHERE = 0.01  # in a probability, between one device and another
+DATA = Path("metrics/data.json")
 DESCRIPTIONS = (Path("metrics/test.json"), Path("metrics/reliability.csv"))  # of `evaluate`
 
 
@@ -40,7 +40,7 @@ def main() -> None:
         threshold=calibrate.threshold,
         operating_points=calibrate.operating_points,
         classifier_sha256=sha256(classifier.WEIGHTS),
-        limits=SOURCES[params.download.source].limits,
+        limits=limits_of_data(),
     )
     content = to_onnx(model, calibrate, facts)
 
@@ -78,6 +78,15 @@ def main() -> None:
     of_output = ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items())
     print(f"{PATH}: {len(content) / 1e6:.1f} MB")
     print(f"largest difference from PyTorch on {len(films):,} test films: {of_output}")
+
+
+def limits_of_data() -> str:
+    """Raises `UserError` if `split` has not said where the films come from."""
+    try:
+        limits: str = read_json(DATA)["source"]["limits"]
+    except (FileNotFoundError, KeyError):
+        raise UserError(f"{DATA}: not there, or without `source`; run `dvc repro split`") from None
+    return limits
 
 
 def answer(model: OnnxModel, films: np.ndarray) -> Answer:

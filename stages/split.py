@@ -1,5 +1,7 @@
 """Give every picture its split, drop what leaked or has two classes, and describe what each split holds."""
 
+from dataclasses import asdict
+
 import numpy as np
 
 from cxr import figures
@@ -10,6 +12,7 @@ from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratifie
 from cxr.errors import UserError, run
 from cxr.files import write_json
 from cxr.params import Split, load
+from cxr.provenance import SOURCES
 
 
 def main() -> None:
@@ -34,7 +37,15 @@ def main() -> None:
     packed.save(images, table)
     counts = {s: {c: int(np.sum(labels[where == s] == i)) for i, c in enumerate(classes)} for s in SPLITS}
     intensity = {s: statistics(images[where == s]) for s in SPLITS}
-    write_json("metrics/data.json", {"counts": counts, "intensity": intensity, "duplicates": report})
+    write_json(
+        "metrics/data.json",
+        {
+            "source": {"id": params.download.source, **asdict(SOURCES[params.download.source])},
+            "counts": counts,
+            "intensity": intensity,
+            "duplicates": report,
+        },
+    )
     figures.class_counts("plots/class_counts.png", counts, "Films of each class in each split")
     figures.sample_grid("plots/samples.png", images, labels, where, classes)
     masks = {c: {s: (where == s) & (labels == i) for s in SPLITS} for i, c in enumerate(classes)}

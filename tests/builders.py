@@ -253,6 +253,7 @@ def write_exported() -> None:
     write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
     write_params(Path(), {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"})
     evaluate.main()
+    write_json("metrics/data.json", {"source": {"limits": "Films of noise."}})
     save_gallery(model)
     export.main()
 

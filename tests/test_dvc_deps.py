@@ -59,6 +59,18 @@ def test_declared_code_is_the_imported_code(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_files_beside_the_code_are_declared_where_they_are_read(stage: str) -> None:
+    """Templates and word lists: code that names such a file reads it."""
+    beside = [path for folder in ("cxr", "stages") for path in ROOT.glob(f"{folder}/**/*.*")]
+    beside = [path for path in beside if path.suffix in (".j2", ".yaml")]
+    code = [path.read_text() for path in closure(script(stage))]
+    needed = {path for path in beside if any(f'"{path.name}"' in text for text in code)}
+    declared = {ROOT / dep for dep in STAGES[stage]["deps"]}
+    assert declared & set(beside) == needed
+    assert len(beside) >= 3
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_declared_params_are_the_ones_read(stage: str) -> None:
     code = closure(script(stage)) - {ROOT / "cxr/params.py"}  # which checks them all
     assert set(STAGES[stage].get("params", [])) == set().union(*(params_read(path) for path in code))

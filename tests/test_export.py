@@ -183,6 +183,7 @@ def test_stage_describes_what_it_wrote(exported_run, monkeypatch):
     for path in ("metrics/test.json", "metrics/reliability.csv"):
         assert report["described_by"][path] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert model.facts.classifier_sha256 == export.sha256(classifier.WEIGHTS)
+    assert model.facts.limits == read_json("metrics/data.json")["source"]["limits"]
     assert model.facts.threshold == calibration.load().threshold
     assert set(report["max_difference"]) == {"probabilities", "embedding", "maps"}
     assert all(0 <= value <= 1e-4 for value in report["max_difference"].values())
@@ -225,6 +226,14 @@ def test_predictions_of_another_model_are_refused(copy_of_run):
     published = predictions.load()
     predictions.save(replace(published, ensemble=published.ensemble[:, ::-1]))
     export_refused("metrics/predictions.csv does not belong to models/classifier.safetensors")
+
+
+@pytest.mark.parametrize("content", [None, "{}"])
+def test_nothing_is_exported_without_a_word_about_the_data(copy_of_run, content):
+    Path("metrics/data.json").unlink()
+    if content:
+        Path("metrics/data.json").write_text(content)
+    export_refused("metrics/data.json: not there, or without `source`; run `dvc repro split`")
 
 
 def test_other_files_are_no_models(tmp_path):

@@ -8,45 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Repository, copy_of
-from PIL import Image
 from sklearn import metrics as reference
 
 from cxr import recipes
 from cxr.data import packed
 from cxr.files import read_csv, read_json
-from stages import (
-    calibrate,
-    card,
-    clip_embed,
-    cluster,
-    download,
-    evaluate,
-    explain,
-    export,
-    index,
-    report,
-    robustness,
-    split,
-    train,
-)
-from tests.builders import write_params
 from tests.test_evaluate import calibration_error
 
-STAGES = (
-    download,
-    split,
-    clip_embed,
-    cluster,
-    train,
-    calibrate,
-    evaluate,
-    index,
-    explain,
-    robustness,
-    report,
-    export,
-    card,
-)
 UP_TO_DATE = "Data and pipelines are up to date."
 MODEL = ("models/classifier.safetensors", "models/classifier.json", "models/calibration.json")
 
@@ -131,26 +99,9 @@ def test_test_pixels_reach_neither_classifier_nor_calibration(tiny_run: Reposito
         assert (twin.path / path).read_bytes() == (tiny_run.path / path).read_bytes(), path
 
 
-def test_three_classes_go_through_every_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    classes, generator = ("normal", "pneumonia", "tuberculosis"), np.random.default_rng(0)
-    for name, count in (("train", 8), ("val", 4), ("test", 4)):
-        for label, category in enumerate(classes):
-            folder = Path("films", name, category)
-            folder.mkdir(parents=True)
-            for number in range(count):
-                film = generator.normal(60 + 60 * label, 30, (20, 20)).clip(0, 255).astype(np.uint8)
-                Image.fromarray(film).save(folder / f"{number}.png")
-    write_params(
-        tmp_path,
-        {"download.source": "folder", "download.folder": "films", "download.size": 16}
-        | {"clip_embed.dimensions": 4, "imbalance.strategy": "both", "evaluate.bootstrap": 100}
-        | {"train.members": 2, "train.epochs": 2, "train.batch_size": 8}
-        | {"compute.threads": 1, "compute.device": "cpu"},
-    )
-    shutil.copytree(Path(__file__).parents[1] / "prompts", "prompts")
-    for stage in STAGES:
-        stage.main()
+def test_three_classes_go_through_every_stage(three_class_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(three_class_run)
+    classes = ("normal", "pneumonia", "tuberculosis")
     assert read_json("models/calibration.json")["threshold"] is None
     table = read_csv("metrics/predictions.csv")
     assert len(table) == 24

@@ -62,14 +62,14 @@ def test_page_shows_the_truth_after_the_text_and_calls_a_template_one():
     write_report_run({"report.cases": 3})
     report.main()
     head, *cases = re.split(r"^## ", Path("reports/cases.md").read_text(), flags=re.M)
-    assert "**The texts are a template**" in head
+    assert "**The reports are generated from a template**" in head
     assert "No language model" in head
     assert len(cases) == 3
     for line, of_case in zip(lines(), cases, strict=True):
         picture = re.search(r"!\[[^\]]+\]\(([^)]+)\)", of_case)
-        text, truth = of_case.index("Verdict: "), of_case.index(f"**Truth: {line['truth']}**")
+        text, truth = of_case.index("Verdict: "), of_case.index(f"**True class: {line['truth']}**")
         assert picture.start() < text < truth
-        assert of_case.count("ruth") == 1
+        assert len(re.findall("true|truth", of_case, re.I)) == 1
         assert "Template: measurements put into fixed sentences" in of_case
         assert (Path("reports") / picture[1]).is_file()
         assert line["picture"] == picture[1]
@@ -115,8 +115,8 @@ def test_nobody_writes(place):
     report.main()
     assert read_json("metrics/report.json")["prompts"] == {}
     page = Path("reports/cases.md").read_text()
-    assert "No text was written" in page
-    assert page.count("**Truth: ") == 2
+    assert "No reports were generated" in page
+    assert page.count("**True class: ") == 2
     assert all(line["texts"] == [] for line in lines())
 
 

@@ -72,14 +72,14 @@ def test_words_of_a_model_stay_words_in_one_row_of_the_table():
     assert "![x]" not in text
     assert "**bold**" not in text
     assert "Verdict: normal" in rows[0]
-    assert "Verdict heard: normal. Flags: none" in rows[0]
+    assert "Extracted label: normal. Flags: none" in rows[0]
 
 
 def test_flags_and_kinds_stand_beside_the_text():
-    assert "Flags: claims what cannot be seen: fractures" in render("No pneumonia. No fracture.")
-    assert "Verdict heard: unclear. Flags: empty" in render("")
+    assert "Flags: claims that cannot be seen: fractures" in render("No pneumonia. No fracture.")
+    assert "Extracted label: unclear. Flags: empty" in render("")
     assert "(empty)" in render("")
     said = render("Verdict: pneumonia")
-    assert "the classifier is wrong, `zero_shot` is wrong" in said
+    assert "classifier wrong, `zero_shot` wrong" in said
     assert "language model `acme/tiny`" in said
     assert "template" not in said.lower()

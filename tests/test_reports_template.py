@@ -28,14 +28,15 @@ def test_says_every_measurement():
     for part in (
         "normal 0.200, pneumonia 0.800",
         "50 % normal, 50 % pneumonia",
-        "for pneumonia (Grad-CAM): 100 % in the lower left zone",
+        "Regions that raise the pneumonia score (Grad-CAM): 100 % in the lower left zone",
         "0 % on the midline",
-        "left is the patient's right",
+        "patient's right is on image left",
         "28 x 28 pixels",
         "mean grey level is 127 (percentile 31)",
         "contrast 74 grey levels (percentile 99, unusual)",
         "1.2 % of its pixels are clipped",
-        "Of the 5 most similar films of the gallery 2 are normal and 3 are pneumonia (cosine 0.990 to 0.950)",
+        "Of the 5 most similar radiographs of the gallery 2 are normal and 3 are pneumonia (cosine 0.990 to "
+        "0.950)",
     ):
         assert part in text, part
     assert verdict.parse(LABEL + text, ["normal", "pneumonia"]) == "pneumonia"
@@ -52,7 +53,7 @@ def test_the_verdict_heard_is_the_decision_whatever_the_neighbours_are():
 def test_a_map_of_zeros_has_no_zones():
     heat = np.zeros((28, 28), np.float32)
     assert zones.shares(heat) == {}
-    assert "Grad-CAM finds no place that speaks for pneumonia" in write(heat=heat, zones={})
+    assert "Grad-CAM finds no region that raises the pneumonia score" in write(heat=heat, zones={})
 
 
 @pytest.mark.parametrize("size", [16, 28, 224])

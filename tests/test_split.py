@@ -1,7 +1,9 @@
 """Splits keep ratios and patients, and what they share is counted, reported and dropped from train."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from cxr.data.raw import SPLITS, Raw
 from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratified, under_two_classes
 from cxr.files import read_csv, read_json
 from cxr.imbalance import make_targets
+from cxr.params import Download
+from cxr.provenance import SOURCES
 from stages import split
 from tests.builders import files_below, noise_films, refused, settings, write_params
 
@@ -191,6 +195,16 @@ def test_source_without_a_val_gets_one_by_patient(run):
     assert metrics["counts"]["val"] == {"normal": 6, "sick": 6}  # a quarter of 24 each
     other, _ = run(pictures, **changes, seed=1)
     assert other.splits.tolist() != data.splits.tolist()
+
+
+def test_every_source_is_described(run, tmp_path):
+    _, metrics = run(source())
+    assert next(iter(metrics)) == "source"
+    assert metrics["source"] == {"id": "pneumoniamnist", **asdict(SOURCES["pneumoniamnist"])}
+    assert set(SOURCES) == set(get_args(get_type_hints(Download)["source"]))
+    for each in SOURCES.values():
+        assert each.licence_id in ("cc-by-4.0", "mit", "unknown")  # that Hugging Face has a page for
+        assert each.limits.endswith(".")
 
 
 def test_described_counts_and_grey_levels(run):

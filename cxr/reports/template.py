@@ -23,31 +23,31 @@ class Template:
 
 def _probability(case: Case) -> str:
     return (
-        f"Calibrated probability: {probabilities_in_words(case.probabilities)}; it refers to films of which "
+        f"Calibrated probability: {probabilities_in_words(case.probabilities)}; it refers to a prevalence of "
         f"{shares_in_words(case.prevalence)}."
     )
 
 
 def _heat(case: Case) -> str:
     if not case.zones:
-        return f"Grad-CAM finds no place that speaks for {case.decision}."
+        return f"Grad-CAM finds no region that raises the {case.decision} score."
     zones = sorted(((share, zone) for zone, share in case.zones.items() if zone != MIDLINE), reverse=True)
     named = " and ".join(f"{_percent(share)} in the {zone} zone" for share, zone in zones[:NAMED])
     midline = _percent(case.zones[MIDLINE])
     return (
-        f"What speaks for {case.decision} (Grad-CAM): {named} of the picture, whose left is the patient's "
-        f"right if the film hangs as usual; {midline} on the midline, where spine and heart are rather than "
-        "lung."
+        f"Regions that raise the {case.decision} score (Grad-CAM): {named} of the image, {midline} on the "
+        "midline, which shows spine, mediastinum and heart rather than lung. Sides are those of the image: "
+        "in standard display orientation the patient's right is on image left."
     )
 
 
 def _quality(case: Case) -> str:
     mean, contrast, clipped = (case.exposure[name] for name in ("mean", "contrast", "clipped"))
     return (
-        f"The film is stored at {case.size} x {case.size} pixels; finer detail is lost. Its mean grey level "
-        f"is {mean.value:.0f} ({_rank(mean)}), its contrast {contrast.value:.0f} grey levels "
+        f"The radiograph is stored at {case.size} x {case.size} pixels; finer detail is lost. Its mean grey "
+        f"level is {mean.value:.0f} ({_rank(mean)}), its contrast {contrast.value:.0f} grey levels "
         f"({_rank(contrast)}), and {100 * clipped.value:.1f} % of its pixels are clipped to black or white "
-        f"({_rank(clipped)}); percentiles are among the training films."
+        f"({_rank(clipped)}); percentiles are among the training radiographs."
     )
 
 
@@ -69,6 +69,6 @@ def _neighbours(case: Case) -> str:
     )
     values = [neighbour.value for neighbour in case.neighbours]
     return (
-        f"Of the {len(names)} most similar films of the gallery {counts} ({case.metric} {values[0]:.3f} to "
-        f"{values[-1]:.3f})."
+        f"Of the {len(names)} most similar radiographs of the gallery {counts} ({case.metric} "
+        f"{values[0]:.3f} to {values[-1]:.3f})."
     )
