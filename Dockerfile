@@ -1,5 +1,5 @@
 # The HTTP service without PyTorch. The model, its index and its metrics are mounted, not copied, so that an
-# image fits every model: see compose.yaml. scripts/image.py runs these steps where there is no Docker.
+# image fits every model: see compose.yaml. scripts/docker_image.py runs these steps where there is no Docker.
 FROM python:3.11-slim AS packages
 WORKDIR /app
 RUN pip install --no-cache-dir uv

@@ -6,10 +6,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro serve test test-slow lint fresh reproduce readme review image
+.PHONY: help setup demo repro serve test test-slow lint fresh reproduce environment readme review image
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## the environment .venv, from uv.lock
 
@@ -39,14 +39,18 @@ serve: setup ## the HTTP service on the real model, else on the demo's; PORT=800
 	    CXR_HOME=$${CXR_HOME:-$${home:-.}} exec uvicorn service.app:app --port $(PORT) --no-access-log \
 	    --timeout-graceful-shutdown 10
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy, and the order of the rooms
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 
 fresh: setup ## prove that the committed results belong to the committed code
 	@said=$$(dvc repro --dry --allow-missing 2>&1); echo "$$said"; \
 	    echo "$$said" | grep -qx "Data and pipelines are up to date."
+
+environment: setup ## write environment.txt from uv.lock, after an upgrade of packages
+	python -m scripts.environment
 
 readme: setup ## write the results table of README.md from the metrics files
 	python -m scripts.readme
@@ -55,7 +59,7 @@ review: setup ## what a pull request is judged by: HEAD against BASE=main, or on
 	python -m scripts.review $(BASE) $(if $(STEPS),--steps $(STEPS))
 
 image: setup ## the steps of the Dockerfile without Docker, and the size of what they install
-	python -m scripts.image
+	python -m scripts.docker_image
 
 reproduce: setup ## two runs from nothing, compared byte for byte
 	python -m scripts.reproduce

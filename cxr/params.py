@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cxr.errors import UserError
+from cxr.core.errors import UserError
 from cxr.schema import Form, Limits, section
 
 PATH = Path("params.yaml")

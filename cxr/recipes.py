@@ -14,8 +14,8 @@ from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from cxr import params
-from cxr.errors import UserError
-from cxr.files import atomic
+from cxr.core.errors import UserError
+from cxr.core.files import atomic
 from cxr.schema import Limits, section
 
 FOLDER = Path("recipes")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from cxr.errors import UserError
+from cxr.core.errors import UserError
 
 LARGEST = 1e300
 

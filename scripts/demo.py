@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cxr import recipes, workspace
+from cxr import recipes
+from scripts import workspace
 
 DEMO = Path("build/demo")
 

@@ -20,10 +20,11 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from cxr import recipes, workspace
-from cxr.files import read_csv, read_json, write_csv
+from cxr import recipes
+from cxr.core.files import read_csv, read_json, write_csv
 from cxr.models.classifier import Spec, build_member
-from cxr.models.freezing import freeze
+from cxr.training.freezing import freeze
+from scripts import workspace
 
 RUNS = Path("build/recipes")
 RESULTS = Path("docs/recipes.csv")

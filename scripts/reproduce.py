@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from cxr import workspace
+from scripts import workspace
 
 COPY = Path("build/reproduce")
 

@@ -14,8 +14,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr import errors, revisions
-from cxr.data import packed
+from cxr.commands.compare import runs
+from cxr.core import dataset, errors
 
 FOLDER = Path("build/review")
 STEPS = {
@@ -70,14 +70,14 @@ def main() -> None:
     arguments = parser.parse_args()
     commands = {name: STEPS[name] for name in STEPS if name in arguments.steps}
     if any("{base}" in command for command in commands.values()):
-        revisions.resolve(arguments.base)  # before the tests have run for minutes
+        runs.resolve(arguments.base)  # before the tests have run for minutes
     if FOLDER.exists():
         shutil.rmtree(FOLDER)  # a picture of an earlier review must not pass for one of this
     FOLDER.mkdir(parents=True)
     outcomes = [
         run(name, command, arguments.base)
         for name, command in commands.items()
-        if name != "films" or not packed.IMAGES.is_file()
+        if name != "films" or not dataset.IMAGES.is_file()
     ]
     publish(summary(outcomes))
     if any(outcome.failed for outcome in outcomes):

@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cxr.errors import UserError, run
-from tests.running_service import serving
+from cxr.core.errors import UserError, run
+from scripts.running_service import serving
 
 PAGE = Path("docs/service.md")
 BEGIN, END = "<!-- written by `python -m scripts.service_transcript` -->\n", "<!-- end of transcript -->\n"

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from cxr.errors import UserError
-from cxr.notice import NOTICE
-from service import about, errors, films, telemetry
+from cxr.core.errors import UserError
+from cxr.reports.disclaimer import NOTICE
+from service import errors, inference, info, telemetry
 from service.settings import Settings
 from service.state import State
 
@@ -42,8 +42,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service = state
     errors.add_handlers(app)
     app.add_middleware(telemetry.Telemetry, metrics=state.metrics)
-    app.include_router(about.routes(state))
-    app.include_router(films.routes(state))
+    app.include_router(info.routes(state))
+    app.include_router(inference.routes(state))
     return app
 
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from cxr.film import Original
+from cxr.data.radiograph import Original
 
 SIDE = 512  # pixels of an overlay at most
 # matplotlib's viridis (https://bids.github.io/colormap, CC0) at equal steps; linear in between.

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.errors import UserError
-from cxr.onnx_model import PATH
+from cxr.core.errors import UserError
+from cxr.inference.onnx_session import PATH
 
 
 @dataclass(frozen=True)

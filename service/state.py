@@ -8,13 +8,12 @@ from typing import Annotated
 from fastapi import Security
 from fastapi.security import APIKeyHeader
 
-from cxr.errors import UserError
-from service import model
+from cxr.core.errors import UserError
 from service.errors import Problem
-from service.model import Served
+from service.pool import Work
+from service.served import Served, load, revision
 from service.settings import Settings
 from service.telemetry import Metrics
-from service.work import Work
 
 KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="where the service was started with one")
 
@@ -31,7 +30,7 @@ class State:
         self._served: Served | str = "the service has not started"  # replaced as a whole
 
     def start(self) -> None:
-        self.revision = model.revision(self.settings)
+        self.revision = revision(self.settings)
         self.reload()
 
     def stop(self) -> None:
@@ -41,7 +40,7 @@ class State:
     def reload(self) -> None:
         """Serve what the model file holds now; if that is no model, what was served before stays."""
         try:
-            served = model.load(self.settings)
+            served = load(self.settings)
         except UserError as error:
             log.error("model refused", extra={"fields": {"reason": str(error)}})
             if isinstance(self._served, str):

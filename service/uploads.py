@@ -9,8 +9,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from cxr.errors import FormatError, PixelCountError, UserError
-from cxr.film import Original, read_original_bytes
+from cxr.core.errors import FormatError, PixelCountError, UserError
+from cxr.data.radiograph import Original, read_original_bytes
 from service.errors import Problem, busy
 from service.settings import Settings
 

@@ -1,15 +1,16 @@
 """Fit the temperature and choose the decision threshold, both on val alone; declare the prevalence."""
 
-from cxr import calibration, runtime
-from cxr.calibration import Calibration, fit_temperature
-from cxr.data import packed
-from cxr.errors import run
-from cxr.likelihood import nll
+from cxr.core import dataset
+from cxr.core.device import configure
+from cxr.core.errors import run
+from cxr.core.probabilities import nll
+from cxr.inference import calibration
+from cxr.inference.calibration import Calibration, fit_temperature
+from cxr.inference.prevalence import declared, shares
+from cxr.inference.thresholds import choose
 from cxr.models import classifier
 from cxr.models.classifier import predict
-from cxr.operating_points import choose
 from cxr.params import load
-from cxr.prevalence import declared, shares
 
 # calibrate.threshold: its operating point
 RULES = {"youden": "youden", "sensitivity": "target_sensitivity", "specificity": "target_specificity"}
@@ -17,8 +18,8 @@ RULES = {"youden": "youden", "sensitivity": "target_sensitivity", "specificity":
 
 def main() -> None:
     params = load()
-    device = runtime.configure(params.compute.device, params.compute.threads)
-    data = packed.load()
+    device = configure(params.compute.device, params.compute.threads)
+    data = dataset.load()
     val = data.rows("val")
     labels = data.labels[val]
     model = classifier.load()

@@ -10,10 +10,10 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from cxr.errors import UserError, run
-from cxr.files import atomic, read_json, sha256
-from cxr.markdown import Tree, render
+from cxr.core.errors import UserError, run
+from cxr.core.files import atomic, read_json, sha256
 from cxr.params import Augment, load
+from cxr.reports.markdown import Tree, render
 
 METRICS = (
     "data",

@@ -3,17 +3,17 @@
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from cxr import figures
-from cxr.clustering import Clusters, chosen_classes, find_clusters
-from cxr.data import packed
-from cxr.errors import run
-from cxr.files import write_csv, write_json, write_npy
+from cxr.core import dataset
+from cxr.core.errors import run
+from cxr.core.files import write_csv, write_json, write_npy
+from cxr.embeddings.subclasses import Clusters, chosen_classes, find_clusters
+from cxr.figures import charts, radiographs
 from cxr.params import load
 
 
 def main() -> None:
     params = load()
-    data = packed.load()
+    data = dataset.load()
     embeddings = np.load("data/embeddings.npy")
     train = data.rows("train")
     labels = data.labels[train]
@@ -34,12 +34,12 @@ def main() -> None:
 
     before = {name: int(np.sum(labels == i)) for i, name in enumerate(data.classes)}
     after = {str(name): int(np.sum(names == name)) for name in sorted(set(names))}
-    figures.class_counts(
+    charts.class_counts(
         "plots/subclass_counts.png",
         {"classes": before, "sub-classes": after},
         "Training films before and after decomposition",
     )
-    figures.projection("plots/subclasses.png", embeddings[train], names)
+    charts.projection("plots/subclasses.png", embeddings[train], names)
     nearest = {
         f"{name}_{number}": nearest_films(
             embeddings[train], data.images, train, names == f"{name}_{number}", centroid
@@ -47,7 +47,7 @@ def main() -> None:
         for name, clusters in found.items()
         for number, centroid in enumerate(clusters.centroids)
     }
-    figures.film_rows("plots/centroids.png", nearest, "Films nearest each sub-class centroid")
+    radiographs.film_rows("plots/centroids.png", nearest, "Films nearest each sub-class centroid")
     print(", ".join(f"{name} {count:,}" for name, count in after.items()))
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr.data import raw
-from cxr.data.chest_xray import read_pneumonia, read_three_class
-from cxr.data.folder import read_folder
-from cxr.data.phantom import CLASSES, MAX_SIZE, make_phantoms
+from cxr.core.errors import UserError, run
+from cxr.data import manifest
+from cxr.data.kaggle import read_pneumonia, read_three_class
+from cxr.data.own_folder import read_folder
+from cxr.data.phantom.cohort import CLASSES, MAX_SIZE, make_phantoms
 from cxr.data.pneumoniamnist import read_pneumoniamnist
-from cxr.errors import UserError, run
 from cxr.params import Phantom, load
 
 # Shares of PneumoniaMNIST: how large each split is, and how many of its films are normal.
@@ -30,11 +30,11 @@ def main() -> None:
             data = read_folder(Path(params.download.folder), size)
         case "phantom":
             data = phantoms(params.phantom, size)
-    raw.save(data)
+    manifest.save(data)
     print(f"{len(data.images):,} pictures of {size} x {size} pixels in {len(set(data.classes))} classes")
 
 
-def phantoms(settings: Phantom, size: int) -> raw.Raw:
+def phantoms(settings: Phantom, size: int) -> manifest.Raw:
     """Synthetic films, split and imbalanced like PneumoniaMNIST; with three classes every other film that is
     not normal shows tuberculosis.
 
@@ -53,7 +53,7 @@ def phantoms(settings: Phantom, size: int) -> raw.Raw:
         splits += [split] * films
     labels = np.concatenate([part.labels for part in parts])
     patients = np.concatenate([part.patients for part in parts])
-    return raw.Raw(
+    return manifest.Raw(
         images=np.concatenate([part.images for part in parts]),
         classes=[CLASSES[label] for label in labels],
         sources=[f"phantom/{row}" for row in range(len(labels))],

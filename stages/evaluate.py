@@ -3,26 +3,29 @@
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from cxr import calibration, predictions, reliability, reliability_figure, runtime
-from cxr.calibration_methods import methods
-from cxr.data import packed
-from cxr.details import details
-from cxr.errors import UserError, run
-from cxr.files import read_csv, write_csv, write_json
-from cxr.likelihood import decide
-from cxr.metrics import majority_baseline, summarise, top_confusion
+from cxr.core import dataset
+from cxr.core.device import configure
+from cxr.core.errors import UserError, run
+from cxr.core.files import read_csv, write_csv, write_json
+from cxr.core.probabilities import decide
+from cxr.evaluation import reliability
+from cxr.evaluation.details import details
+from cxr.evaluation.metrics import majority_baseline, summarise, top_confusion
+from cxr.evaluation.platt import methods
+from cxr.figures import charts
+from cxr.figures.charts import Diagram
+from cxr.inference import calibration, predictions
+from cxr.inference.predictions import Predictions
+from cxr.inference.prevalence import declared, shares
 from cxr.models import classifier
 from cxr.models.classifier import predict
 from cxr.params import load
-from cxr.predictions import Predictions
-from cxr.prevalence import declared, shares
-from cxr.reliability_figure import Diagram
 
 
 def main() -> None:
     params = load()
-    device = runtime.configure(params.compute.device, params.compute.threads)
-    data = packed.load()
+    device = configure(params.compute.device, params.compute.threads)
+    data = dataset.load()
     calibrate = calibration.load()
     if calibrate.prevalence is None:
         raise UserError(
@@ -83,7 +86,7 @@ def write_reliability(test: Predictions, ways: dict[str, np.ndarray], prevalence
     if len(test.classes) == 2:
         axes = f"probability of {test.classes[1]}", f"share of films with {test.classes[1]}"
     mix = ", ".join(f"{share:.0%} {name}" for share, name in zip(prevalence, test.classes, strict=True))
-    reliability_figure.picture(
+    charts.reliability_diagrams(
         "plots/reliability.png",
         [
             Diagram(

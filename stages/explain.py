@@ -7,22 +7,26 @@ import faiss
 import numpy as np
 import torch
 
-from cxr import figures, panels, predictions, runtime, slices, subclasses
-from cxr.data import packed
-from cxr.data.packed import Packed
-from cxr.embedders import embed_rows
-from cxr.errors import UserError, run
-from cxr.explain import gradcam
-from cxr.files import read_csv, write_json
-from cxr.gallery import META, Gallery, Meta
-from cxr.likelihood import decide
-from cxr.metrics import top_confusion
+from cxr.core import dataset
+from cxr.core.dataset import Dataset
+from cxr.core.device import configure
+from cxr.core.errors import UserError, run
+from cxr.core.files import read_csv, write_json
+from cxr.core.probabilities import decide
+from cxr.embeddings import subclasses
+from cxr.embeddings.gallery import META, Gallery, Meta
+from cxr.embeddings.vectors import embed_rows
+from cxr.evaluation import slices
+from cxr.evaluation.metrics import top_confusion
+from cxr.evaluation.sanity import randomised, similarity
+from cxr.figures import charts, panels, style
+from cxr.figures.panels import Case, Tile
+from cxr.inference import predictions
+from cxr.inference.gradcam import gradcam
+from cxr.inference.predictions import Predictions
 from cxr.models import classifier
 from cxr.models.classifier import Classifier
-from cxr.panels import Case, Tile
 from cxr.params import Params, load
-from cxr.predictions import Predictions
-from cxr.sanity import randomised, similarity
 
 SHOWN = 16  # errors in a picture, shared out among the kinds of error
 CORRECT = 2  # correct films of each class
@@ -32,9 +36,9 @@ DRAWS = 5  # of random weights: a single head may happen to point the trained on
 
 def main() -> None:
     params = load()
-    device = runtime.configure(params.compute.device, params.compute.threads)
+    device = configure(params.compute.device, params.compute.threads)
     faiss.omp_set_num_threads(params.compute.threads)
-    data = packed.load()
+    data = dataset.load()
     model = classifier.load()
     gallery = Gallery.load()
     test = predictions.load().of("test")
@@ -62,7 +66,7 @@ def main() -> None:
             "slices": of_slices,
         },
     )
-    panels.slice_table("plots/slices.png", of_slices, accuracy, "Accuracy on slices of test")
+    charts.slice_table("plots/slices.png", of_slices, accuracy, "Accuracy on slices of test")
 
     picture_failures(data, test, errors, nearest, gallery.meta.measure)
     correct = {
@@ -81,7 +85,7 @@ def main() -> None:
         print(f"{name:15}", ", ".join(f"{key} {value:.3g}" for key, value in values.items()))
 
 
-def check(test: Predictions, data: Packed, model: Classifier, meta: Meta) -> None:
+def check(test: Predictions, data: Dataset, model: Classifier, meta: Meta) -> None:
     """Raises `UserError` if predictions, data, model and index are not of one run."""
     rows = data.rows("test")
     for what, matches in (
@@ -92,14 +96,14 @@ def check(test: Predictions, data: Packed, model: Classifier, meta: Meta) -> Non
     ):
         if not matches:
             raise UserError(
-                f"{predictions.PATH} does not belong to {classifier.WEIGHTS} and {packed.LABELS}: "
+                f"{predictions.PATH} does not belong to {classifier.WEIGHTS} and {dataset.LABELS}: "
                 f"other {what}; run `dvc repro`"
             )
     if meta.rows not in (data.rows("train").tolist(), data.rows("train", "val").tolist()):
-        raise UserError(f"{META} does not belong to {packed.LABELS}: other rows; run `dvc repro index`")
+        raise UserError(f"{META} does not belong to {dataset.LABELS}: other rows; run `dvc repro index`")
 
 
-def slice_up(right: np.ndarray, data: Packed) -> tuple[slices.Slices, dict[str, list[float]]]:
+def slice_up(right: np.ndarray, data: Dataset) -> tuple[slices.Slices, dict[str, list[float]]]:
     """right: (N,) bool of the test films. Also returns the grey levels between the thirds of train."""
     train, test = data.rows("train"), data.rows("test")
     groups, limits = {}, {}
@@ -109,7 +113,7 @@ def slice_up(right: np.ndarray, data: Packed) -> tuple[slices.Slices, dict[str, 
         groups[name] = slices.terciles(values[test], limits[name])
     groups["class"] = np.array(data.classes)[data.labels[test]]
     groups["sub-class"] = subclasses.of_films(data)[test]
-    hashes = [row["sha256"] for row in read_csv(packed.LABELS)]
+    hashes = [row["sha256"] for row in read_csv(dataset.LABELS)]
     groups["duplicates"] = slices.duplicate_status(hashes, test)
     return slices.measure(right, groups), limits
 
@@ -138,7 +142,7 @@ def nearest_films(
     errors: Mapping[str, np.ndarray],
     gallery: Gallery,
     test: Predictions,
-    data: Packed,
+    data: Dataset,
     params: Params,
     device: torch.device,
 ) -> dict[int, tuple[int, float]]:
@@ -153,7 +157,7 @@ def nearest_films(
 
 
 def picture_failures(
-    data: Packed,
+    data: Dataset,
     test: Predictions,
     errors: Mapping[str, np.ndarray],
     nearest: Mapping[int, tuple[int, float]],
@@ -168,7 +172,7 @@ def picture_failures(
             beside = Tile(
                 data.images[row],
                 f"nearest, {value:.3f}:\n{data.classes[data.labels[row]]}",
-                frame=figures.COLOURS[0 if same else 1],
+                frame=style.COLOURS[0 if same else 1],
             )
             cases[title].append((Tile(data.images[test.rows[i]], caption(test, i)), beside))
     panels.sections(
@@ -181,7 +185,11 @@ def picture_failures(
 
 
 def picture_gradcam(
-    data: Packed, test: Predictions, chosen: Mapping[str, np.ndarray], model: Classifier, device: torch.device
+    data: Dataset,
+    test: Predictions,
+    chosen: Mapping[str, np.ndarray],
+    model: Classifier,
+    device: torch.device,
 ) -> None:
     cases: dict[str, list[Case]] = {}
     for title, positions in chosen.items():

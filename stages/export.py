@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cxr import calibration, predictions, runtime
-from cxr.data import packed
-from cxr.data.packed import Packed
-from cxr.errors import UserError, run
-from cxr.explain import coarse_maps
-from cxr.files import atomic, read_json, sha256, write_json
+from cxr.core import dataset, device
+from cxr.core.dataset import Dataset
+from cxr.core.errors import UserError, run
+from cxr.core.files import atomic, read_json, sha256, write_json
+from cxr.inference import calibration, predictions
+from cxr.inference.gradcam import coarse_maps
+from cxr.inference.onnx_graph import OPSET, to_onnx
+from cxr.inference.onnx_session import PATH, Answer, ModelMetadata, OnnxModel
 from cxr.models import classifier
 from cxr.models.classifier import Classifier, embed, predict
-from cxr.onnx_graph import OPSET, to_onnx
-from cxr.onnx_model import PATH, Answer, Facts, OnnxModel
 from cxr.params import load
 
 CPU = torch.device("cpu")  # where the service runs; a GPU rounds more coarsely
@@ -26,11 +26,11 @@ DESCRIPTIONS = (Path("metrics/test.json"), Path("metrics/reliability.csv"))  # o
 
 def main() -> None:
     params = load()
-    runtime.configure(params.compute.device, params.compute.threads)
-    data = packed.load()
+    device.configure(params.compute.device, params.compute.threads)
+    data = dataset.load()
     model, calibrate = classifier.load(), calibration.load()
     spec = model.spec
-    facts = Facts(
+    facts = ModelMetadata(
         backbone=spec.backbone,
         members=spec.members,
         tta=spec.tta,
@@ -119,7 +119,7 @@ def compare(found: Answer, expected: Answer) -> dict[str, float]:
     }
 
 
-def check_published(probabilities: np.ndarray, data: Packed) -> None:
+def check_published(probabilities: np.ndarray, data: Dataset) -> None:
     """Raises `UserError` if `evaluate` described another classifier than these (N, classes) are of."""
     published, rows = predictions.load().of("test"), data.rows("test")
     same = published.classes == data.classes and np.array_equal(published.rows, rows)

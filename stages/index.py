@@ -6,15 +6,17 @@ from typing import Any, get_args
 import faiss
 import numpy as np
 
-from cxr import retrieval, retrieval_figures, runtime, subclasses
-from cxr.data import packed
-from cxr.data.packed import Packed
-from cxr.embedders import embed_rows
-from cxr.errors import UserError, run
-from cxr.files import write_json
-from cxr.gallery import Embedding, Found, Gallery, Meta, Metric, Vectors
+from cxr.core import dataset
+from cxr.core.dataset import Dataset
+from cxr.core.device import configure
+from cxr.core.errors import UserError, run
+from cxr.core.files import write_json
+from cxr.embeddings import retrieval, subclasses
+from cxr.embeddings.gallery import Embedding, Found, Gallery, Meta, Metric, Vectors
+from cxr.embeddings.vectors import embed_rows
+from cxr.figures import retrieval as retrieval_figures
+from cxr.figures.retrieval import Search
 from cxr.params import load
-from cxr.retrieval_figures import Search
 
 DEPTH = max(retrieval.DEPTHS)
 
@@ -22,13 +24,15 @@ DEPTH = max(retrieval.DEPTHS)
 def main() -> None:
     params = load()
     settings, resamples = params.index, params.evaluate.bootstrap
-    device = runtime.configure(params.compute.device, params.compute.threads)
+    device = configure(params.compute.device, params.compute.threads)
     faiss.omp_set_num_threads(params.compute.threads)
-    data = packed.load()
+    data = dataset.load()
     rows = data.rows("train", "val") if settings.val else data.rows("train")
     queries = data.rows("test")
     if len(rows) < DEPTH:
-        raise UserError(f"{packed.LABELS}: the gallery would hold {len(rows)} films, retrieval needs {DEPTH}")
+        raise UserError(
+            f"{dataset.LABELS}: the gallery would hold {len(rows)} films, retrieval needs {DEPTH}"
+        )
 
     # Both embeddings are measured, one of them is kept.
     held, asked = (
@@ -71,7 +75,7 @@ def main() -> None:
         print(f"{name:14}chance     {section['chance']:.4f}")
 
 
-def draw(data: Packed, queries: np.ndarray, found: Found, meta: Meta) -> None:
+def draw(data: Dataset, queries: np.ndarray, found: Found, meta: Meta) -> None:
     """plots/retrieval*.png of what was found in the gallery of `meta` for the test films `queries`, (Q,)."""
     hits = data.labels[found.rows] == data.labels[queries][:, None]
     closeness = found.values[:, 0] if meta.metric == "cosine" else -found.values[:, 0]

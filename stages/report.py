@@ -9,22 +9,23 @@ from typing import Any
 
 import faiss
 import numpy as np
+import torch
 
-from cxr import predictions, runtime
-from cxr.data import packed
-from cxr.data.packed import Packed
-from cxr.errors import UserError, run
-from cxr.files import atomic, write_json
-from cxr.likelihood import decide
-from cxr.params import load
-from cxr.predictions import Predictions
-from cxr.reports import claims, page, picture, scoring
-from cxr.reports.choosing import choose
+from cxr.core import dataset
+from cxr.core.dataset import Dataset
+from cxr.core.device import configure
+from cxr.core.errors import UserError, run
+from cxr.core.files import atomic, write_json
+from cxr.core.probabilities import decide
+from cxr.figures.case import draw
+from cxr.inference import predictions
+from cxr.inference.predictions import Predictions
+from cxr.params import Report, load
+from cxr.reports import claims, page, prompts, scoring
+from cxr.reports.cases import choose, describe
 from cxr.reports.claims import Claim
-from cxr.reports.describing import describe
-from cxr.reports.page import Entry
-from cxr.reports.record import record
-from cxr.reports.writers import open_writer
+from cxr.reports.page import Entry, record
+from cxr.reports.writers import Nobody, Template, Writer
 
 PAGE, LINES = Path("reports/cases.md"), Path("reports/cases.jsonl")
 PICTURES = Path("reports/cases")
@@ -32,9 +33,9 @@ PICTURES = Path("reports/cases")
 
 def main() -> None:
     params = load()
-    device = runtime.configure(params.compute.device, params.compute.threads)
+    device = configure(params.compute.device, params.compute.threads)
     faiss.omp_set_num_threads(params.compute.threads)
-    data = packed.load()
+    data = dataset.load()
     test = predictions.load().of("test")
     check(test, data)
     chosen = choose(test.labels, decide(test.ensemble, None), params.report.cases, params.seed)
@@ -62,7 +63,7 @@ def main() -> None:
         case = entry.case
         neighbours = [(data.images[each.row], f"{each.name} {each.value:.3f}") for each in case.neighbours]
         path = PAGE.parent / entry.picture
-        picture.draw(path, case.film, case.heat, case.decision, neighbours, case.metric)
+        draw(path, case.film, case.heat, case.decision, neighbours, case.metric)
     write_lines(entries)
     with atomic(PAGE) as temporary:
         text = page.render(params.report, entries, metrics, lexicon)
@@ -73,7 +74,7 @@ def main() -> None:
     print(f"{PAGE}: {len(entries)} films")
 
 
-def check(test: Predictions, data: Packed) -> None:
+def check(test: Predictions, data: Dataset) -> None:
     """Raises `UserError` if predictions and data are not of one run."""
     rows = data.rows("test")
     if (
@@ -82,7 +83,7 @@ def check(test: Predictions, data: Packed) -> None:
         or not np.array_equal(test.labels, data.labels[rows])
     ):
         raise UserError(
-            f"{predictions.PATH} does not belong to {packed.LABELS}: other classes, rows or labels; run "
+            f"{predictions.PATH} does not belong to {dataset.LABELS}: other classes, rows or labels; run "
             "`dvc repro evaluate`"
         )
 
@@ -106,6 +107,19 @@ def write_lines(entries: Sequence[Entry]) -> None:
     with atomic(LINES) as temporary:
         lines = [json.dumps(record(entry), allow_nan=False, ensure_ascii=False) for entry in entries]
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+def open_writer(settings: Report, device: torch.device) -> Writer:
+    """Close it when done. Raises `UserError` if a language model is named and its weights or prompts are not
+    to be had, if they are not of a model for this, or if it does not fit into memory."""
+    if settings.writer == "none":
+        return Nobody()
+    if settings.writer == "template":
+        return Template()
+    # Takes seconds to import, and the template does without it.
+    from cxr.reports.language_model import HuggingFace
+
+    return HuggingFace(settings, prompts.load(), device)
 
 
 if __name__ == "__main__":

@@ -12,21 +12,24 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from cxr import calibration, figures, runtime, shift
-from cxr.corruptions import KINDS, SEVERITIES, corrupt, overlap
-from cxr.data import packed
-from cxr.errors import run
-from cxr.files import read_csv, write_csv, write_json
+from cxr.core import dataset
+from cxr.core.device import configure
+from cxr.core.errors import run
+from cxr.core.files import read_csv, write_csv, write_json
+from cxr.evaluation import shift
+from cxr.evaluation.corruptions import KINDS, SEVERITIES, corrupt, overlap
+from cxr.evaluation.robustness import auc, balanced_errors, mean_errors, with_interval
+from cxr.figures import charts, style
+from cxr.inference import calibration
 from cxr.models import classifier
 from cxr.models.classifier import predict
 from cxr.params import load
-from cxr.robustness import auc, balanced_errors, mean_errors, with_interval
 
 
 def main() -> None:
     params = load()
-    device = runtime.configure(params.compute.device, params.compute.threads)
-    data = packed.load()
+    device = configure(params.compute.device, params.compute.threads)
+    data = dataset.load()
     model, calibrate = classifier.load(), calibration.load()
     shipped, model = model.spec.tta, model.with_tta("none")
     test = data.rows("test")
@@ -49,7 +52,7 @@ def main() -> None:
 
     drawn = shift.drawn_rows(data)
     embeddings = predict(model, data.images[drawn], device).embeddings
-    groups = np.array([row["group"] or row["sha256"] for row in read_csv(packed.LABELS)])
+    groups = np.array([row["group"] or row["sha256"] for row in read_csv(dataset.LABELS)])
     with threadpool_limits(1):  # more threads add up in another order, and the bytes would follow the machine
         write_json("metrics/shift.json", shift.compare_splits(data, drawn, embeddings, groups[drawn]))
 
@@ -96,13 +99,13 @@ def picture(errors: np.ndarray, overlaps: Mapping[str, str | None]) -> None:
     for number, (kind, known) in enumerate(overlaps.items()):
         mine = slice(1 + number * len(SEVERITIES), 1 + (number + 1) * len(SEVERITIES))
         title = f"{kind}\n({known})" if known else kind
-        colour = figures.COLOURS[0] if known else figures.COLOURS[1]
-        curves.append(figures.Curve(title, errors[0, mine], low[mine], high[mine], colour))
+        colour = style.COLOURS[0] if known else style.COLOURS[1]
+        curves.append(charts.Curve(title, errors[0, mine], low[mine], high[mine], colour))
     title = (
         "Corrupted test films: balanced error with 95 % interval (dashed: clean films)\n"
         "blue: augmentation changed training films alike, orange: new to the classifier"
     )
-    figures.severity_curves("plots/robustness.png", curves, errors[0, 0], title)
+    charts.severity_curves("plots/robustness.png", curves, errors[0, 0], title)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,22 @@ from dataclasses import asdict
 
 import numpy as np
 
-from cxr import figures
-from cxr.data import packed, raw
-from cxr.data.histogram import count_levels, mean_and_std
-from cxr.data.raw import SPLITS
+from cxr.core import dataset
+from cxr.core.dataset import SPLITS, count_levels, mean_and_std
+from cxr.core.errors import UserError, run
+from cxr.core.files import write_json
+from cxr.data import manifest
+from cxr.data.provenance import SOURCES
 from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratified, under_two_classes
-from cxr.errors import UserError, run
-from cxr.files import write_json
+from cxr.figures import charts, radiographs
 from cxr.params import Split, load
-from cxr.provenance import SOURCES
 
 
 def main() -> None:
     params = load()
-    source = raw.load()
+    source = manifest.load()
     splits = assign(source, params.split)
-    hashes = packed.hash_images(source.images)
+    hashes = dataset.hash_images(source.images)
     report = duplicates(hashes, splits, source.classes)
     conflicting = under_two_classes(hashes, source.classes)
     leaked = leaked_into_train(hashes, splits) & ~conflicting & params.split.drop_duplicates
@@ -29,12 +29,12 @@ def main() -> None:
     kept = np.flatnonzero(~(leaked | conflicting))
     images = source.images[kept]
     table = [(splits[i], source.classes[i], source.sources[i], hashes[i], source.patients[i]) for i in kept]
-    classes = raw.class_order(source.classes)
+    classes = dataset.class_order(source.classes)
     labels = np.array([classes.index(row[1]) for row in table])
     where = np.array([row[0] for row in table])
     check_every_split(labels, where, classes)
 
-    packed.save(images, table)
+    dataset.save(images, table)
     counts = {s: {c: int(np.sum(labels[where == s] == i)) for i, c in enumerate(classes)} for s in SPLITS}
     intensity = {s: statistics(images[where == s]) for s in SPLITS}
     write_json(
@@ -46,24 +46,24 @@ def main() -> None:
             "duplicates": report,
         },
     )
-    figures.class_counts("plots/class_counts.png", counts, "Films of each class in each split")
-    figures.sample_grid("plots/samples.png", images, labels, where, classes)
+    charts.class_counts("plots/class_counts.png", counts, "Films of each class in each split")
+    radiographs.sample_grid("plots/samples.png", images, labels, where, classes)
     masks = {c: {s: (where == s) & (labels == i) for s in SPLITS} for i, c in enumerate(classes)}
     levels = {c: {s: count_levels(images[mine]) for s, mine in of.items()} for c, of in masks.items()}
-    figures.intensity("plots/intensity.png", levels, "Grey levels of each class in each split")
+    charts.intensity("plots/intensity.png", levels, "Grey levels of each class in each split")
     means = {
         c: [images[mine].mean(axis=0).astype(np.uint8) for mine in of.values()] for c, of in masks.items()
     }
-    figures.film_rows("plots/mean_films.png", means, f"The mean film of each class: {', '.join(SPLITS)}")
+    radiographs.film_rows("plots/mean_films.png", means, f"The mean film of each class: {', '.join(SPLITS)}")
     print(", ".join(f"{split} {sum(of_class.values()):,}" for split, of_class in counts.items()))
     print(
         f"dropped: {leaked.sum():,} of train that are held out too, {conflicting.sum():,} under two classes"
     )
 
 
-def assign(source: raw.Raw, settings: Split) -> list[str]:
+def assign(source: manifest.Raw, settings: Split) -> list[str]:
     """The split of each picture. Raises `UserError` if the source lacks what `settings` ask for."""
-    classes = raw.class_order(source.classes)
+    classes = dataset.class_order(source.classes)
     labels = np.array([classes.index(name) for name in source.classes])
     ratios = {split: getattr(settings.ratios, split) for split in SPLITS}
     if settings.method == "published":

@@ -3,34 +3,35 @@
 import torch
 from tqdm import tqdm
 
-from cxr import resuming, runtime
-from cxr.data import packed
-from cxr.errors import run
-from cxr.files import read_csv, write_csv
-from cxr.logs import open_log
-from cxr.members import HISTORY_COLUMNS, MemberTask, prepare
+from cxr.core import dataset
+from cxr.core.device import configure, emulates_bf16
+from cxr.core.errors import run
+from cxr.core.files import read_csv, write_csv
 from cxr.models import classifier
 from cxr.models.classifier import Classifier, build_member
-from cxr.parallel import side_by_side
 from cxr.params import load
+from cxr.training import checkpoints
+from cxr.training.log import open_log
+from cxr.training.member import HISTORY_COLUMNS, MemberTask, prepare
+from cxr.training.parallel import side_by_side
 
 SUBCLASSES = "data/subclasses.csv"
 
 
 def main() -> None:
     params = load()
-    device = runtime.configure(params.compute.device, params.compute.threads)
-    data = packed.load()
+    device = configure(params.compute.device, params.compute.threads)
+    data = dataset.load()
     train = data.rows("train")
     subclasses = [row["subclass"] for row in read_csv(SUBCLASSES)]
     spec, targets = prepare(params, data, train, subclasses)
     log = open_log("train")
     log.info("torch %s on %s, %d films, outputs %s", torch.__version__, device, len(train), spec.outputs)
-    if params.train.precision == "bf16" and runtime.emulates_bf16(device):
+    if params.train.precision == "bf16" and emulates_bf16(device):
         print("this processor has no bf16 arithmetic: train.precision float32 would be faster")
 
     settings = [params.seed, params.compute, params.imbalance, params.model, params.augment, params.train]
-    resume = resuming.key([*settings, params.finetune], [packed.IMAGES, packed.LABELS, SUBCLASSES])
+    resume = checkpoints.key([*settings, params.finetune], [dataset.IMAGES, dataset.LABELS, SUBCLASSES])
     task = MemberTask(params, spec, targets, train, device, resume)
     # Members share the CPU threads evenly; a GPU trains them one after the other.
     threads = max(1, params.compute.threads // spec.members)
@@ -48,7 +49,7 @@ def main() -> None:
         print(f"member {number}: val accuracy {last['val_accuracy']:.4f}, val nll {last['val_nll']:.4f}")
     classifier.save(Classifier(spec, networks))
     write_csv("models/history.csv", HISTORY_COLUMNS, [row for member in trained for row in member.history])
-    resuming.clear()
+    checkpoints.clear()
 
 
 if __name__ == "__main__":

@@ -18,23 +18,25 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from torchvision import models
 
-from cxr import calibration, params, recipes
-from cxr.calibration import Calibration
-from cxr.data import packed
-from cxr.embedders import classifier_vectors
-from cxr.errors import UserError
-from cxr.files import write_csv, write_json
-from cxr.gallery import Gallery
-from cxr.metrics import summarise
+from cxr import params, recipes
+from cxr.core.dataset import hash_images, load, save
+from cxr.core.errors import UserError
+from cxr.core.files import write_csv, write_json
+from cxr.embeddings.gallery import Gallery
+from cxr.embeddings.vectors import classifier_vectors
+from cxr.evaluation.metrics import summarise
+from cxr.inference import calibration
+from cxr.inference.calibration import Calibration
+from cxr.inference.predictions import Predictions
+from cxr.inference.predictions import save as save_predictions
 from cxr.models import classifier
 from cxr.models.classifier import Classifier, Spec, build_member
-from cxr.predictions import Predictions
-from cxr.predictions import save as save_predictions
-from cxr.reports import zones
-from cxr.reports.case import Case, Neighbour, Rank
+from cxr.reports import measurements
+from cxr.reports.cases import Case, Neighbour
+from cxr.reports.measurements import Rank
 from stages import evaluate, export
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
@@ -131,8 +133,8 @@ def write_packed(counts: dict[str, tuple[int, ...]], classes: list[str], size: i
     pictures = np.concatenate(images)
     # Shuffled, as in a real data set: neither splits nor classes stand in blocks.
     order = generator.permutation(len(rows))
-    hashes = packed.hash_images(pictures)
-    packed.save(pictures[order], [(*rows[i], hashes[i], "") for i in order])
+    hashes = hash_images(pictures)
+    save(pictures[order], [(*rows[i], hashes[i], "") for i in order])
 
 
 def drawn_predictions(
@@ -167,7 +169,7 @@ def write_films(predictions: Predictions) -> None:
     for row, split, label in zip(predictions.rows, predictions.splits, predictions.labels, strict=True):
         table[row] = (split, predictions.classes[label], "", "", "")
     levels = np.arange(count, dtype=np.uint8)[:, None, None]
-    packed.save(np.broadcast_to(levels, (count, 16, 16)), table)
+    save(np.broadcast_to(levels, (count, 16, 16)), table)
 
 
 def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classifier:
@@ -211,7 +213,7 @@ def write_report_run(changes: dict[str, Any] | None = None, classes: int = 2) ->
     classifier.save(model)
     even = [1 / classes] * classes
     calibration.save(Calibration(1.0, 0.5 if classes == 2 else None, even, even))
-    data, device = packed.load(), torch.device("cpu")
+    data, device = load(), torch.device("cpu")
     rows = data.rows("val", "test")
     raw = classifier.predict(model, data.images[rows], device)
     save_predictions(
@@ -232,7 +234,7 @@ def case(**changes: Any) -> Case:
         probabilities={"normal": 0.2, "pneumonia": 0.8},
         prevalence={"normal": 0.5, "pneumonia": 0.5},
         heat=heat,
-        zones=zones.shares(heat),
+        zones=measurements.shares(heat),
         exposure={"mean": Rank(127.4, 0.31), "contrast": Rank(74.0, 0.99), "clipped": Rank(0.012, 0.5)},
         neighbours=tuple(
             Neighbour(row, name, 0.99 - 0.01 * row)
@@ -260,7 +262,7 @@ def write_exported() -> None:
 
 def save_gallery(model: Classifier) -> None:
     """models/index.* of the training films in the working directory."""
-    data = packed.load()
+    data = load()
     rows = data.rows("train")
     vectors = classifier_vectors(model, data.images[rows], torch.device("cpu"))
     Gallery.build(vectors, rows, "classifier", "cosine", "flat").save()

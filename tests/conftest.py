@@ -1,10 +1,8 @@
 """What several test files share: small runs of the real pipeline, of two and of three classes."""
 
 import importlib
-import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,10 +11,12 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from cxr import cli, recipes, workspace
+from cxr import cli, recipes
+from scripts import workspace
 from tests import builders
+from tests.builders import ROOT
+from tests.repository import Repository
 
-ROOT = Path(__file__).resolve().parent.parent
 # `python` and `dvc` inside the pipeline are those that run the tests.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
@@ -45,38 +45,6 @@ def run(tmp_path, monkeypatch, capsys):
         return code, captured.out.splitlines(), captured.err.splitlines()
 
     return call
-
-
-class Repository:
-    """A copy of this repository, and commands in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def run(self, *command: str, code: int = 0) -> str:
-        """The command's output, both streams; fails the test if it ends with another code."""
-        done = self._done(command, code)
-        return done.stdout + done.stderr
-
-    def json(self, *command: str) -> dict:
-        """What the command prints as JSON; DVC's remarks on the other stream do not count."""
-        return json.loads(self._done((*command, "--json"), 0).stdout)
-
-    def _done(self, command: tuple[str, ...], code: int) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(command, cwd=self.path, capture_output=True, text=True)
-        assert done.returncode == code, (
-            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-        )
-        return done
-
-    def lock(self) -> dict[str, dict]:
-        return YAML(typ="safe").load(self.path / "dvc.lock")["stages"]
-
-
-def copy_of(repository: Repository, path: Path) -> Repository:
-    """A Git clone: what a colleague gets, without any DVC cache."""
-    subprocess.run(["git", "clone", "--quiet", str(repository.path), str(path)], check=True)
-    return Repository(path)
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,4 @@
-"""The commands of `cxr`, one file each."""
+"""A door: what a person types, one file a command; `compare/` holds all of `cxr compare`.
+
+May import every room; no stage imports it, so an edit here reruns nothing.
+"""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cxr import params, recipes
-from cxr.errors import UserError
+from cxr.core.errors import UserError
 
 METRICS = ("auc", "auc_ovr_macro", "accuracy", "balanced_accuracy")
 STATISTICS = ("mean", "ensemble")  # of the members, and of what is shipped

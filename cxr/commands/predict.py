@@ -6,13 +6,13 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr import film_files
-from cxr.errors import UserError
-from cxr.film_files import Films
-from cxr.notice import NOTICE
+from cxr.commands import radiographs
+from cxr.commands.radiographs import Films
+from cxr.core.errors import UserError
+from cxr.reports.disclaimer import NOTICE
 
 if TYPE_CHECKING:  # they take seconds to import, and `cxr --help` does not wait for them
-    from cxr.calibration import Calibration
+    from cxr.inference.calibration import Calibration
     from cxr.models.classifier import Classifier
 
 
@@ -39,11 +39,11 @@ def add(commands: Any) -> None:
 def call(arguments: argparse.Namespace) -> None:
     """Raises `UserError` if there is no model or a picture cannot be drawn, SystemExit with code 1 if a film
     could not be read."""
-    from cxr import calibration
+    from cxr.inference import calibration
     from cxr.models import classifier
 
     model, calibrate = classifier.load(), calibration.load()
-    films = film_files.read(arguments.images, model.spec.size)
+    films = radiographs.read(arguments.images, model.spec.size)
     targets = _targets(arguments.explain, films) if arguments.explain else []
     results = _results(films, model, calibrate) if films.paths else []
     if targets:
@@ -63,7 +63,7 @@ def _results(films: Films, model: "Classifier", calibrate: "Calibration") -> lis
     """`path`, `probabilities` by class and `decision` of each film."""
     import torch
 
-    from cxr.likelihood import decide
+    from cxr.core.probabilities import decide
     from cxr.models import classifier
 
     classes = model.spec.classes
@@ -85,7 +85,7 @@ def _document(
 ) -> dict[str, Any]:
     """threshold: of the second class, null where the most probable class is the decision. prevalence: the
     shares of the classes that probabilities refer to, null if none were declared."""
-    from cxr.files import sha256
+    from cxr.core.files import sha256
     from cxr.models import classifier
 
     classes = model.spec.classes
@@ -119,7 +119,7 @@ def _print_table(classes: list[str], calibrate: "Calibration", results: list[dic
 
 def _targets(explain: Path, films: Films) -> list[Path]:
     """Of each film the picture that it is drawn into. Raises `UserError` if that cannot be."""
-    from cxr import film_pictures
+    from cxr.commands import pictures
 
     if explain.is_dir() or not explain.suffix:
         stems = Counter[str]()
@@ -130,13 +130,13 @@ def _targets(explain: Path, films: Films) -> list[Path]:
             targets.append(explain / f"{path.stem}{number}_gradcam.png")
     else:
         targets = [explain] * len(films.paths)
-        if len(targets) > film_pictures.ROWS:
+        if len(targets) > pictures.ROWS:
             raise UserError(
-                f"--explain {explain}: one picture holds {film_pictures.ROWS} films, not {len(targets)}; "
+                f"--explain {explain}: one picture holds {pictures.ROWS} films, not {len(targets)}; "
                 "name a folder"
             )
     for target in dict.fromkeys(targets):
-        film_files.check_picture(target, "--explain", films)
+        radiographs.check_picture(target, "--explain", films)
     return targets
 
 
@@ -144,16 +144,16 @@ def _draw(targets: list[Path], films: Films, model: "Classifier", results: list[
     import numpy as np
     import torch
 
-    from cxr import film_pictures
-    from cxr.explain import gradcam
-    from cxr.film import read_original
+    from cxr.commands import pictures
+    from cxr.data.radiograph import read_original
+    from cxr.inference.gradcam import gradcam
 
     decided = np.array([model.spec.classes.index(result["decision"]) for result in results])
     maps = gradcam(model, films.images, decided, torch.device("cpu"))
     for target in dict.fromkeys(targets):
         mine = [number for number, each in enumerate(targets) if each == target]
         cases = [
-            film_pictures.Explained(
+            pictures.Explained(
                 name=films.paths[number].name,
                 film=read_original(films.paths[number]).full(),
                 seen=films.images[number],
@@ -163,6 +163,6 @@ def _draw(targets: list[Path], films: Films, model: "Classifier", results: list[
             )
             for number in mine
         ]
-        film_pictures.explanation(target, cases)
+        pictures.explanation(target, cases)
         for number in mine:
             results[number]["explanation"] = str(target)

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from cxr import params, recipes
-from cxr.errors import UserError
+from cxr.core.errors import UserError
 
 
 def add(commands: Any) -> None:

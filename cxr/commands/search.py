@@ -5,14 +5,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr import film_files
-from cxr.errors import UserError
-from cxr.film_files import Films
-from cxr.notice import NOTICE
+from cxr.commands import radiographs
+from cxr.commands.radiographs import Films
+from cxr.core.errors import UserError
+from cxr.reports.disclaimer import NOTICE
 
 if TYPE_CHECKING:  # they take seconds to import, and `cxr --help` does not wait for them
-    from cxr.data.packed import Packed
-    from cxr.gallery import Gallery
+    from cxr.core.dataset import Dataset
+    from cxr.embeddings.gallery import Gallery
 
 PICTURE = Path("build/search.png")
 MOST = 100  # cases for each film
@@ -43,16 +43,16 @@ def add(commands: Any) -> None:
 def call(arguments: argparse.Namespace) -> None:
     """Raises `UserError` if there is no model, gallery or data set, or if the picture cannot be drawn,
     SystemExit with code 1 if a film could not be read."""
-    from cxr import film_pictures
-    from cxr.gallery import Gallery
+    from cxr.commands import pictures
+    from cxr.embeddings.gallery import Gallery
 
-    film_files.check_picture(arguments.picture, "--picture")
+    radiographs.check_picture(arguments.picture, "--picture")
     gallery = Gallery.load()
     data = _data(gallery)
-    films = film_files.read(arguments.images, data.images.shape[1])
-    film_files.check_picture(arguments.picture, "--picture", films)
+    films = radiographs.read(arguments.images, data.images.shape[1])
+    radiographs.check_picture(arguments.picture, "--picture", films)
     results = []
-    drawn = max(1, film_pictures.ROWS // film_pictures.rows_of(arguments.k))
+    drawn = max(1, pictures.ROWS // pictures.rows_of(arguments.k))
     if films.paths:
         results = _results(films, gallery, data, arguments.k)
         _draw(arguments.picture, films, data, gallery.meta.metric, results[:drawn])
@@ -66,33 +66,33 @@ def call(arguments: argparse.Namespace) -> None:
     films.end()
 
 
-def _data(gallery: "Gallery") -> "Packed":
+def _data(gallery: "Gallery") -> "Dataset":
     """Raises `UserError` if the data set is not there, or is not the one that the gallery was made of."""
-    from cxr.data import packed
-    from cxr.gallery import META
+    from cxr.core import dataset
+    from cxr.embeddings.gallery import META
 
-    for path in (packed.IMAGES, packed.LABELS):
+    for path in (dataset.IMAGES, dataset.LABELS):
         if not path.is_file():
             raise UserError(
                 f"{path}: no data set here; build it with `dvc repro`, or fetch it with `dvc pull`"
             )
-    data = packed.load()
+    data = dataset.load()
     if not set(gallery.meta.rows) <= set(data.rows("train", "val").tolist()):
-        raise UserError(f"{META} does not belong to {packed.LABELS}: other rows; run `dvc repro index`")
+        raise UserError(f"{META} does not belong to {dataset.LABELS}: other rows; run `dvc repro index`")
     return data
 
 
-def _results(films: Films, gallery: "Gallery", data: "Packed", k: int) -> list[dict[str, Any]]:
+def _results(films: Films, gallery: "Gallery", data: "Dataset", k: int) -> list[dict[str, Any]]:
     """`path` of each film and `neighbours`, nearest first, each with its `row`, `class`, `source` (the file
     it came from), and `cosine` or `distance`."""
     import torch
 
-    from cxr import embedders
-    from cxr.data.packed import LABELS
-    from cxr.files import read_csv
+    from cxr.core.dataset import LABELS
+    from cxr.core.files import read_csv
+    from cxr.embeddings.vectors import embed_films
     from cxr.params import load
 
-    vectors = embedders.embed_films(gallery.meta, films.images, load(), torch.device("cpu"))
+    vectors = embed_films(gallery.meta, films.images, load(), torch.device("cpu"))
     found, table = gallery.search(vectors, k), read_csv(LABELS)
     value = VALUES[gallery.meta.metric]
     return [
@@ -143,13 +143,13 @@ def _print(results: list[dict[str, Any]], gallery: "Gallery") -> None:
     print(f"Searched {len(gallery.meta.rows):,} cases by {made[gallery.meta.embedding]}.")
 
 
-def _draw(path: Path, films: Films, data: "Packed", metric: str, results: list[dict[str, Any]]) -> None:
-    from cxr import film_pictures
-    from cxr.film import read_original
+def _draw(path: Path, films: Films, data: "Dataset", metric: str, results: list[dict[str, Any]]) -> None:
+    from cxr.commands import pictures
+    from cxr.data.radiograph import read_original
 
     value = VALUES[metric]
     queries = [
-        film_pictures.Similar(
+        pictures.Similar(
             name=film.name,
             film=read_original(film).full(),
             seen=seen,
@@ -162,4 +162,4 @@ def _draw(path: Path, films: Films, data: "Packed", metric: str, results: list[d
         )
         for film, seen, result in zip(films.paths, films.images, results, strict=False)
     ]
-    film_pictures.neighbours(path, queries, data.classes)
+    pictures.neighbours(path, queries, data.classes)

@@ -1,20 +1,43 @@
-"""Data sets of kaggle.com: from the folder CXR_MIRROR if it has them, else through kagglehub and its cache.
+"""Two data sets of kaggle.com that keep their films in the folders <split>/<class>/: from the folder
+CXR_MIRROR if it has them, else through kagglehub and its cache.
+
+`chest_xray_pneumonia`: the original films of PneumoniaMNIST (Kermany et al., 2018,
+https://doi.org/10.1016/j.cell.2018.02.010, CC BY 4.0), children of one hospital.
+`chest_xray_3class`: normal, pneumonia and tuberculosis, compiled from other sets. Class and source go
+together in it, so what a classifier learns there may be the source.
 
 https://github.com/Kaggle/kagglehub checks what it downloads by md5 and keeps it in ~/.cache/kagglehub.
 """
 
-import os
+import hashlib
+import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
-from cxr.data.raw import SPLITS
-from cxr.data.tree import split_folders, subfolders
-from cxr.errors import UserError
+from cxr.core.dataset import SPLITS
+from cxr.core.errors import UserError
+from cxr.core.fetch import in_mirror, searched
+from cxr.data.folders import Film, check_classes, list_films, read_films, split_folders, subfolders
+from cxr.data.manifest import Raw
+
+PNEUMONIA = "paultimothymooney/chest-xray-pneumonia/versions/2"
+THREE_CLASS = "muhammadrehan00/chest-xray-dataset"
+PNEUMONIA_COUNTS = {
+    "train": {"normal": 1341, "pneumonia": 3875},
+    "val": {"normal": 8, "pneumonia": 8},
+    "test": {"normal": 234, "pneumonia": 390},
+}
+# Of the sorted lines <split>/<class>/<file name>, folders in lower case, joined by newlines. Names and not
+# pixels, so that a copy in other sizes is still this set.
+PNEUMONIA_NAMES_SHA256 = "943a579a971d361b108e363a65ab318387d4070746e4340df68da8da1454b44b"
+PATIENT = re.compile(r"((?:NORMAL2-)?IM-\d+|person\d+_(?:bacteria|virus))[-_].*")
 
 
 @contextmanager
@@ -26,18 +49,16 @@ def fetch_tree(handle: str) -> Iterator[Path]:
     `UserError` if neither the mirror, kagglehub's cache nor Kaggle has it, or if it cannot be unpacked.
     """
     name = handle.split("/")[1]
-    mirror = os.environ.get("CXR_MIRROR")
-    folder = Path(mirror or "") / name
-    archive = Path(mirror or "") / f"{name}.zip"
-    if mirror and folder.is_dir():
+    folder, archive = in_mirror(name), in_mirror(f"{name}.zip")
+    if folder and folder.is_dir():
         yield find_splits(folder)
-    elif mirror and archive.is_file():
+    elif archive and archive.is_file():
         with tempfile.TemporaryDirectory() as temporary:
             # Named after the archive, so that whoever reads of a damaged picture in it knows where it is.
             _unpack(archive, Path(temporary) / archive.name)
             yield find_splits(Path(temporary) / archive.name)
     else:
-        yield find_splits(_download(handle, name, mirror))
+        yield find_splits(_download(handle, name))
 
 
 def find_splits(folder: Path) -> Path:
@@ -65,7 +86,7 @@ def _unpack(archive: Path, folder: Path) -> None:
         raise UserError(f"{archive} (from CXR_MIRROR): cannot be unpacked ({error})") from None
 
 
-def _download(handle: str, name: str, mirror: str | None) -> Path:
+def _download(handle: str, name: str) -> Path:
     import kagglehub  # takes a second to import: only where it is needed
     from kagglehub.exceptions import DataCorruptionError
 
@@ -82,8 +103,87 @@ def _download(handle: str, name: str, mirror: str | None) -> Path:
             )
         else:
             reason, remedy = " ".join(str(error).split()), "go online"
-        searched = f"it is not in CXR_MIRROR={mirror} either" if mirror else "CXR_MIRROR is not set"
         raise UserError(
-            f"could not fetch {handle} from Kaggle ({reason}) and {searched}; {remedy}, or download {page} "
+            f"could not fetch {handle} from Kaggle ({reason}) and {searched()}; {remedy}, or download {page} "
             f"elsewhere as {name}.zip and set CXR_MIRROR to its folder"
         ) from None
+
+
+def read_pneumonia(size: int) -> Raw:
+    """The 5,856 films of `chest_xray_pneumonia` as (size, size) uint8, with their patients.
+
+    The 16 films of the published val are too few to choose anything by: they are handed on as train, and
+    the split stage cuts a val from it by patient. Raises `UserError` for a set that cannot be had, or whose
+    counts or file names are not the published ones: altered copies are in circulation.
+    """
+    with fetch_tree(PNEUMONIA) as root:
+        films = _films(root, ("normal", "pneumonia"))
+        check_pneumonia(root, films)
+        data = _read(root, films, size)
+    return replace(
+        data,
+        splits=["train" if split == "val" else split for split in data.splits],
+        patients=[patient(film.path.name) for film in films],
+    )
+
+
+def read_three_class(size: int) -> Raw:
+    """The films of `chest_xray_3class` as (size, size) uint8, with the published splits.
+
+    Its counts are known only roughly (about 25,500 films, of which about 925, 580 and 1,064 in test), so they
+    are not checked. Raises `UserError` for a set that cannot be had, or lacks a class in a split.
+    """
+    with fetch_tree(THREE_CLASS) as root:
+        return _read(root, _films(root, ("normal", "pneumonia", "tuberculosis")), size)
+
+
+def check_pneumonia(root: Path, films: Sequence[Film]) -> None:
+    """Raises `UserError` unless `films` has the published counts and file names."""
+    remedy = "an altered copy? Take the published set"
+    counts = Counter((film.split, film.category) for film in films)
+    for split, of_class in PNEUMONIA_COUNTS.items():
+        for name, due in of_class.items():
+            if counts[split, name] != due:
+                raise UserError(
+                    f"{root}: {split} has {counts[split, name]:,} films of {name}, not {due:,}; {remedy}"
+                )
+    names = sorted(f"{film.split}/{film.category}/{film.path.name}" for film in films)
+    found = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    if found != PNEUMONIA_NAMES_SHA256:
+        raise UserError(f"{root}: its file names have sha256 {found}, not {PNEUMONIA_NAMES_SHA256}; {remedy}")
+
+
+def patient(name: str) -> str:
+    """The patient of a film of `chest_xray_pneumonia`: series or type of infection, and number.
+
+    The numbers alone are no key: IM-0115 and NORMAL2-IM-0115 are two children, as are person886_virus and
+    person886_bacteria, and 264 bare numbers stand both in train and in test.
+    """
+    match = PATIENT.fullmatch(name)
+    if not match:
+        raise UserError(f"{name}: no file name of chest_xray_pneumonia, so its patient is unknown")
+    return match[1]
+
+
+def _films(root: Path, classes: Sequence[str]) -> list[Film]:
+    """The films of the published splits, with the names of the class folders in lower case."""
+    films = [
+        film._replace(category=film.category.lower())
+        for split, folder in split_folders(root).items()
+        for film in list_films(folder, split)
+    ]
+    check_classes(root, SPLITS, films)
+    found = sorted({film.category for film in films})
+    if found != sorted(classes):
+        raise UserError(f"{root}: its classes are {', '.join(found)}, not {', '.join(classes)}")
+    return films
+
+
+def _read(root: Path, films: Sequence[Film], size: int) -> Raw:
+    return Raw(
+        images=read_films(films, size),
+        classes=[film.category for film in films],
+        sources=[film.path.relative_to(root).as_posix() for film in films],
+        splits=[film.split for film in films],
+        patients=[""] * len(films),
+    )

@@ -7,9 +7,10 @@ import zipfile
 
 import numpy as np
 
-from cxr.data.mirror import fetch
-from cxr.data.raw import SPLITS, Raw
-from cxr.errors import UserError
+from cxr.core.dataset import SPLITS
+from cxr.core.errors import UserError
+from cxr.core.fetch import fetch
+from cxr.data.manifest import Raw
 
 
 def read_pneumoniamnist(size: int) -> Raw:

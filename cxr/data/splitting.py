@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from cxr.data.raw import SPLITS
+from cxr.core.dataset import SPLITS
 
 
 def stratified(labels: np.ndarray, groups: list[str], ratios: dict[str, float], seed: int) -> list[str]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from cxr.weights import Setting
+from cxr.core.fetch import Setting
 
 
 @dataclass(frozen=True)

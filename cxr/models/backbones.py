@@ -5,11 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from cxr.errors import UserError
-from cxr.models import compact_cnn, small_cnn
+from cxr.core.errors import UserError
+from cxr.core.fetch import Setting, from_mirror, nearest
+from cxr.models import small_cnns
 from cxr.models.architecture import Architecture, Backbone, Fresh, Input
-from cxr.models.weights_file import load_into
-from cxr.weights import Setting, from_mirror, nearest
+from cxr.models.weights import load_into
 
 OWN = ("compact_cnn", "small_cnn", "resnet18_28")
 TIMM = "timm:"
@@ -61,13 +61,11 @@ def build(name: str, *, weights: str, weights_sha256: str, size: int | None, sto
 def _architecture(name: str) -> Architecture:
     # torchvision and timm take seconds to import.
     if name == "compact_cnn":
-        return _own(compact_cnn.base, "head", compact_cnn.DIMENSIONS)
+        return _own(small_cnns.compact_cnn, "head", small_cnns.DIMENSIONS)
     if name == "small_cnn":
-        return _own(small_cnn.base, "head", small_cnn.DIMENSIONS)
+        return _own(small_cnns.small_cnn, "head", small_cnns.DIMENSIONS)
     if name == "resnet18_28":
-        from cxr.models import resnet18_28
-
-        return _own(resnet18_28.base, "fc", resnet18_28.DIMENSIONS)
+        return _own(small_cnns.resnet18_28, "fc", small_cnns.RESNET_DIMENSIONS)
     if name.startswith(TIMM):
         from cxr.models import timm_models
 

@@ -9,13 +9,12 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from cxr.errors import UserError
-from cxr.files import atomic, read_json, write_json
-from cxr.losses import two_sided
+from cxr.core.errors import UserError
+from cxr.core.files import atomic, read_json, write_json
 from cxr.models import backbones
-from cxr.models.network import Network
+from cxr.models.network import Network, two_sided
+from cxr.models.preprocess import Preprocess, test_views, to_grey
 from cxr.params import Model
-from cxr.preprocess import Preprocess, test_views, to_grey
 
 WEIGHTS = Path("models/classifier.safetensors")
 SPEC = Path("models/classifier.json")
@@ -29,7 +28,7 @@ class Spec:
     as many as outputs, or 1 for two. outputs: names of what a network tells apart, sub-classes under
     decomposition. output_classes: the index into `classes` that each belongs to. size: pixels a side of a
     stored image. tta: see `test_views`. prior: of each class, the prevalence that training has taught the
-    networks to take for granted (see `cxr.imbalance.Targets`).
+    networks to take for granted (see `cxr.training.targets.Targets`).
     """
 
     backbone: str

@@ -1,5 +1,6 @@
 """The network that is trained: a backbone without its classification layer, and a new head."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -35,3 +36,11 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.dropout(self.features(x)))
+
+
+def two_sided(logits: Tensor) -> Tensor:
+    """(..., outputs) logits of a softmax; a single logit z becomes (0, z), whose softmax is the sigmoid of z.
+
+    So binary cross-entropy with one logit is cross-entropy of (0, z), with the same weights and smoothing.
+    """
+    return torch.cat([torch.zeros_like(logits), logits], dim=-1) if logits.shape[-1] == 1 else logits

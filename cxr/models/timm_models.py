@@ -8,8 +8,9 @@ import timm
 import torch
 from torch import nn
 
+from cxr.core.fetch import Setting, from_hub, from_url, stated_hash
 from cxr.models.architecture import Architecture, Fresh, Input, without
-from cxr.weights import Setting, from_hub, from_url, read_state, reading, stated_hash
+from cxr.models.weights import read_state, reading
 
 
 def names() -> list[str]:

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torchvision import models
 
+from cxr.core.fetch import Setting, from_url, stated_hash
 from cxr.models.architecture import Architecture, Fresh, Input, without
-from cxr.weights import Setting, from_url, read_state, reading, stated_hash
+from cxr.models.weights import read_state, reading
 
 # They have auxiliary classifiers, and weights that take grey levels from -1 to 1.
 INCEPTIONS = ("googlenet", "inception_v3")

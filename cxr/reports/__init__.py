@@ -1,1 +1,4 @@
-"""Texts about single films: who writes them, what they are given, and what their words are worth."""
+"""Words about single radiographs: what is measured on a case, who writes, how texts are scored, the page.
+
+Imports embeddings, evaluation, inference, models, core.
+"""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cxr.errors import UserError
+from cxr.core.errors import UserError
 from cxr.schema import section
 
 LEXICON = Path(__file__).with_name("claims.yaml")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from cxr.weights import Setting
+from cxr.core.fetch import Setting
 
 GIB = 2**30
 BYTES = {"none": 2.0, "nf4": 0.5}  # a weight takes at least

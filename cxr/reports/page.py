@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from cxr import markdown
-from cxr.markdown import Tree
 from cxr.params import Report
-from cxr.reports.case import Case, shares_in_words
+from cxr.reports import markdown
+from cxr.reports.cases import Case, shares_in_words
 from cxr.reports.claims import Claim
+from cxr.reports.labeller import UNCLEAR
+from cxr.reports.markdown import Tree
 from cxr.reports.scoring import Scored
-from cxr.reports.verdict import UNCLEAR
 
 TEMPLATE = Path(__file__).with_name("cases.md.j2")
 
@@ -42,3 +43,36 @@ def render(settings: Report, entries: Sequence[Entry], metrics: Tree, lexicon: S
 
 def judged(label: str, truth: str) -> str:
     return label if label == UNCLEAR else "correct" if label == truth else "wrong"
+
+
+def record(entry: Entry) -> dict[str, Any]:
+    """A line of reports/cases.jsonl; numbers have six digits, and the truth stands last."""
+    case = entry.case
+    return {
+        "row": case.row,
+        "picture": entry.picture,
+        "probabilities": {name: round(value, 6) for name, value in case.probabilities.items()},
+        "prevalence": {name: round(value, 6) for name, value in case.prevalence.items()},
+        "gradcam": {zone: round(share, 6) for zone, share in case.zones.items()},
+        "exposure": {
+            name: {"value": round(rank.value, 6), "below": round(rank.below, 6)}
+            for name, rank in case.exposure.items()
+        },
+        "neighbours": [
+            {"row": each.row, "class": each.name, case.metric: round(each.value, 6)}
+            for each in case.neighbours
+        ],
+        "texts": [
+            {
+                "prompt": text.prompt,
+                "asked": text.text.asked,
+                "reply": text.text.reply,
+                "kind": text.kind,
+                "verdict": text.verdict,
+                "flags": text.flags,
+            }
+            for text in entry.texts
+        ],
+        "classifier": case.decision,
+        "truth": entry.truth,
+    }

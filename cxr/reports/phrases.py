@@ -1,4 +1,4 @@
-"""The words by which a text names a class, denies it or leaves it open (see `cxr.reports.verdict`).
+"""The words by which a text names a class, denies it or leaves it open (see `cxr.reports.labeller`).
 
 They are listed for texts as `verdict.plain` makes them: in lower case, without auxiliary verbs and adverbs of
 degree, with "not" for n't and "cannot" for can't and could not.

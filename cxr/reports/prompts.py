@@ -3,8 +3,8 @@
 from pathlib import Path
 from string import Formatter
 
-from cxr.errors import UserError
-from cxr.reports.case import Case, probabilities_in_words, shares_in_words
+from cxr.core.errors import UserError
+from cxr.reports.cases import Case, probabilities_in_words, shares_in_words
 
 FOLDER = Path("prompts")
 NAMES = ("zero_shot", "clinical_role", "context_aware")

@@ -1,0 +1,92 @@
+"""Many short trainings that differ by their seed alone, for benchmarks/compare_false_alarms.py.
+
+    python -m benchmarks.training_pool FILE.npz [--runs 64] [--epochs 4] [--augmentation 1]
+
+Trains as params.yaml says but for the number of epochs (`dvc repro cluster` makes what is needed), and with
+every augmentation's strength times AUGMENTATION: a second pool with 0 is the known difference. FILE.npz gets
+`labels` (N,) and `probabilities` (runs, N) of class 1 for the test films, before calibration. Weights stay
+in build/train_pool, under a key of data and parameters, so that a killed run goes on where it was.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import roc_auc_score
+from tqdm import tqdm
+
+from cxr.core import dataset
+from cxr.core.device import configure
+from cxr.core.files import read_csv
+from cxr.models.classifier import Classifier, build_member, predict
+from cxr.params import Augment, load
+from cxr.training import checkpoints
+from cxr.training.member import MemberTask, Trained, prepare
+from cxr.training.parallel import Tick, side_by_side
+
+KEPT = Path("build/train_pool")
+SUBCLASSES = "data/subclasses.csv"
+STRENGTHS = ("rotation", "scale", "shift", "flip", "gamma", "contrast", "brightness", "noise", "erasing")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--runs", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--augmentation", type=float, default=1.0)
+    arguments = parser.parse_args()
+    params = load()
+    params = replace(
+        params,
+        train=replace(params.train, epochs=arguments.epochs),
+        augment=weaker(params.augment, arguments.augmentation),
+    )
+    device = configure(params.compute.device, params.compute.threads)
+    data = dataset.load()
+    train, test = data.rows("train"), data.rows("test")
+    subclasses = [row["subclass"] for row in read_csv(SUBCLASSES)]
+    spec, targets = prepare(params, data, train, subclasses)
+    spec = replace(spec, members=1)
+    folder = KEPT / checkpoints.key([params], [dataset.IMAGES, dataset.LABELS, SUBCLASSES])
+    folder.mkdir(parents=True, exist_ok=True)
+    task = Kept(MemberTask(params, spec, targets, train, device), folder)
+    with tqdm(total=arguments.runs * arguments.epochs, unit="epoch") as bar:
+        side_by_side(task, arguments.runs, params.compute.threads, 1, bar)
+
+    rows = []
+    for number in range(arguments.runs):
+        network = build_member(spec)
+        network.load_state_dict(load_file(task.path(number)))
+        rows.append(predict(Classifier(spec, [network]), data.images[test], device).mean[:, 1])
+    labels = data.labels[test]
+    np.savez(arguments.file, labels=labels, probabilities=np.array(rows))
+    aucs = [roc_auc_score(labels, row) for row in rows]
+    print(f"{arguments.file}: {len(rows)} runs, test AUC {np.mean(aucs):.4f} +- {np.std(aucs, ddof=1):.4f}")
+
+
+def weaker(augment: Augment, factor: float) -> Augment:
+    return replace(augment, **{name: getattr(augment, name) * factor for name in STRENGTHS})
+
+
+class Kept:
+    """A member's training whose weights stay on disk, so that they are trained once."""
+
+    def __init__(self, task: MemberTask, folder: Path) -> None:
+        self.task, self.folder = task, folder
+
+    def path(self, number: int) -> Path:
+        return self.folder / f"{number}.safetensors"
+
+    def __call__(self, number: int, tick: Tick) -> Trained | None:
+        if self.path(number).is_file():
+            return None
+        trained = self.task(number, tick)
+        save_file(trained.state, self.path(number))
+        return trained
+
+
+if __name__ == "__main__":
+    main()

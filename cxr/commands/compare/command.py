@@ -1,0 +1,38 @@
+"""`cxr compare`: is a change progress or noise? Two runs compared film by film."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser(
+        "compare",
+        help="is a change progress or noise?",
+        description="Compares the predictions of two Git revisions, A and B, or of one and the workspace: "
+        "Markdown that says whether B is better, worse, or cannot be told from A.",
+    )
+    command.add_argument("a", nargs="?", default="main", metavar="REV", help="A; default: main")
+    command.add_argument("b", nargs="?", metavar="REV", help="B; default: the workspace")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write everything, all flipped films too")
+    command.add_argument("--sheet", type=Path, metavar="FILE", help="draw the flipped films of test, as PNG")
+    command.set_defaults(call=call)
+
+
+def call(arguments: argparse.Namespace) -> None:
+    """Raises `UserError` if a side cannot be read, or if the two, or the films of --sheet, are not about the
+    same films."""
+    from cxr.commands.compare import contact_sheet, runs
+    from cxr.commands.compare.comparison import compare
+    from cxr.commands.compare.review import Review, as_json
+    from cxr.core.files import write_json
+
+    a, b = runs.read(arguments.a), runs.read(arguments.b)
+    runs.check_same_data(a, b)
+    splits = compare(a.predictions, b.predictions, (a.name, b.name))
+    review = Review(a, b, splits, runs.changed_params(a, b), runs.looks(a, b))
+    if arguments.sheet:
+        contact_sheet.draw(arguments.sheet, splits[0], contact_sheet.films(a.predictions))
+    if arguments.json:
+        write_json(arguments.json, as_json(review))
+    print(review.markdown())

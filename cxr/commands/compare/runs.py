@@ -1,0 +1,176 @@
+"""What a run left in Git: predictions, test metrics and parameters at a revision, without DVC's cache."""
+
+import json
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from cxr import params, recipes
+from cxr.core.errors import UserError
+from cxr.inference import predictions
+from cxr.inference.predictions import Predictions
+
+TEST = Path("metrics/test.json")
+
+
+@dataclass(frozen=True)
+class Run:
+    """name: as the user gave it, or "the workspace". commit: the full hash; None for the workspace. params:
+    values by dotted key. test: what metrics/test.json says."""
+
+    name: str
+    commit: str | None
+    predictions: Predictions
+    params: dict[str, Any]
+    test: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """others: commits that published other test results. complete: False if history is cut off (shallow)."""
+
+    others: int
+    complete: bool
+
+
+def read(revision: str | None) -> Run:
+    """A revision of the repository in the working directory, bare or not; None: the working tree.
+
+    Raises `UserError` if there is no such revision, or no readable result of the pipeline at it.
+    """
+    name = revision or "the workspace"
+    commit = resolve(revision) if revision else None
+
+    def content(path: Path) -> bytes:
+        return _at(commit, path, name) if commit else _here(path)
+
+    return Run(
+        name,
+        commit,
+        _predictions(content(predictions.PATH), name),
+        _params(content(params.PATH), name),
+        _test(content(TEST), name),
+    )
+
+
+def resolve(revision: str) -> str:
+    """The full hash of the commit. Raises `UserError` outside of a Git repository, or if there is none."""
+    inside = _git("rev-parse", "--git-dir")
+    if inside.returncode:
+        raise UserError(f"{Path.cwd()}: not in a Git repository ({_reason(inside)}); go to your clone's root")
+    found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if found.returncode:
+        raise UserError(
+            f"{revision}: no such Git revision here; name a branch, tag or commit (`git log --oneline`, "
+            "`git branch --all`)"
+        )
+    return found.stdout.decode().strip()
+
+
+def changed_params(a: Run, b: Run) -> dict[str, tuple[Any, Any]]:
+    """The parameters that differ, by dotted key; None stands for one that a side does not have."""
+    keys = dict.fromkeys([*a.params, *b.params])
+    pairs = {key: (a.params.get(key), b.params.get(key)) for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def check_same_data(a: Run, b: Run) -> None:
+    """Raises `UserError` if parameters say that a row of the data set is not the same film in both runs."""
+    source = a.params.get("download.source")
+    wanted = ["download.source", "split."]
+    wanted += {"phantom": ["phantom."], "folder": ["download.folder"]}.get(str(source), [])
+    for key, (of_a, of_b) in changed_params(a, b).items():
+        if key.startswith(tuple(wanted)) and None not in (of_a, of_b):
+            raise UserError(
+                f"params.yaml: {key} is {of_a} at {a.name} and {of_b} at {b.name}, so a row is not the same "
+                "film; only runs on the same films can be compared"
+            )
+
+
+def looks(a: Run, b: Run) -> Looks:
+    """How often the test split has been looked at besides B: commits in the history of either side that
+    changed the predictions, without the one that brought B's."""
+    ends = [run.commit or resolve("HEAD") for run in (a, b)]
+    path = predictions.PATH.as_posix()
+    history = _git("rev-list", "--count", "--full-history", "--no-merges", *ends, "--", f":(top){path}")
+    committed = b.commit is not None or (
+        _git("hash-object", "--", path).stdout
+        == _git("rev-parse", "--quiet", "--verify", f"HEAD:{path}").stdout
+    )
+    shallow = _git("rev-parse", "--is-shallow-repository").stdout.decode().strip() == "true"
+    return Looks(int(history.stdout) - committed, not shallow)
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True)
+    except FileNotFoundError:
+        raise UserError("git: no such program; install Git to compare revisions") from None
+
+
+def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
+    """Git's own first line of complaint."""
+    return (done.stderr.decode(errors="replace").strip().splitlines() or ["git says no more"])[0]
+
+
+def _at(commit: str, path: Path, name: str) -> bytes:
+    shown = _git("show", f"{commit}:{path.as_posix()}")
+    if shown.returncode:
+        raise UserError(
+            f"{path}: cannot be read at {name} ({_reason(shown)}); name a revision at which the pipeline has "
+            "run"
+        )
+    return shown.stdout
+
+
+def _here(path: Path) -> bytes:
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file in the workspace; run `dvc repro` in the repository's root, or name two "
+            "revisions"
+        )
+    return path.read_bytes()
+
+
+def _predictions(content: bytes, name: str) -> Predictions:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "predictions.csv"
+        path.write_bytes(content)
+        try:
+            found = predictions.load(path)
+        except (LookupError, ValueError, TypeError):  # TypeError: a row that is too short
+            raise _broken(predictions.PATH, name) from None
+    if not (np.isfinite(found.ensemble).all() and np.isfinite(found.members).all()):
+        raise _broken(predictions.PATH, name)
+    return found
+
+
+def _params(content: bytes, name: str) -> dict[str, Any]:
+    # Not cxr.params: an older revision may well have other parameters than this one.
+    try:
+        tree = YAML(typ="safe").load(content)
+    except YAMLError:
+        tree = None
+    if not isinstance(tree, dict):
+        raise _broken(params.PATH, name)
+    return dict(recipes.leaves(tree))
+
+
+def _test(content: bytes, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise _broken(TEST, name)
+    return found
+
+
+def _broken(path: Path, name: str) -> UserError:
+    return UserError(f"{path}: at {name} it is not what this pipeline writes; run `dvc repro` there")

@@ -1,0 +1,70 @@
+"""The packed data set that every stage after split reads: one array of images and one table of labels."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cxr.core.files import read_csv, write_csv, write_npy
+
+IMAGES = Path("data/images.npy")
+LABELS = Path("data/labels.csv")
+COLUMNS = ("row", "split", "class", "source", "sha256", "group")
+LEVELS = np.arange(256)
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """images: (N, H, W) uint8, a memory map. labels: (N,) int64, index into `classes`. splits: (N,) str."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+    splits: np.ndarray
+
+    def rows(self, *splits: str) -> np.ndarray:
+        """Row numbers, ascending, of the films in any of `splits`."""
+        return np.flatnonzero(np.isin(self.splits, splits))
+
+
+def hash_images(images: np.ndarray) -> list[str]:
+    """SHA-256 of each picture's grey levels: equal if and only if the stored pictures are byte-equal."""
+    return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+
+
+def save(images: np.ndarray, rows: Sequence[Sequence[object]]) -> None:
+    """`rows` holds split, class, source, sha256 and group of each of the (N, H, W) uint8 `images`."""
+    write_npy(IMAGES, images)
+    write_csv(LABELS, COLUMNS, [(number, *row) for number, row in enumerate(rows)])
+
+
+def load() -> Dataset:
+    table = read_csv(LABELS)
+    classes = class_order(row["class"] for row in table)
+    return Dataset(
+        images=np.load(IMAGES, mmap_mode="r"),
+        labels=np.array([classes.index(row["class"]) for row in table], dtype=np.int64),
+        classes=classes,
+        splits=np.array([row["split"] for row in table]),
+    )
+
+
+def count_levels(images: np.ndarray) -> np.ndarray:
+    """How often each grey level 0-255 occurs in `images` (N, H, W) uint8. Returns (256,) float64."""
+    counts = np.zeros(256)
+    for start in range(0, len(images), 256):
+        counts += np.bincount(images[start : start + 256].ravel(), minlength=256)
+    return counts
+
+
+def mean_and_std(counts: np.ndarray) -> tuple[float, float]:
+    mean = np.average(LEVELS, weights=counts)
+    return float(mean), float(np.sqrt(np.average((LEVELS - mean) ** 2, weights=counts)))
+
+
+def class_order(names: Iterable[str]) -> list[str]:
+    """Distinct class names in label order: "normal" (in either case) first, the others by alphabet."""
+    return sorted(set(names), key=lambda name: (name.lower() != "normal", name))

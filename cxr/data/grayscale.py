@@ -1,0 +1,103 @@
+"""From the stored values of a DICOM picture to grey levels: the standard's grayscale transformations.
+
+Modality LUT, VOI LUT, then MONOCHROME1 is inverted (PS3.4 N.2). Lookup tables are applied here and not by
+pydicom 3.0, whose function wraps around in tables of 8-bit entries that are longer than 256, and refuses
+12-bit entries.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from pydicom import Dataset
+
+from cxr.core.errors import UserError
+
+
+class Levels(NamedTuple):
+    """values: (H, W) float32. low, high: the range that they could take, not the one that they do take."""
+
+    values: np.ndarray
+    low: float
+    high: float
+
+
+def show(dataset: Dataset, stored: np.ndarray) -> Image.Image:
+    """Grey levels from 0, black, to 255 in Pillow's float mode. stored: (H, W) int.
+
+    The modality LUT (PS3.3 C.11.1) is a rescale slope and intercept, or a table. The VOI LUT (C.11.2) is the
+    first window; without windows the first table; without either the identity, so that black to white are
+    all values that the bits can hold and a film keeps its exposure. Raises `UserError` for a window or a
+    rescale without a meaning; other exceptions for damaged elements.
+    """
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        grey = _voi(dataset, _modality(dataset, stored))
+    if not np.isfinite(grey).all():
+        raise UserError("its grey levels are beyond all numbers: damaged rescale or window")
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        grey = 255 - grey
+    return Image.fromarray(grey.clip(0, 255))
+
+
+def _modality(dataset: Dataset, stored: np.ndarray) -> Levels:
+    bits = dataset.BitsStored
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
+    if dataset.get("ModalityLUTSequence"):
+        return _look_up(dataset.ModalityLUTSequence[0], stored)
+    slope, intercept = _number(dataset, "RescaleSlope", 1), _number(dataset, "RescaleIntercept", 0)
+    if slope == 0:
+        raise UserError("its RescaleSlope is 0, so there is nothing to be seen")
+    ends = sorted((low * slope + intercept, high * slope + intercept))
+    return Levels(stored.astype(np.float32) * slope + intercept, *ends)
+
+
+def _voi(dataset: Dataset, levels: Levels) -> np.ndarray:
+    """(H, W) float32: 0 is black, 255 white; values beyond both are to be cut off."""
+    if dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
+        return _window(dataset, levels.values)
+    if dataset.get("VOILUTSequence"):
+        levels = _look_up(dataset.VOILUTSequence[0], levels.values)
+    return (levels.values - levels.low) * (255 / (levels.high - levels.low))
+
+
+def _window(dataset: Dataset, values: np.ndarray) -> np.ndarray:
+    """The functions of PS3.3 C.11.2.1.2.1 and C.11.2.1.3."""
+    centre, width = _number(dataset, "WindowCenter", 0), _number(dataset, "WindowWidth", 0)
+    function = str(dataset.get("VOILUTFunction") or "LINEAR")
+    if width <= 0 or (function == "LINEAR" and width < 1):
+        raise UserError(f"its WindowWidth is {width:g}, too small for a window")
+    if function == "SIGMOID":
+        return 255 / (1 + np.exp(-4 * (values - centre) / width))
+    if function == "LINEAR":
+        centre, width = centre - 0.5, width - 1
+    elif function != "LINEAR_EXACT":
+        raise UserError("its VOILUTFunction is none of LINEAR, LINEAR_EXACT and SIGMOID")
+    if width == 0:
+        return np.where(values > centre, np.float32(255), np.float32(0))
+    return (values - centre) * (255 / width) + 127.5
+
+
+def _look_up(item: Dataset, values: np.ndarray) -> Levels:
+    """The table of an item of a LUT sequence. Values below its first and above its last entry get those."""
+    entries, first, bits = item.LUTDescriptor
+    data = item.LUTData
+    if isinstance(data, bytes):  # OW; else pydicom has made numbers of it
+        order = ">" if item.original_encoding[1] is False else "<"
+        data = np.frombuffer(data, np.uint8 if len(data) == entries else f"{order}u2")
+    table = np.asarray(data, np.float32)
+    # Some devices state more bits than their entries use, which would darken the film.
+    high = 2 ** min(int(bits), int(table.max()).bit_length()) - 1
+    places = np.rint(values - np.float32(first)).clip(0, len(table) - 1)
+    return Levels(table[places.astype(np.intp)], 0, high)
+
+
+def _number(dataset: Dataset, keyword: str, default: float) -> float:
+    """The first value of an element. Raises `UserError` if it is no finite number."""
+    value = dataset.get(keyword)
+    if value is None:
+        return default
+    number = float(value[0] if dataset[keyword].VM > 1 else value)
+    if not math.isfinite(number):
+        raise UserError(f"its {keyword} is not a finite number")
+    return number

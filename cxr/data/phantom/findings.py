@@ -1,0 +1,75 @@
+"""What disease adds to a phantom: opacities that fill the lungs' air, and coarser markings."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from cxr.data.phantom.anatomy import SIDES, to_film
+from cxr.data.phantom.drawing import Params, Streams, blobs
+
+
+class Pattern(NamedTuple):
+    """How one kind of disease lies in the lungs; a pair is the range of a uniform draw."""
+
+    label: int
+    share: float  # of its class
+    height: tuple[float, float]  # of the focus: 0 apex, 1 hemidiaphragm
+    lateral: tuple[float, float]  # 0 midline, 1 chest wall
+    scatter: float  # of the single opacities about the focus
+    radius: tuple[float, float]
+    amount: float
+    bilateral: float  # chance of an opacity to lie in the other lung
+    streaks: float  # growth of the interstitial markings
+    haze: float  # over both lungs
+    cavities: float  # chance of an opacity to be a ring with a dark centre
+
+
+PATTERNS: tuple[Pattern, ...] = (
+    Pattern(0, 1.00, (0.0, 1.0), (0.0, 1.0), 0.0, (0.1, 0.2), 0.0, 0.00, 0.0, 0.0, 0.0),
+    # Lobar pneumonia, bronchopneumonia, interstitial pneumonia.
+    Pattern(1, 0.40, (0.2, 0.9), (0.25, 0.75), 0.2, (0.16, 0.34), 1.3, 0.05, 0.1, 0.1, 0.0),
+    Pattern(1, 0.35, (0.4, 0.8), (0.25, 0.70), 0.5, (0.10, 0.22), 1.2, 0.50, 0.3, 0.2, 0.0),
+    Pattern(1, 0.25, (0.5, 0.6), (0.20, 0.40), 0.4, (0.20, 0.38), 0.6, 0.50, 0.6, 0.4, 0.0),
+    # Cavitary tuberculosis, infiltrates.
+    Pattern(2, 0.60, (0.1, 0.3), (0.30, 0.60), 0.2, (0.09, 0.18), 2.2, 0.25, 0.3, 0.0, 0.4),
+    Pattern(2, 0.40, (0.1, 0.4), (0.25, 0.60), 0.3, (0.09, 0.22), 1.8, 0.40, 0.4, 0.0, 0.1),
+)
+_OPACITIES = 5
+
+
+def _pattern(label: int, draw: float) -> Pattern:
+    patterns = [q for q in PATTERNS if q.label == label]
+    return patterns[np.searchsorted(np.cumsum([q.share for q in patterns[:-1]]), draw)]
+
+
+def disease(
+    anatomy: Streams, p: Params, labels: np.ndarray, texture: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What fills the air, (films, grid, grid), and how much the markings grow, (films, 1, 1)."""
+    grid, severity = texture.shape[-1], np.maximum(p["severity"], 0.12)
+    kind, other_side, focus_y, focus_x = anatomy.uniform(4, 1, 1).swapaxes(0, 1)
+    patterns = [_pattern(label, draw) for label, draw in zip(labels, kind[:, 0, 0], strict=True)]
+
+    def of(field: str) -> np.ndarray:
+        return np.array([getattr(q, field) for q in patterns], np.float32).T[..., None, None]
+
+    def between(field: str, draw: np.ndarray) -> np.ndarray:
+        low, high = of(field)
+        return low + (high - low) * draw
+
+    dy, dx, radius, amount, flip, hollow = anatomy.uniform(6, _OPACITIES, 1).swapaxes(0, 1)
+    height = between("height", focus_y) + of("scatter") * (2 * dy - 1)
+    lateral = between("lateral", focus_x) + of("scatter") * (dx - 0.5)
+    side = np.where((other_side < 0.5) ^ (flip < of("bilateral")), np.float32(-1), np.float32(1))
+    x = side * (0.12 + lateral * (p["width"] - 0.12) * (0.5 + 0.5 * height.clip(0, 1)))
+    u, v = to_film(p, x, p["apex"] + height * (p["dome"] - p["apex"]))
+    radius = between("radius", radius) * p["scale"]
+    amount = of("amount") * (0.5 + amount) * severity
+    filling = blobs(u, v, radius, amount, grid)
+    filling -= blobs(u, v, 0.6 * radius, 1.5 * amount * (hollow < of("cavities")), grid)
+    filling = np.maximum(filling, 0) * np.maximum(1 + 0.7 * texture, 0.1)  # ragged edges, air bronchograms
+
+    streaks = of("streaks") * severity
+    u, v = to_film(p, 0.2 * SIDES, 0 * SIDES)
+    hila = blobs(u, v, 0.16, np.maximum(p["hila"], 0) * (1 + streaks), grid)
+    return filling + hila + of("haze") * severity, streaks

@@ -1,0 +1,69 @@
+"""A published network and what it expects of its input; films through it a batch at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+from tqdm import tqdm
+
+from cxr.core.errors import UserError
+
+BATCH = 64  # larger ones gain nothing on a CPU
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """size: (height, width) to which a square film is resized, antialiased. crop: (top, left, height, width)
+    of the part that is kept. mean, std: per channel, grey levels from 0 to 255."""
+
+    size: tuple[int, int]
+    crop: tuple[int, int, int, int]
+    interpolation: InterpolationMode
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, films: Tensor, device: torch.device) -> Tensor:
+        """films: (n, S, S) uint8 on the CPU. Returns (n, 3, height, width) float32 on `device`."""
+        # One grey uint8 channel, on the CPU even for a GPU: that is how PIL resizes, within one level in 255,
+        # whereas floats overshoot at edges where PIL stops at black and white.
+        grey = F.crop(F.resize(films.unsqueeze(1), self.size, self.interpolation, antialias=True), *self.crop)
+        mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (self.mean, self.std))
+        return (grey.to(device).float() - mean).div_(std)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """features: (n, 3, height, width) float32 to (n, dimensions), by `model`."""
+
+    preparation: Preparation
+    model: nn.Module
+    features: Callable[[Tensor], Tensor]
+    dimensions: int
+
+
+@torch.inference_mode()
+def encode(network: Encoder, images: np.ndarray, device: torch.device, precision: str) -> np.ndarray:
+    """images: (N, S, S) uint8, read a batch at a time. precision: bf16 (autocast) or float32.
+
+    Returns (N, dimensions) float32. Raises `UserError` if the films are not square.
+    """
+    count, height, width = images.shape
+    if height != width:
+        raise UserError(f"images are {height} x {width} pixels; clip_embed.encoder takes square ones")
+    embeddings = np.empty((count, network.dimensions), np.float32)
+    network.model.eval().to(device).to(memory_format=torch.channels_last)
+    # Autocast keeps the weights it has cast until it ends: once for all batches.
+    with (
+        torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"),
+        tqdm(total=count, unit="film", disable=None) as bar,
+    ):
+        for start in range(0, count, BATCH):
+            films = np.array(images[start : start + BATCH])
+            features = network.features(network.preparation(torch.from_numpy(films), device))
+            embeddings[start : start + len(films)] = features.float().cpu().numpy()
+            bar.update(len(films))
+    return embeddings

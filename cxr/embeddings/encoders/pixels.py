@@ -1,0 +1,63 @@
+"""The encoder `pixels`: principal components of standardised pixels, which needs no weights."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
+
+from cxr.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Components:
+    """What was learnt. mean, deviation: (H * W,) float32, of each pixel. solver: of standardised pixels."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    solver: PCA
+
+    def transform(self, images: np.ndarray) -> np.ndarray:
+        """images: (N, H, W) uint8. Returns (N, dimensions) float32.
+
+        Raises `UserError` if the images have another size than those that were learnt from.
+        """
+        pixels = flat(images)
+        if pixels.shape[1] != len(self.mean):
+            raise UserError(
+                f"images have {pixels.shape[1]} pixels, the encoder pixels was fitted to {len(self.mean)}"
+            )
+        with threadpool_limits(1):
+            return self.solver.transform(standardised(pixels, self.mean, self.deviation)).astype(np.float32)
+
+
+def fit(images: np.ndarray, dimensions: int) -> Components:
+    """Means, deviations and principal components of `images`, (N, H, W) uint8: training films alone, so that
+    nothing is learnt from val or test. The same films give the same bytes.
+
+    Raises `UserError` if there are fewer pixels or films than `dimensions`.
+    """
+    pixels = flat(images)
+    most = min(pixels.shape)
+    if dimensions > most:
+        raise UserError(
+            f"params.yaml: clip_embed.dimensions is {dimensions}; these pictures allow at most {most}"
+        )
+    solver = PCA(
+        dimensions, svd_solver="covariance_eigh" if pixels.shape[1] <= 4096 else "randomized", random_state=0
+    )
+    with threadpool_limits(1):  # more threads add up in another order, and the bytes would follow the machine
+        mean, deviation = pixels.mean(axis=0), pixels.std(axis=0)
+        return Components(mean, deviation, solver.fit(standardised(pixels, mean, deviation)))
+
+
+def flat(images: np.ndarray) -> np.ndarray:
+    """(N, H, W) uint8 to (N, H * W) float32, a copy."""
+    return images.reshape(len(images), -1).astype(np.float32)
+
+
+def standardised(pixels: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """(N, H * W) float32, changed in place."""
+    pixels -= mean
+    pixels /= np.where(deviation > 0, deviation, 1)  # a pixel that never changes, such as a black corner
+    return pixels

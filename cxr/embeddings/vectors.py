@@ -1,0 +1,83 @@
+"""Films to the vectors that a gallery holds and is asked for, and the hash that says what made them."""
+
+import hashlib
+
+import numpy as np
+import torch
+
+from cxr.core import dataset
+from cxr.core.dataset import Dataset
+from cxr.core.errors import UserError
+from cxr.core.files import sha256
+from cxr.embeddings.encoders import pixels
+from cxr.embeddings.encoders.embed import load_network
+from cxr.embeddings.gallery import Embedding, Meta, Vectors
+from cxr.models import classifier
+from cxr.models.classifier import Classifier
+from cxr.params import ClipEmbed, Params
+
+STORED = "data/embeddings.npy"
+
+
+def embed_films(meta: Meta, films: np.ndarray, params: Params, device: torch.device) -> Vectors:
+    """Vectors to search the gallery of `meta` with, of films that need not belong to the data set.
+
+    films: (N, S, S) uint8. Raises `UserError` if the model, the data set that `pixels` is fitted to or the
+    encoder's weights are missing, or if the films have another size than the gallery's.
+    """
+    if meta.embedding == "classifier":
+        return classifier_vectors(classifier.load(), films, device)
+    settings = params.clip_embed
+    if settings.encoder != "pixels":
+        from cxr.embeddings.encoders.encoder import encode
+
+        values = encode(load_network(settings), films, device, settings.precision)
+        return Vectors(values, network_sha256(settings))
+    if not dataset.IMAGES.is_file():
+        raise UserError(
+            f"{dataset.IMAGES}: not here, and clip_embed.encoder pixels is fitted to its training films; "
+            "run `dvc pull` or `dvc repro`"
+        )
+    data = dataset.load()
+    train = data.images[data.rows("train")]
+    # Components are not stored: the same training films give the same ones.
+    return Vectors(pixels.fit(train, settings.dimensions).transform(films), pixels_sha256(data, settings))
+
+
+def embed_rows(
+    embedding: Embedding, data: Dataset, rows: np.ndarray, params: Params, device: torch.device
+) -> Vectors:
+    """Vectors of the data set's films `rows`, (N,) int; those of the encoder are read, not computed again.
+
+    Raises `UserError` if the model is missing or data/embeddings.npy belongs to other films.
+    """
+    if embedding == "classifier":
+        return classifier_vectors(classifier.load(), data.images[rows], device)
+    stored = np.load(STORED)
+    if len(stored) != len(data.labels):
+        raise UserError(
+            f"{STORED} holds {len(stored):,} films, {dataset.LABELS} {len(data.labels):,}; "
+            "run `dvc repro clip-embed`"
+        )
+    settings = params.clip_embed
+    source = pixels_sha256(data, settings) if settings.encoder == "pixels" else network_sha256(settings)
+    return Vectors(stored[rows], source)
+
+
+def classifier_vectors(model: Classifier, images: np.ndarray, device: torch.device) -> Vectors:
+    """Penultimate features of `model`, which models/classifier.safetensors holds.
+
+    images: (N, size, size) uint8.
+    """
+    return Vectors(classifier.embed(model, images, device), sha256(classifier.WEIGHTS))
+
+
+def network_sha256(settings: ClipEmbed) -> str:
+    return hashlib.sha256(f"{settings.encoder}@{settings.revision}".encode()).hexdigest()
+
+
+def pixels_sha256(data: Dataset, settings: ClipEmbed) -> str:
+    """Of what the encoder `pixels` is fitted to: not of the fitted numbers, whose last digits differ between
+    types of CPU."""
+    train = data.images[data.rows("train")]
+    return hashlib.sha256(f"pixels {settings.dimensions}\n".encode() + train.tobytes()).hexdigest()

@@ -1,0 +1,101 @@
+"""What each film contributes to a metric, from which follows how the metric varies over films.
+
+Accuracy and its kin, Brier score and log-loss are sums over films. To AUC a film contributes its placement
+value (DeLong, DeLong & Clarke-Pearson, 1988, https://doi.org/10.2307/2531595), here from midranks instead of
+a comparison of every positive with every negative (Sun & Xu, 2014, https://doi.org/10.1109/LSP.2014.2337313).
+So one formula gives the variance of all of them, and of means and differences of them, without a random draw:
+the variance to which a bootstrap within each class converges.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from cxr.inference.calibration import SMALLEST
+
+LOWER_IS_BETTER = ("brier", "nll")
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """One metric of M models. values: (M,) float64. films: (M, N) float64, by how much each film moves it."""
+
+    values: np.ndarray
+    films: np.ndarray
+
+
+def measure(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Contributions]:
+    """The metrics of metrics/test.json that are compared, and `nll`; AUC, the primary one, comes first.
+
+    labels: (N,) int. probabilities: (M, N, classes) float64. The most probable class is the decision.
+    """
+    classes = probabilities.shape[2]
+    films, counts = len(labels), np.bincount(labels, minlength=classes)
+    right = probabilities.argmax(axis=2) == labels
+    squares = ((probabilities - np.eye(classes)[labels]) ** 2).sum(axis=2)
+    of_truth = probabilities[:, np.arange(films), labels]
+    sums = {"accuracy": right / films, "balanced_accuracy": right / counts[labels] / classes}
+    if classes == 2:
+        sums["sensitivity"] = right * (labels == 1) / counts[1]
+        sums["specificity"] = right * (labels == 0) / counts[0]
+    sums["brier"] = squares / films / (2 if classes == 2 else 1)
+    sums["nll"] = -np.log(np.clip(of_truth, SMALLEST, 1)) / films
+    # Rounded, so that members that are equally good in different films do not differ by a rounding error.
+    found = {name: Contributions(each.sum(axis=1).round(12), each) for name, each in sums.items()}
+    positive = labels[:, None] == np.arange(classes)
+    if classes == 2:
+        return {"auc": auc(positive[:, 1:], probabilities[:, :, 1:])} | found
+    return {"auc_ovr_macro": auc(positive, probabilities)} | found
+
+
+def auc(positive: np.ndarray, scores: np.ndarray) -> Contributions:
+    """The mean of K AUCs. positive: (N, K) bool. scores: (M, N, K) float, higher for positive films."""
+    members, films, count = scores.shape
+    values, contributions = np.zeros(members), np.zeros((members, films))
+    for k in range(count):
+        chosen = positive[:, k]
+        found = placements(chosen, scores[:, :, k])
+        values += found.auc / count
+        contributions[:, chosen] += found.positive / chosen.sum() / count
+        contributions[:, ~chosen] += found.negative / (~chosen).sum() / count
+    return Contributions(values.round(12), contributions)
+
+
+def case_variance(films: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(...) float64: the variance of what `films` add up to, over other films, as many of each class.
+
+    films: (..., N) float64, contributions. labels: (N,) int, at least two of each class.
+    """
+    groups = [labels == label for label in np.unique(labels)]
+    return np.sum([group.sum() * films[..., group].var(axis=-1, ddof=1) for group in groups], axis=0)
+
+
+@dataclass(frozen=True)
+class Placements:
+    """Where cases of one class lie among those of the other; a tie counts half.
+
+    positive: (..., P) float64, of each positive case the share of the negatives that score lower, 0 to 1.
+    negative: (..., Q) float64, of each negative case the share of the positives that score higher, 0 to 1.
+    """
+
+    positive: np.ndarray
+    negative: np.ndarray
+
+    @property
+    def auc(self) -> np.ndarray:
+        """(...) float64, 0 to 1."""
+        return self.positive.mean(axis=-1)
+
+
+def placements(positive: np.ndarray, scores: np.ndarray) -> Placements:
+    """positive: (N,) bool. scores: (..., N) float, higher for the positive class.
+
+    Raises ValueError if there is no positive or no negative case.
+    """
+    if positive.all() or not positive.any():
+        raise ValueError("an AUC needs at least one positive and one negative case")
+    ranks = rankdata(scores, axis=-1)
+    above = ranks[..., positive] - rankdata(scores[..., positive], axis=-1)  # negatives below each positive
+    below = ranks[..., ~positive] - rankdata(scores[..., ~positive], axis=-1)
+    return Placements(above / (~positive).sum(), 1 - below / positive.sum())

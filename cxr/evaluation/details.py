@@ -1,0 +1,77 @@
+"""metrics/details.json: one split at every decision point, for every class, member and way to calibrate."""
+
+import numpy as np
+
+from cxr.core.probabilities import decide
+from cxr.evaluation import reliability
+from cxr.evaluation.diagnostic_accuracy import describe
+from cxr.evaluation.metrics import Summary, confusion, per_class, top_confusion
+from cxr.inference.calibration import Calibration
+from cxr.inference.predictions import Predictions
+from cxr.inference.prevalence import shares, shifted
+
+
+def details(
+    split: Predictions,
+    summary: Summary,
+    shipped: Calibration,
+    ways: dict[str, np.ndarray],
+    stated: np.ndarray,
+    wanted: np.ndarray,
+    resamples: int,
+) -> dict[str, object]:
+    """One split's content. summary: of `metrics.summarise`, for this split. ways: of
+    `calibration_methods.methods`, (N, classes) each, for its films.
+
+    stated, wanted: (classes,) the shares that `calibrate.prevalence` and `evaluate.prevalence` stand for.
+    """
+    points: dict[str, float | None] = {"most_probable": None}
+    if shipped.threshold is not None:
+        points["val_threshold"] = shipped.threshold
+    decisions = {name: decide(split.ensemble, threshold) for name, threshold in points.items()}
+    found: dict[str, object] = {
+        "temperature": shipped.temperature,
+        "threshold": shipped.threshold,
+        "ensemble": summary.ensemble,
+        "members": summary.members,
+        "spread": summary.spread(),
+        "decisions": {
+            name: {
+                "confusion": confusion(split.labels, chosen, len(split.classes)),
+                "top_confusion": top_confusion(split.labels, chosen, split.classes),
+                "per_class": per_class(split.labels, chosen, split.classes),
+            }
+            for name, chosen in decisions.items()
+        },
+        "calibration": {
+            "shares": shares(split.labels, len(split.classes)),
+            "prevalence": stated,
+            "ece_by_chance": reliability.by_chance(split.labels, split.ensemble, resamples),
+            **{name: _calibration(split.labels, p, stated, resamples) for name, p in ways.items()},
+        },
+        "shifted": {
+            "prevalence": wanted,
+            **reliability.report(
+                split.labels, shifted(split.ensemble, stated, wanted), resamples, prevalence=wanted
+            ),
+        },
+    }
+    if shipped.operating_points:
+        found["operating_points"] = {
+            name: {
+                "threshold": threshold,
+                **describe(split.labels, decide(split.ensemble, threshold), float(wanted[1])),
+            }
+            for name, threshold in shipped.operating_points.items()
+        }
+    return found
+
+
+def _calibration(
+    labels: np.ndarray, probabilities: np.ndarray, stated: np.ndarray, resamples: int
+) -> dict[str, dict[str, float]]:
+    """Over the films as they are, and with `_at_prevalence` weighted to the shares `stated`."""
+    weighted = reliability.report(labels, probabilities, resamples, prevalence=stated)
+    return reliability.report(labels, probabilities, resamples) | {
+        f"{name}_at_prevalence": value for name, value in weighted.items()
+    }

@@ -1,0 +1,215 @@
+"""Metrics of a classifier's probabilities, with the spread over members and over cases.
+
+With two classes the second one (`classes[1]`) is positive: sensitivity is its recall. Averages carry their
+name; a ratio whose denominator is 0 counts as 0, as scikit-learn's `zero_division=0`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxr.core.probabilities import decide
+from cxr.evaluation.delong import auc, case_variance
+from cxr.evaluation.reliability import scores
+from cxr.evaluation.statistics import Z, blocks, interval
+from cxr.inference.predictions import Predictions
+
+
+def confusion(labels: np.ndarray, decisions: np.ndarray, classes: int) -> np.ndarray:
+    """(classes, classes) counts; rows are the truth, columns the decision."""
+    return np.bincount(labels * classes + decisions, minlength=classes**2).reshape(classes, classes)
+
+
+def headline(
+    labels: np.ndarray, probabilities: np.ndarray, classes: list[str], threshold: float | None
+) -> dict[str, float]:
+    """The metrics of metrics/test.json. labels: (N,) int; probabilities: (N, classes).
+
+    All but `accuracy_at_threshold` take the most probable class (0.5 with two classes) as the decision.
+    `ece` and `brier` are those of `cxr.evaluation.reliability.scores`, over the films as they are.
+    """
+    found = weighted_headline(labels, probabilities, classes, threshold, np.ones((1, len(labels))))
+    return {name: float(value[0]) for name, value in found.items()}
+
+
+def weighted_headline(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: list[str],
+    threshold: float | None,
+    weights: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """`headline` for each row of `weights`, (R, N) float, how much each film counts: (R,) float64 each."""
+    count = len(classes)
+    tables = _tables(labels, decide(probabilities, None), count, weights)
+    hits, truth, decided = _diagonal(tables), tables.sum(axis=2), tables.sum(axis=1)
+    recall, precision, f1 = _ratio(hits, truth), _ratio(hits, decided), _ratio(2 * hits, truth + decided)
+    reliability = scores(labels, probabilities, weights)
+    shared = {
+        "brier": reliability["brier"],
+        "ece": reliability["ece"],
+        "balanced_accuracy": recall.mean(axis=1),
+        "f1_macro": f1.mean(axis=1),
+        "mcc": _mcc(tables),
+        "accuracy": hits.sum(axis=1) / weights.sum(axis=1),
+    }
+    if count > 2:
+        curves = [_areas(labels == c, probabilities[:, c], weights) for c in range(count)]
+        area, average_precision = np.mean(curves, axis=0)
+        return {"auc_ovr_macro": area, "average_precision_macro": average_precision} | shared
+    at_threshold = _tables(labels, decide(probabilities, threshold), count, weights)
+    area, average_precision = _areas(labels == 1, probabilities[:, 1], weights)
+    return {
+        "auc": area,
+        "average_precision": average_precision,
+        "accuracy_at_threshold": _diagonal(at_threshold).sum(axis=1) / weights.sum(axis=1),
+        "sensitivity": recall[:, 1],
+        "specificity": recall[:, 0],
+        f"precision_{classes[1]}": precision[:, 1],
+        f"f1_{classes[1]}": f1[:, 1],
+    } | shared
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A split's headline metrics: of each member, of the ensemble, and of the ensemble on R resamples of the
+    cases, (R,) float64 each. delong: of the ensemble's AUC, see `delong`; None if a class has one film."""
+
+    members: list[dict[str, float]]
+    ensemble: dict[str, float]
+    samples: dict[str, np.ndarray]
+    delong: dict[str, float] | None
+
+    def headline(self) -> dict[str, dict[str, float]]:
+        """For each metric: `mean` and `std` (n - 1) over members, the `ensemble`'s value, and `low` and
+        `high`, its 95 % interval (`bootstrap.interval`) over resamples of the cases of each class."""
+        result = {}
+        for name, value in self.ensemble.items():
+            of_members = np.array([member[name] for member in self.members])
+            result[name] = {
+                "mean": float(of_members.mean()),
+                "std": float(of_members.std(ddof=1)) if len(of_members) > 1 else 0.0,
+                "ensemble": value,
+                **interval(name, value, self.samples[name]),
+            }
+        return result
+
+    def spread(self) -> dict[str, dict[str, float | dict[str, float]]]:
+        """Two reasons why a metric would be another the next time, kept apart for each:
+
+        seeds_std: the standard deviation (n - 1) over members, trained alike but for the seed, on these
+        films; left out if there is one member. It is that of a single member, an ensemble's is smaller.
+        films_std, low, high: the standard deviation and the 95 % interval (`bootstrap.interval`) of the
+        ensemble over bootstrap samples of the films within each class; the training counts as given.
+        delong (of the AUC): the same from DeLong's variance, the interval symmetric and cut at 1; left out if
+        a class has a single film.
+        """
+        found: dict[str, dict[str, float | dict[str, float]]] = {}
+        for name, samples in self.samples.items():
+            found[name] = {
+                "films_std": float(samples.std(ddof=1)),
+                **interval(name, self.ensemble[name], samples),
+            }
+            if len(self.members) > 1:
+                found[name]["seeds_std"] = float(np.std([member[name] for member in self.members], ddof=1))
+        if self.delong:
+            found["auc" if "auc" in found else "auc_ovr_macro"]["delong"] = self.delong
+        return found
+
+
+def summarise(predictions: Predictions, threshold: float | None, resamples: int) -> Summary:
+    """resamples: bootstrap samples of the cases within each class."""
+    labels, ensemble, classes = predictions.labels, predictions.ensemble, predictions.classes
+    blocks_of = [
+        weighted_headline(labels, ensemble, classes, threshold, counts)
+        for counts in blocks(labels, resamples)
+    ]
+    return Summary(
+        members=[headline(labels, p, classes, threshold) for p in predictions.members],
+        ensemble=headline(labels, ensemble, classes, threshold),
+        samples={name: np.concatenate([block[name] for block in blocks_of]) for name in blocks_of[0]},
+        delong=delong(predictions) if np.bincount(labels).min() > 1 else None,
+    )
+
+
+def delong(predictions: Predictions) -> dict[str, float]:
+    """`films_std`, `low` and `high` of the ensemble's AUC by DeLong's variance (`cxr.evaluation.delong`),
+    with more than two classes of the mean of one against the rest; the interval is symmetric, cut at 0 and
+    1."""
+    first = 1 if len(predictions.classes) == 2 else 0
+    shown = np.arange(first, len(predictions.classes))
+    found = auc(predictions.labels[:, None] == shown, predictions.ensemble[None, :, shown])
+    std = float(np.sqrt(case_variance(found.films, predictions.labels)[0]))
+    value = float(found.values[0])
+    return {"films_std": std, "low": max(0.0, value - Z * std), "high": min(1.0, value + Z * std)}
+
+
+def per_class(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and the number of films of each class."""
+    table = confusion(labels, decisions, len(classes))
+    columns = {
+        "precision": _ratio(np.diag(table), table.sum(axis=0)),
+        "recall": _ratio(np.diag(table), table.sum(axis=1)),
+        "f1": _ratio(2 * np.diag(table), table.sum(axis=1) + table.sum(axis=0)),
+        "films": table.sum(axis=1),
+    }
+    return {
+        name: {key: column[i].item() for key, column in columns.items()} for i, name in enumerate(classes)
+    }
+
+
+def top_confusion(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> str:
+    """The mistake that is made most often, in words."""
+    table = confusion(labels, decisions, len(classes))
+    mistakes = table - np.diag(np.diag(table))
+    if not mistakes.any():
+        return "no film is taken for another class"
+    actual, taken = divmod(int(mistakes.argmax()), len(classes))
+    films = table[actual].sum()
+    return f"{classes[actual]} taken for {classes[taken]}: {table[actual, taken]:,} of {films:,} films"
+
+
+def majority_baseline(labels: np.ndarray) -> float:
+    """The accuracy of always naming the most frequent class."""
+    return float(np.bincount(labels).max() / len(labels))
+
+
+def _tables(labels: np.ndarray, decisions: np.ndarray, classes: int, weights: np.ndarray) -> np.ndarray:
+    """(R, classes, classes): `confusion` of the weighted films."""
+    cells = np.eye(classes**2)[labels * classes + decisions]
+    return (weights @ cells).reshape(-1, classes, classes)
+
+
+def _areas(
+    positive: np.ndarray, probability: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUC and average precision, (R,) each. positive: (N,) bool, probability: (N,), weights:
+    (R, N) float, how much each film counts."""
+    order = np.argsort(-probability, kind="stable")
+    starts = np.flatnonzero(np.diff(-probability[order], prepend=-np.inf))  # ties stay together
+    hits, alarms = (
+        np.add.reduceat(weights[:, order] * kind[order], starts, axis=1) for kind in (positive, ~positive)
+    )
+    true, false = hits.cumsum(axis=1), alarms.cumsum(axis=1)
+    positives, negatives = true[:, -1], false[:, -1]
+    below = negatives[:, None] - false + alarms / 2  # negatives that score lower, ties half
+    return (
+        (hits * below).sum(axis=1) / (positives * negatives),
+        (hits * _ratio(true, true + false)).sum(axis=1) / positives,
+    )
+
+
+def _diagonal(tables: np.ndarray) -> np.ndarray:
+    return np.diagonal(tables, axis1=1, axis2=2)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.divide(numerator, denominator, out=np.zeros(numerator.shape), where=denominator != 0)
+
+
+def _mcc(tables: np.ndarray) -> np.ndarray:
+    """(R,): Matthews correlation coefficient of tables of any size, (R, C, C) (Gorodkin, 2004)."""
+    total, hits = tables.sum(axis=(1, 2)), _diagonal(tables).sum(axis=1)
+    truth, decided = tables.sum(axis=2), tables.sum(axis=1)
+    spread = np.sqrt((total**2 - (decided**2).sum(axis=1)) * (total**2 - (truth**2).sum(axis=1)))
+    return _ratio(hits * total - (truth * decided).sum(axis=1), spread)

@@ -1,0 +1,52 @@
+"""Platt scaling (1999), a slope and an intercept fitted on val: a counter-example, never shipped, beside the
+temperature and none.
+
+The intercept also learns how this val differs from other films; where val is drawn from the training films it
+takes their mistakes for the truth, and is sure of it. With more than two classes, its matrix form (Guo et
+al., 2017, https://arxiv.org/abs/1706.04599, section 4.2).
+"""
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from cxr.core.probabilities import SMALLEST
+from cxr.inference.calibration import Calibration
+from cxr.inference.predictions import Predictions
+from cxr.inference.prevalence import shares, shifted
+
+C = 1e6  # of scikit-learn: next to no penalty
+
+
+def fit(probabilities: np.ndarray, labels: np.ndarray) -> LogisticRegression:
+    """For `apply`. probabilities: (N, classes) float, labels: (N,) int."""
+    return LogisticRegression(C=C, max_iter=10_000).fit(_logits(probabilities), labels)
+
+
+def apply(model: LogisticRegression, probabilities: np.ndarray) -> np.ndarray:
+    """(N, classes) float64, which refer to the classes' shares in the films of `fit`."""
+    found: np.ndarray = model.predict_proba(_logits(probabilities))
+    return found
+
+
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    """(N, classes - 1): the log-odds of each class against the first."""
+    logs = np.log(np.clip(probabilities, SMALLEST, 1))
+    return logs[:, 1:] - logs[:, :1]
+
+
+def methods(published: Predictions, shipped: Calibration, prevalence: np.ndarray) -> dict[str, np.ndarray]:
+    """(N, classes) float64 probabilities of the ensemble for all films of `published`, val and test.
+
+    before: at temperature 1. temperature: as shipped. platt: `cxr.evaluation.platt`, fitted on val. All refer
+    to `prevalence`, (classes,), the shares that the shipped ones refer to: what training has taught about the
+    classes' shares is taken out before, too, and Platt's are moved from val's shares.
+    """
+    raw = shipped.undo(published.ensemble)
+    val = published.splits == "val"
+    labels = published.labels[val]
+    fitted = apply(fit(raw[val], labels), raw)
+    return {
+        "before": Calibration(1.0, None, shipped.prior, shipped.prevalence)(raw),
+        "temperature": published.ensemble,
+        "platt": shifted(fitted, shares(labels, len(prevalence)), prevalence),
+    }

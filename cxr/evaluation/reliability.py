@@ -1,0 +1,154 @@
+"""Do probabilities mean what they say? Expected calibration error (ECE), Brier score, log-loss, the diagram.
+
+Films are sorted by probability and cut into BINS bins of equal mass; ECE is the mean over films of how far,
+in its bin, the mean probability is from the share of films in which the event was found. Guo et al., 2017
+(https://arxiv.org/abs/1706.04599), cut [0, 1] into 15 bins of equal width. Here five films in six lie in the
+two outermost, and what the others show is mostly noise; bins of equal mass (Nixon et al., 2019,
+https://arxiv.org/abs/1904.01685) estimate with less bias (Roelofs et al., 2022,
+https://arxiv.org/abs/2012.08668). Films of equal probability share a bin, so their order does not count.
+
+An ECE is never below 0, so chance makes it larger, the more so the fewer films there are: a perfectly
+calibrated classifier has one above 0, too (`by_chance`).
+
+**Which prevalence?** A probability refers to films among which the classes have certain shares
+(`calibrate.prevalence`), and a split may have others (62.5 % of PneumoniaMNIST's test films are pneumonia).
+Then even perfect probabilities miss what is found in the split. So there are two figures: over the films as
+they are, and with every film of class c counting prevalence_c / share_c times (`prevalence.film_weights`), so
+that the split has the shares that the probabilities refer to. Nothing is fitted to the split's labels: they
+say how many films of each class stand for how many, and the prevalence is declared.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxr.core.probabilities import SMALLEST
+from cxr.evaluation.statistics import blocks, interval, wilson
+from cxr.inference.prevalence import film_weights
+
+BINS = 15
+
+
+def events(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) float64 probability of an event, and (N,) bool whether it was found.
+
+    labels: (N,) int, probabilities: (N, classes). With two classes the event is the second one, with more
+    it is that the most probable class is the true one (top-label confidence).
+    """
+    if probabilities.shape[1] == 2:
+        return probabilities[:, 1], labels == 1
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+
+
+def calibration_error(probability: np.ndarray, found: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(R,) float64, 0 to 1: the ECE of each row of `weights`.
+
+    probability: (N,) float, found: (N,) bool, weights: (R, N) float, how much each film counts.
+    """
+    order, starts, bins = _bins(probability, weights)
+    excess = np.add.reduceat((weights * (found - probability))[:, order], starts, axis=1)
+    return np.abs(_sums(bins, excess)).sum(axis=1) / weights.sum(axis=1)
+
+
+def scores(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """`ece`, `brier` and `nll`, (R,) float64 each, for each row of `weights`, (R, N) float.
+
+    Brier score: with two classes the mean squared error of the positive probability, 0 to 1; with more the
+    sum over classes, 0 to 2 (Brier, 1950).
+    """
+    classes = probabilities.shape[1]
+    squares = ((probabilities - np.eye(classes)[labels]) ** 2).sum(axis=1) / (2 if classes == 2 else 1)
+    losses = -np.log(np.clip(probabilities[np.arange(len(labels)), labels], SMALLEST, 1))
+    total = weights.sum(axis=1)
+    return {
+        "ece": calibration_error(*events(labels, probabilities), weights),
+        "brier": weights @ squares / total,
+        "nll": weights @ losses / total,
+    }
+
+
+def report(
+    labels: np.ndarray, probabilities: np.ndarray, resamples: int, prevalence: np.ndarray | None = None
+) -> dict[str, dict[str, float]]:
+    """`scores` over the films as they are, or weighted so that the classes have the shares `prevalence`.
+
+    Each has its `value`, and its 95 % interval `low` to `high` (`bootstrap.interval`) over `resamples`
+    bootstrap samples of the films within each class.
+    """
+    weights = np.ones(len(labels)) if prevalence is None else film_weights(labels, prevalence)
+    values = scores(labels, probabilities, weights[None])
+    samples = [scores(labels, probabilities, counts * weights) for counts in blocks(labels, resamples)]
+    return {
+        name: {
+            "value": value.item(),
+            **interval(name, value.item(), np.concatenate([block[name] for block in samples])),
+        }
+        for name, value in values.items()
+    }
+
+
+def by_chance(labels: np.ndarray, probabilities: np.ndarray, resamples: int) -> dict[str, float]:
+    """The ECE that a classifier with these probabilities, all of them true, would have on as many films.
+
+    Events are drawn from the probabilities (consistency resampling: Bröcker & Smith, 2007,
+    https://doi.org/10.1175/WAF993.1). Returns its `mean`, and `high`, which 95 % of the draws stay below.
+    """
+    probability, _ = events(labels, probabilities)
+    generator, ones = np.random.default_rng(0), np.ones((1, len(labels)))
+    drawn = [
+        calibration_error(probability, generator.random(len(labels)) < probability, ones)[0]
+        for _ in range(resamples)
+    ]
+    return {"mean": float(np.mean(drawn)), "high": float(np.percentile(drawn, 95))}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A reliability diagram's points, one for each bin that is not empty, all (bins,) float64 but `films`.
+
+    probability: the mean probability. share: of the films with the event; low, high: its 95 % Wilson
+    interval. films: (bins,) int. error: the ECE of these bins.
+    """
+
+    probability: np.ndarray
+    share: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    films: np.ndarray
+    error: float
+
+
+def curve(labels: np.ndarray, probabilities: np.ndarray, prevalence: np.ndarray) -> Curve:
+    """The diagram of films weighted to `prevalence`. A bin counts for its Wilson interval as the number of
+    equal films that would tell as much as its weighted ones (Kish, 1965: squared sum over sum of squares)."""
+    probability, found = events(labels, probabilities)
+    weights = film_weights(labels, prevalence)[None]
+    order, starts, bins = _bins(probability, weights)
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        return _sums(bins, np.add.reduceat(values[:, order], starts, axis=1))[0]
+
+    films = sums(np.ones_like(weights)).astype(int)
+    used = films > 0
+    mass = sums(weights)[used]
+    share = sums(weights * found)[used] / mass
+    low, high = wilson(share, mass**2 / sums(weights**2)[used])
+    mean = sums(weights * probability)[used] / mass
+    error = calibration_error(probability, found, weights)
+    return Curve(mean, share, low, high, films[used], float(error[0]))
+
+
+def _bins(probability: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The films' order, (N,) int; where in it each of the G distinct probabilities starts, (G,) int; and
+    the bin of each, (R, G) int: that in which the middle of its mass lies."""
+    order = np.argsort(probability, kind="stable")
+    starts = np.flatnonzero(np.diff(probability[order], prepend=-1))
+    mass = np.add.reduceat(weights[:, order], starts, axis=1)
+    middle = mass.cumsum(axis=1) - mass / 2
+    return order, starts, np.minimum((BINS * middle / mass.sum(axis=1, keepdims=True)).astype(int), BINS - 1)
+
+
+def _sums(bins: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(R, BINS): of each row the sum of its `values`, (R, G), in each bin."""
+    cells = bins + BINS * np.arange(len(bins))[:, None]
+    return np.bincount(cells.ravel(), values.ravel(), len(bins) * BINS).reshape(len(bins), BINS)

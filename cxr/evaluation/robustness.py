@@ -1,0 +1,46 @@
+"""What corruptions do to a classifier, in the measures of MedMNIST-C (see `cxr.evaluation.corruptions`).
+
+The balanced error is 1 - balanced accuracy, with the most probable class as the decision. BE of a kind is its
+mean over severities, rBE what that adds to the balanced error on clean films; both are averaged over kinds.
+The paper divides each by AlexNet's; here they are error rates and their differences, as measured.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from cxr.evaluation.statistics import blocks, interval
+
+
+def balanced_errors(labels: np.ndarray, probabilities: np.ndarray, resamples: int) -> np.ndarray:
+    """(1 + resamples, conditions) float64: of the films as they are, then of bootstrap samples of them.
+
+    labels: (N,) int; probabilities: (conditions, N, classes), of the same films under each condition.
+    Films are drawn within each class, and the same ones for all conditions, so that differences are paired.
+    """
+    share = 1 / (np.bincount(labels)[labels] * probabilities.shape[-1])
+    films = np.where(probabilities.argmax(axis=-1) == labels, 0, share)  # each film's part of the error
+    drawn = [weights @ films.T for weights in blocks(labels, resamples)]
+    return np.concatenate([films.sum(axis=1)[None], *drawn])
+
+
+def mean_errors(clean: np.ndarray, corrupted: Sequence[np.ndarray]) -> dict[str, float]:
+    """BE and rBE with their 95 % intervals, as a mean over `corrupted`.
+
+    clean: (1 + resamples,) and corrupted: (1 + resamples, severities) for each kind, of `balanced_errors`.
+    """
+    be = np.mean([errors.mean(axis=1) for errors in corrupted], axis=0)
+    return with_interval("be", be) | with_interval("rbe", be - clean)
+
+
+def with_interval(name: str, samples: np.ndarray) -> dict[str, float]:
+    """The first of `samples` and the ends of the interval that the others span."""
+    ends = interval(name, float(samples[0]), samples[1:])
+    return {name: float(samples[0])} | {f"{name}_{end}": value for end, value in ends.items()}
+
+
+def auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Area under the ROC curve; with three classes or more the mean of one class against the others."""
+    truth = np.eye(probabilities.shape[-1])[labels]
+    return float(roc_auc_score(truth, probabilities, average="macro"))

@@ -1,0 +1,91 @@
+"""Intervals and tests: stratified bootstrap, Wilson, predictive values at a declared prevalence, Holm.
+
+The bootstrap's resamples, drawn with replacement within each class, are counts instead of copies of the
+films: a metric that takes a weight for each film measures all of them at once (Efron & Tibshirani, 1993).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import norm
+
+CELLS = 2_000_000  # counts in one block, 16 MB
+Z = float(norm.ppf(0.975))
+
+
+def blocks(labels: np.ndarray, resamples: int) -> Iterator[np.ndarray]:
+    """(r, N) float64, `resamples` rows over all blocks: how often each film is drawn.
+
+    labels: (N,) int. Every class keeps its number of films, so that no resample lacks one.
+    """
+    generator = np.random.default_rng(0)
+    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    drawn = np.concatenate([generator.choice(rows, (resamples, len(rows))) for rows in groups], axis=1)
+    films = len(labels)
+    for block in np.array_split(drawn, -(-drawn.size // CELLS)):
+        cells = block + films * np.arange(len(block))[:, None]
+        yield np.bincount(cells.ravel(), minlength=block.size).reshape(block.shape).astype(np.float64)
+
+
+def interval(name: str, value: float, samples: np.ndarray) -> dict[str, float]:
+    """`low` and `high`, the 95 % percentile interval of the metric `name`, `value` on the films themselves.
+
+    samples: (R,) float, its values on resamples. Those of `ece` are first moved by what their mean is above
+    `value`: a resample is noisier than the films it is drawn from, and noise only adds to this metric. The
+    interval then holds the ECE to expect of other films, as many as these.
+    """
+    moved = samples - (samples.mean() - value) if name == "ece" else samples
+    low, high = np.percentile(moved, [2.5, 97.5])
+    return {"low": max(0.0, float(low)) if name == "ece" else float(low), "high": float(high)}
+
+
+def wilson(share: np.ndarray | float, count: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of Wilson's score interval (1927, https://doi.org/10.1080/01621459.1927.10502953).
+
+    share: (...) float, 0 to 1, found in `count` cases, above 0. It stays inside [0, 1] and has a width at a
+    share of 0 or 1, where a bootstrap has none (Brown, Cai & DasGupta, 2001,
+    https://doi.org/10.1214/ss/1009213286).
+    """
+    share, count = np.asarray(share, np.float64), np.asarray(count, np.float64)
+    centre = share + Z**2 / (2 * count)
+    half = Z * np.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    low, high = (np.clip((centre + side) / (1 + Z**2 / count), 0, 1) for side in (-half, half))
+    return np.where(share == 0, 0.0, low), np.where(share == 1, 1.0, high)
+
+
+def predictive_value(
+    right: int, cases: int, wrong: int, others: int, prevalence: float
+) -> tuple[float, float, float] | None:
+    """A predictive value where `prevalence` (above 0 and below 1) of the films are cases: value, low, high.
+
+    By Bayes' theorem, if `right` of `cases` films and `wrong` of `others` are given the answer in question.
+    For the positive one cases are the ill, for the negative one the healthy. None if no film is given it.
+    Logit interval for a study in which the number of each kind was fixed: Mercaldo, Lau & Zhou, 2007,
+    https://doi.org/10.1002/sim.2677; with its adjusted counts where one of them is 0, as R's package bdpv.
+    """
+    if not right and not wrong:
+        return None
+
+    def log_odds(hit: float, alarm: float) -> float:
+        return float(logit(prevalence) + np.log(hit) - np.log(alarm))
+
+    empty = 0 in (right, wrong, cases - right, others - wrong)
+    extra = Z**2 / 2 if empty else 0.0
+    hit, alarm = (right + extra) / (cases + 2 * extra), (wrong + extra) / (others + 2 * extra)
+    variance = (1 - hit) / (right + extra) + (1 - alarm) / (wrong + extra)
+    half = Z * np.sqrt(variance)
+    low, high = (float(expit(log_odds(hit, alarm) + side)) for side in (-half, half))
+    joint = prevalence * right / cases
+    value = joint / (joint + (1 - prevalence) * wrong / others)
+    # Adjusted counts draw the interval inwards; it still holds what was found.
+    return value, min(low, value), max(high, value)
+
+
+def holm(p: list[float]) -> list[float]:
+    """p-values adjusted for being several (Holm, 1979), in the order given."""
+    order = np.argsort(p)
+    stepped = np.asarray(p)[order] * np.arange(len(p), 0, -1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.maximum.accumulate(stepped).clip(max=1)
+    return adjusted.tolist()

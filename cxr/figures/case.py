@@ -1,0 +1,53 @@
+"""One case as a picture: the film, where the classifier looks, and the films of the gallery most like it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cxr.figures import radiographs, style
+from cxr.figures.style import HEAT
+
+# Inches. Places are fixed: a layout by what they hold would take longer than all the rest.
+WIDTH, HEIGHT, EDGE = 9.6, 3.2, 0.1
+LARGE, SMALL, CAPTION = 2.6, 1.1, 0.22
+LINES, COLUMNS = 2, 3  # of neighbours
+
+
+def draw(
+    path: Path,
+    image: np.ndarray,
+    heat_map: np.ndarray,
+    decision: str,
+    neighbours: Sequence[tuple[np.ndarray, str]],
+    metric: str,
+) -> None:
+    """A PNG at `path`. image: (S, S) uint8. heat_map: (S, S) float32 from 0 to 1, the Grad-CAM of the class
+    `decision`. neighbours: (S, S) uint8 films, each with its caption. metric: what the captions' values are.
+
+    Nothing in it depends on the film's label: frames in the colour of the true class would tell it.
+    """
+    figure = Figure(figsize=(WIDTH, HEIGHT))
+    film = _place(figure, EDGE, EDGE, LARGE)
+    radiographs.show_film(film, image)
+    film.set_title(f"the film, {len(image)} x {len(image)} pixels", fontsize=10)
+    heat = _place(figure, LARGE + 2 * EDGE, EDGE, LARGE)
+    radiographs.show_film(heat, image)
+    heat.imshow(heat_map, cmap=HEAT, vmin=0, vmax=1, alpha=0.5, interpolation="antialiased")
+    heat.set_title(f"Grad-CAM: what speaks for {decision}\n(yellow most, violet nothing)", fontsize=10)
+    start, step = 2 * LARGE + 4 * EDGE, SMALL + CAPTION
+    heading = (start / WIDTH, (LINES * step + 2 * EDGE) / HEIGHT)
+    figure.text(*heading, f"most similar films of the gallery, {metric}", fontsize=10)
+    for place, (near, caption) in enumerate(neighbours):
+        line, column = divmod(place, COLUMNS)
+        ax = _place(figure, start + column * (SMALL + EDGE), EDGE + (LINES - 1 - line) * step, SMALL)
+        radiographs.show_film(ax, near)
+        ax.set_title(caption, fontsize=8, pad=3)
+    style.save(figure, path)
+
+
+def _place(figure: Figure, left: float, bottom: float, side: float) -> Axes:
+    """A square of `side` inches."""
+    return figure.add_axes((left / WIDTH, bottom / HEIGHT, side / WIDTH, side / HEIGHT))

@@ -1,0 +1,187 @@
+"""Charts of numbers: class counts, grey levels, reliability, corruptions, subgroups, projections."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cxr.figures.style import COLOURS, save
+
+HISTOGRAM = np.linspace(0, 1, 21)
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """probability: the mean of each of the B bins that are not empty; share: of its films with the event, low
+    and high: the ends of its interval, all (B,) float. films: (B,) int. bins: how many there are with the
+    empty ones. probabilities: (N,) float, of all films."""
+
+    title: str
+    probability: np.ndarray
+    share: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    films: np.ndarray
+    bins: int
+    probabilities: np.ndarray
+
+
+def reliability_diagrams(
+    path: Path | str, diagrams: Sequence[Diagram], title: str, axes: tuple[str, str]
+) -> None:
+    """A panel for each diagram, and below it how many films are given which probability.
+
+    axes: the labels of the horizontal and the vertical one.
+    """
+    figure = Figure(figsize=(4.1 * len(diagrams), 6.4), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(2, len(diagrams), squeeze=False, sharex=True, sharey="row", height_ratios=(3, 1))
+    for number, diagram in enumerate(diagrams):
+        _draw(grid[0][number], diagram, COLOURS[number])
+        grid[1][number].hist(diagram.probabilities, HISTOGRAM, color=COLOURS[number])
+        grid[1][number].set(xlabel=axes[0], yscale="log")
+    grid[0][0].set_ylabel(axes[1])
+    grid[1][0].set_ylabel("films")
+    save(figure, path)
+
+
+def _draw(ax: Axes, diagram: Diagram, colour: str) -> None:
+    ax.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
+    ends = np.abs([diagram.share - diagram.low, diagram.high - diagram.share])
+    ax.errorbar(diagram.probability, diagram.share, ends, fmt="o-", color=colour, markersize=4, linewidth=1.2)
+    counts, used = diagram.films, len(diagram.films)
+    films = f"{counts.min()} to {counts.max()}" if np.ptp(counts) else f"{counts[0]}"
+    bins = f"{used} of {diagram.bins}" if used < diagram.bins else f"{used}"
+    ax.text(0.97, 0.03, f"{bins} bins of {films} films", ha="right", fontsize=9, transform=ax.transAxes)
+    ax.set(title=diagram.title, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+
+
+def slice_table(
+    path: Path | str, slices: Mapping[str, Mapping[str, Mapping[str, Any]]], overall: float, title: str
+) -> None:
+    """Accuracy of each slice with its interval, beside the `overall` one.
+
+    slices: by group and name, each with `films` and `errors` (counts), `accuracy`, `low`, `high` and `p`.
+    """
+    rows = [(group, name, each) for group, names in slices.items() for name, each in names.items()]
+    figure = Figure(figsize=(9.5, 1.4 + 0.36 * len(rows)), layout="constrained")
+    ax = figure.subplots()
+    ax.axvline(overall, color="0.6", linestyle="--", label=f"all films: {overall:.3f}")
+    for place, (_, _, each) in enumerate(rows):
+        colour = COLOURS[1] if each["p"] < 0.05 else COLOURS[0]
+        ax.plot([each["low"], each["high"]], [place, place], color=colour, linewidth=2)
+        ax.plot(each["accuracy"], place, "o", color=colour)
+        text = f"{each['errors']:,} of {each['films']:,} wrong"
+        ax.annotate(
+            text, (1.01, place), xycoords=("axes fraction", "data"), va="center", annotation_clip=False
+        )
+    ax.set_yticks(range(len(rows)), [f"{group}: {name}" for group, name, _ in rows])
+    ax.invert_yaxis()
+    ax.set(
+        title=f"{title}\norange: unlike all other films (p < 0.05 after Holm's correction)",
+        xlabel="accuracy, with its 95 % interval (Wilson)",
+    )
+    ax.legend(frameon=False, loc="lower left")
+    save(figure, path)
+
+
+def class_counts(path: Path | str, counts: Mapping[str, Mapping[str, int]], title: str) -> None:
+    """One panel for each key of `counts`, one labelled bar for each class in it."""
+    rows = max(len(panel) for panel in counts.values())
+    figure = Figure(figsize=(min(4.2 * len(counts), 9.5), 1.3 + 0.55 * rows), layout="constrained")
+    figure.suptitle(title)
+    names = list(dict.fromkeys(name for panel in counts.values() for name in panel))
+    axes = figure.subplots(1, len(counts), squeeze=False)[0]
+    for ax, (label, panel) in zip(axes, counts.items(), strict=True):
+        bars = ax.barh(list(panel), list(panel.values()), color=[_colour(names, name) for name in panel])
+        total = sum(panel.values())
+        ax.bar_label(bars, [f"{n:,} ({n / total:.0%})" for n in panel.values()], padding=4)
+        ax.set(title=f"{label}: {total:,}", xlabel="films", xlim=(0, 1.9 * max(panel.values())))
+        ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
+        ax.invert_yaxis()
+    save(figure, path)
+
+
+def intensity(path: Path | str, levels: Mapping[str, Mapping[str, np.ndarray]], title: str) -> None:
+    """One panel for each class, one line for each split in it.
+
+    levels: how often each grey level 0-255 occurs, (256,), by class and split. Drawn in bins of 8 levels.
+    """
+    figure = Figure(figsize=(7, 1.2 + 1.8 * len(levels)), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(len(levels), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    for ax, (name, panel) in zip(axes, levels.items(), strict=True):
+        for colour, (split, counts) in zip(COLOURS, panel.items(), strict=False):
+            shares = counts.reshape(-1, 8).sum(axis=1) / counts.sum()
+            ax.stairs(shares, np.arange(0, 257, 8), label=split, color=colour, linewidth=1.5)
+        ax.set(title=name, ylabel="share of pixels", xlim=(0, 256))
+        ax.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1, decimals=0))
+    axes[-1].set(xlabel="grey level, 0 is black", xticks=range(0, 257, 32))
+    axes[0].legend(frameon=False)
+    save(figure, path)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values at x = 1, 2, ... with the ends of their intervals; `colour` is that of the line and title."""
+
+    title: str
+    values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    colour: str
+
+
+def severity_curves(path: Path | str, curves: Sequence[Curve], reference: float, title: str) -> None:
+    """A panel for each curve with its interval as a band, all on one scale; dashed: `reference`."""
+    columns = 4
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(10, 1.1 + 2.1 * rows), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for ax, curve in zip(grid, curves, strict=False):
+        x = np.arange(1, len(curve.values) + 1)
+        ax.axhline(reference, color=COLOURS[6], linestyle="dashed", linewidth=1)
+        ax.fill_between(x, curve.low, curve.high, color=curve.colour, alpha=0.25, linewidth=0)
+        ax.plot(x, curve.values, color=curve.colour, marker="o", markersize=4)
+        ax.set_title(curve.title, fontsize=10, color=curve.colour)
+        ax.set(xticks=x)
+        ax.tick_params(labelbottom=True)
+    grid[0].set_ylim(bottom=0)  # after all are drawn: the shared scale has to hold every one of them
+    for ax in grid[len(curves) :]:
+        ax.set_axis_off()
+    figure.supxlabel("severity")
+    figure.supylabel("balanced error on test")
+    save(figure, path)
+
+
+def projection(path: Path | str, points: np.ndarray, names: np.ndarray) -> None:
+    """First two principal components of `points` (n, d), one colour for each name."""
+    centred = points - points.mean(axis=0)
+    _, values, axes = np.linalg.svd(centred.T @ centred)
+    flat, share = centred @ axes[:2].T, values[:2] / values.sum()
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    ax = figure.subplots()
+    order = sorted(set(names))
+    for name in order:
+        mine = flat[names == name]
+        label = f"{name} ({len(mine):,})"
+        ax.scatter(
+            mine[:, 0], mine[:, 1], s=6, alpha=0.5, color=_colour(order, name), label=label, linewidths=0
+        )
+    ax.set(
+        title="Training films and their sub-classes",
+        xlabel=f"first principal component ({share[0]:.0%} of variance)",
+        ylabel=f"second principal component ({share[1]:.0%} of variance)",
+    )
+    ax.legend(markerscale=3, frameon=False)
+    save(figure, path)
+
+
+def _colour(names: Sequence[str], name: str) -> str:
+    return COLOURS[names.index(name) % len(COLOURS)]

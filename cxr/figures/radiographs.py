@@ -1,0 +1,89 @@
+"""Figures of radiographs: samples of each class, rows of neighbours."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cxr.figures.style import COLOURS, save
+
+
+def sample_grid(
+    path: Path | str, images: np.ndarray, labels: np.ndarray, splits: np.ndarray, classes: Sequence[str]
+) -> None:
+    """Eight films of each class of each split: the first ones, so that nothing is picked by eye."""
+    rows = {
+        f"{split}\n{name}": list(images[np.flatnonzero((splits == split) & (labels == label))[:8]])
+        for split in dict.fromkeys(splits.tolist())
+        for label, name in enumerate(classes)
+    }
+    film_rows(path, rows, "The first films of each class in each split")
+
+
+def film_rows(path: Path | str, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
+    """A labelled row of (H, W) uint8 films for each key of `rows`."""
+    columns = max(len(films) for films in rows.values())
+    figure = Figure(figsize=(1.6 + 1.05 * columns, 0.5 + 1.05 * len(rows)), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes, (label, films) in zip(grid, rows.items(), strict=True):
+        for ax in axes:
+            ax.set_axis_off()
+        for ax, film in zip(axes, films, strict=False):
+            show_film(ax, film)
+        axes[0].text(-0.12, 0.5, label, transform=axes[0].transAxes, ha="right", va="center")
+    save(figure, path)
+
+
+def show_film(ax: Axes, film: np.ndarray, frame: str | None = None) -> None:
+    """Draw a (H, W) uint8 film on its full grey scale; `frame` is the colour of a border.
+
+    A small film is shown pixel by pixel, one that has to shrink is smoothed.
+    """
+    ax.imshow(film, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(visible=frame is not None, color=frame, linewidth=3)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """A query film and its nearest films, nearest first; similarity: cosines, or distances."""
+
+    title: str
+    film: np.ndarray
+    truth: str
+    films: Sequence[np.ndarray]
+    classes: Sequence[str]
+    similarity: Sequence[float]
+
+
+def neighbour_rows(
+    path: Path | str,
+    rows: Sequence[Neighbours],
+    title: str,
+    measure: str = "cosine",
+    group: str = "class",
+) -> None:
+    """One row for each query; a neighbour of the query's class has a blue frame, any other an orange one.
+
+    measure: what `similarity` is called. group: what `truth` and `classes` are called.
+    """
+    columns = 1 + max((len(row.films) for row in rows), default=5)
+    figure = Figure(figsize=(1.6 * columns, 0.7 + 2.2 * max(1, len(rows))), layout="constrained")
+    figure.suptitle(f"{title}\nframe: blue = same {group} as the query, orange = another {group}")
+    if not rows:
+        figure.text(0.5, 0.4, "no film", ha="center")
+        save(figure, path)
+        return
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes, row in zip(grid, rows, strict=True):
+        show_film(axes[0], row.film)
+        axes[0].set_title(f"{row.title}\n{row.truth}", fontsize=10)
+        for ax, film, name, score in zip(axes[1:], row.films, row.classes, row.similarity, strict=True):
+            show_film(ax, film, frame=COLOURS[0] if name == row.truth else COLOURS[1])
+            ax.set_title(f"{name}\n{measure} {score:#.4g}", fontsize=10)
+    save(figure, path)

@@ -1,0 +1,79 @@
+"""From the ensemble's mean probability to one that means what it says.
+
+Temperature scaling: Guo et al., 2017, https://arxiv.org/abs/1706.04599, applied to the averaged probability
+("pool, then calibrate": Rahaman & Thiery, 2021, https://arxiv.org/abs/2007.08792).
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from cxr.core.errors import UserError
+from cxr.core.files import read_json, write_json
+from cxr.core.probabilities import SMALLEST, nll
+
+PATH = Path("models/calibration.json")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """temperature: above 0, more than 1 makes less sure. threshold: a film is positive at this probability or
+    more; None for three classes or more, where the most probable class is the decision. prior: for each class
+    the share that the classifier takes for granted, prevalence: the one that its probabilities are to refer
+    to (see `cxr.inference.prevalence`); None leaves them alone. operating_points: thresholds by rule, of
+    which `threshold` is one (see `cxr.inference.thresholds`); None as for `threshold`."""
+
+    temperature: float
+    threshold: float | None
+    prior: list[float] | None = None
+    prevalence: list[float] | None = None
+    operating_points: dict[str, float] | None = None
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        """(..., classes) float in, the same shape as float64 out: p ** (1 / temperature), times prevalence /
+        prior, brought to sum 1."""
+        logits = np.log(np.clip(probabilities.astype(np.float64), SMALLEST, 1)) / self.temperature
+        if self.prior and self.prevalence:
+            logits += np.log(np.array(self.prevalence) / np.array(self.prior))
+        scaled = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return scaled / scaled.sum(axis=-1, keepdims=True)
+
+    def undo(self, probabilities: np.ndarray) -> np.ndarray:
+        """(..., classes) float64: what `__call__` was given, from what it returned."""
+        logits = np.log(np.clip(probabilities.astype(np.float64), np.finfo(np.float64).tiny, 1))
+        if self.prior and self.prevalence:
+            logits -= np.log(np.array(self.prevalence) / np.array(self.prior))
+        logits *= self.temperature
+        scaled = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return scaled / scaled.sum(axis=-1, keepdims=True)
+
+
+def fit_temperature(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    prior: list[float] | None = None,
+    prevalence: list[float] | None = None,
+) -> float:
+    """The temperature of the lowest NLL. probabilities: (N, classes), labels: (N,) int. prevalence: the
+    shares of the classes where these films come from."""
+
+    def loss(log_temperature: float) -> float:
+        calibrate = Calibration(float(np.exp(log_temperature)), None, prior, prevalence)
+        return nll(calibrate(probabilities), labels)
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+def save(calibration: Calibration) -> None:
+    write_json(PATH, asdict(calibration))
+
+
+def load() -> Calibration:
+    """Raises `UserError` if the calibration has not been built."""
+    if not PATH.is_file():
+        raise UserError(
+            f"{PATH}: no calibration here; build it with `dvc repro`, or fetch it with `dvc pull`"
+        )
+    return Calibration(**read_json(PATH))

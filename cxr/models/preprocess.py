@@ -1,0 +1,58 @@
+"""The one way from stored images to a model's input, for training, evaluation, index and service alike."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, interpolate
+
+from cxr.core.dataset import count_levels, mean_and_std
+
+ZOOMS = (0.9, 1.0, 1.1)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """size: pixels a side of a network's input. mean, std: for each channel (1 or 3), on the scale 0 to 1."""
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, grey: Tensor) -> Tensor:
+        """(N, 1, H, W) float32 in [0, 1] to (N, channels, size, size), channels-last."""
+        if grey.shape[-2:] != (self.size, self.size):
+            grey = interpolate(grey, [self.size, self.size], mode="bilinear", antialias=True)
+        mean, std = (torch.tensor(v, device=grey.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def to_grey(images: Tensor) -> Tensor:
+    """(N, H, W) uint8 to (N, 1, H, W) float32 in [0, 1]; augmentation works on this scale."""
+    return images.unsqueeze(1).to(torch.float32) / 255
+
+
+def test_views(grey: Tensor, tta: str) -> list[Tensor]:
+    """The variants of films over which a prediction is averaged (test-time augmentation).
+
+    grey: (N, 1, H, W) float32 in [0, 1]; so is each view. tta: "none", "flip" (the film and its mirror image)
+    or "flip_zoom" (these at three zooms).
+    """
+    zooms = ZOOMS if tta == "flip_zoom" else (1.0,)
+    views = [_zoomed(grey, zoom) for zoom in zooms]
+    return views if tta == "none" else [flipped for view in views for flipped in (view, view.flip(-1))]
+
+
+def _zoomed(grey: Tensor, zoom: float) -> Tensor:
+    if zoom == 1:
+        return grey
+    theta = torch.tensor([[1 / zoom, 0, 0], [0, 1 / zoom, 0]], device=grey.device).expand(len(grey), 2, 3)
+    grid = affine_grid(theta, list(grey.shape), align_corners=False)
+    return grid_sample(grey, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def fit_normalisation(images: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of grey levels on the scale 0 to 1. images: (N, H, W) uint8."""
+    mean, std = mean_and_std(count_levels(images))
+    return round(mean / 255, 6), round(max(std / 255, 1e-3), 6)

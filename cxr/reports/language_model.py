@@ -1,0 +1,179 @@
+"""Texts of an image-text-to-text model from the Hugging Face hub, such as google/medgemma-4b-it (MedGemma:
+https://arxiv.org/abs/2507.05201).
+
+MedGemma is gated: accept its terms on its page and put an access token into the environment variable
+HF_TOKEN, which huggingface_hub reads itself.
+"""
+
+import gc
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import GatedRepoError
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig, GenerationConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.utils import logging
+
+from cxr.core.errors import UserError
+from cxr.core.fetch import Setting, from_hub
+from cxr.core.files import read_json
+from cxr.models.weights import reading
+from cxr.params import Report
+from cxr.reports import memory, prompts
+from cxr.reports.cases import Case
+from cxr.reports.writers import Text
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+OTHERS = ("*.json", "*.jinja", "*.txt", "*.model", "model-*.safetensors")
+TOKENS = 300  # of a reply; the prompts ask for a third of it
+SIDE = 448  # pixels: smaller films are enlarged to it
+
+
+class HuggingFace:
+    """Loads its model once, in bf16 or in 4 bit, and decodes greedily: no text depends on a random draw."""
+
+    def __init__(self, settings: Report, asked: Mapping[str, str], device: torch.device) -> None:
+        """asked: prompts as `cxr.reports.prompts.load` reads them.
+
+        Raises `UserError` if the weights are not to be had or incomplete, if they are not of an
+        image-text-to-text model with a chat template, or if they do not fit into memory.
+        """
+        self.prompts = tuple(asked)
+        self._asked = asked
+        self._settings = settings
+        self._setting = Setting("report.writer", settings.writer)
+        self._device = device
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        folder = _fetch(self._setting, settings)
+        with reading(self._setting, folder):
+            model_type = read_json(folder / "config.json").get("model_type")
+            if model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+                raise self._setting.refusal(
+                    f"{folder} holds a model of type {model_type}, which makes no text of a picture and a "
+                    "prompt; choose an image-text-to-text model"
+                )
+            memory.check(self._setting, folder, settings.quantisation, device)
+            self._processor = self._read_processor(folder)
+            if not getattr(self._processor, "chat_template", None):
+                raise self._setting.refusal(f"{folder} has no chat template; choose a model tuned for chat")
+            with memory.running_out(self._setting, settings.quantisation, device):
+                self._model = self._load(folder)
+
+    def write(self, case: Case, prompt: str) -> Text:
+        """Raises `UserError` if memory runs out."""
+        asked = prompts.render(self._asked[prompt], case)
+        content: list[dict[str, Any]] = [
+            {"type": "image", "image": picture(case)},
+            {"type": "text", "text": asked},
+        ]
+        # Not every kernel of a language model has a deterministic form on CUDA; it would refuse to run.
+        strict = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(strict, warn_only=True)
+        try:
+            with memory.running_out(self._setting, self._settings.quantisation, self._device):
+                return Text(asked, self._generate(content))
+        finally:
+            torch.use_deterministic_algorithms(strict)
+
+    def close(self) -> None:
+        self._model = self._processor = None
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _read_processor(self, folder: Path) -> Any:
+        try:
+            return AutoProcessor.from_pretrained(folder)
+        except ImportError as error:  # some want packages that transformers itself does without
+            text = " ".join(str(error).split())[:200]
+            raise self._setting.refusal(f"a package is missing for it ({text}); install it") from None
+
+    def _load(self, folder: Path) -> Any:
+        quantised = quantisation(self._settings)
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=torch.bfloat16,
+            quantization_config=quantised,
+            # Quantised weights have to be made where they will be used.
+            device_map={"": str(self._device)} if quantised else None,
+            output_loading_info=True,
+        )
+        model, report = loaded
+        if missing := sorted(report["missing_keys"]):
+            raise self._setting.refusal(
+                f"{folder} lacks weights, {missing[0]} among them; replace it by the published files"
+            )
+        # Sampling temperatures and the like that it was published with have no say in greedy decoding.
+        published = model.generation_config
+        model.generation_config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=TOKENS,
+            bos_token_id=published.bos_token_id,
+            eos_token_id=published.eos_token_id,
+            pad_token_id=published.pad_token_id,
+        )
+        return (model if quantised else model.to(self._device)).eval()
+
+    def _generate(self, content: list[dict[str, Any]]) -> str:
+        inputs = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        ).to(self._device, dtype=torch.bfloat16)
+        with torch.inference_mode():
+            tokens = self._model.generate(**inputs)
+        reply: str = self._processor.decode(
+            tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        return reply.strip()
+
+
+def picture(case: Case) -> Image.Image:
+    """The stored film in RGB, enlarged (bicubic) to at least `SIDE` pixels a side.
+
+    MedGemma's processor resizes any picture to its own size; those of other models give a small picture few
+    tokens.
+    """
+    film = Image.fromarray(case.film).convert("RGB")
+    return film if case.size >= SIDE else film.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+def quantisation(settings: Report) -> BitsAndBytesConfig | None:
+    """4-bit NormalFloat with double quantisation (QLoRA, https://arxiv.org/abs/2305.14314).
+
+    Raises `UserError` if it is asked for and its packages are not there.
+    """
+    if settings.quantisation == "none":
+        return None
+    for package in ("bitsandbytes", "accelerate"):
+        if find_spec(package) is None:
+            raise UserError(
+                f"params.yaml: report.quantisation is {settings.quantisation}, which needs {package}; "
+                "install it with `uv sync --extra nf4`, or set it to none"
+            )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def _fetch(setting: Setting, settings: Report) -> Path:
+    try:
+        return from_hub(setting, settings.writer, settings.revision, WEIGHTS, OTHERS).parent
+    except UserError as error:
+        if isinstance(error.__context__, GatedRepoError):
+            raise setting.refusal(
+                "its publisher wants terms accepted: accept them on "
+                f"https://huggingface.co/{settings.writer}, make an access token there and set "
+                "HF_TOKEN to it, or set CXR_MIRROR to a folder that has it"
+            ) from None
+        raise

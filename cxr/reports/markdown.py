@@ -1,0 +1,58 @@
+"""Markdown from Jinja2 templates, and how numbers stand in it."""
+
+import html
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, UndefinedError
+
+from cxr.core.errors import UserError
+
+Tree = Mapping[str, Any]
+
+
+class Missing(StrictUndefined):
+    """What a template names and does not find is an error in a formatted number, too."""
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+
+def render(template: Path, **facts: object) -> str:
+    """`template` with `facts` filled in.
+
+    Raises `UserError` if it speaks of something that `facts` do not have.
+    """
+    environment = Environment(
+        undefined=Missing, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"number": number, "percent": percent, "estimate": estimate, "cell": cell}
+    try:
+        return environment.from_string(template.read_text(encoding="utf-8")).render(facts)
+    except (UndefinedError, KeyError) as error:
+        raise UserError(f"{template.name}: {error}; the metrics are of other code, run `dvc repro`") from None
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    return "n/a" if value is None else f"{value:,.{digits}f}"
+
+
+def percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def estimate(found: Tree | None, name: str = "value", digits: int = 3) -> str:
+    """`name` of `found` with its interval, whose ends are called low and high, or as <name>_low."""
+    if not found:
+        return "n/a"
+    prefix = f"{name}_" if f"{name}_low" in found else ""
+    value, low, high = (number(found[key], digits) for key in (name, f"{prefix}low", f"{prefix}high"))
+    return f"{value} ({low} to {high})"
+
+
+def cell(text: str) -> str:
+    """`text` in a table's cell as it is: no Markdown, picture or HTML of a model's comes to life."""
+    safe = re.sub(r"([\\`*_\[\]|#~])", r"\\\1", html.escape(text.strip(), quote=False))
+    return "<br>".join(safe.splitlines()) or "(empty)"

@@ -1,0 +1,62 @@
+"""What is measured on one film: where a map's mass lies, and how it is exposed beside the training films.
+
+Zones (upper, middle and lower of either side, and the midline) are fixed parts of the picture, no
+segmentation: thirds of its height, and left and right of a strip around the middle that mostly shows spine,
+mediastinum and heart.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+HEIGHTS = ("upper", "middle", "lower")
+STRIP = (0.4, 0.6)  # of the width
+MIDLINE = "midline"
+
+
+@dataclass(frozen=True)
+class Rank:
+    """A measured value, and the share (0 to 1) of the training films that have less; ties count half."""
+
+    value: float
+    below: float
+
+
+def shares(heat: np.ndarray) -> dict[str, float]:
+    """The share of the mass in each zone, such as "upper left", and on the "midline"; they add up to 1.
+
+    heat: (S, S) float, 0 or more. Left and right are the picture's sides: a film hung the usual way shows
+    the patient's right on its left. Empty if the map is 0 all over.
+    """
+    total = float(heat.sum(dtype=np.float64))
+    if not total:
+        return {}
+    places = (np.arange(len(heat)) + 0.5) / len(heat)
+    height = np.minimum((places * len(HEIGHTS)).astype(int), len(HEIGHTS) - 1)
+    sides = {"left": places < STRIP[0], "right": places > STRIP[1]}
+    found = {
+        f"{name} {side}": float(heat[height == level][:, columns].sum(dtype=np.float64)) / total
+        for level, name in enumerate(HEIGHTS)
+        for side, columns in sides.items()
+    }
+    between = ~(sides["left"] | sides["right"])
+    return found | {MIDLINE: float(heat[:, between].sum(dtype=np.float64)) / total}
+
+
+def image_statistics(films: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each film its mean grey level and contrast (standard deviation), both in 0 to 255, and the share of
+    clipped pixels (0 or 255), 0 to 1: (N,) float64 each. films: (N, S, S) uint8, may be a memory map."""
+    rows = [(film.mean(), film.std(), np.isin(film, (0, 255)).mean()) for film in films]
+    columns = np.array(rows, np.float64).reshape(-1, 3).T
+    return dict(zip(("mean", "contrast", "clipped"), columns, strict=True))
+
+
+def rank(film: np.ndarray, reference: Mapping[str, np.ndarray]) -> dict[str, Rank]:
+    """film: (S, S) uint8. reference: `measure` of the training films."""
+    found = {}
+    for name, (value,) in image_statistics(film[None]).items():
+        others = reference[name]
+        below = (others < value).mean() + (others == value).mean() / 2
+        found[name] = Rank(float(value), float(below))
+    return found

@@ -1,0 +1,66 @@
+"""Which weights of a training are shipped, and when it has gone on long enough."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from cxr.core.probabilities import nll
+
+
+@dataclass(frozen=True)
+class Measures:
+    """nll: negative log-likelihood per film, auc: area under the ROC curve (with three classes or more the
+    mean of each against the rest), accuracy of the most probable class."""
+
+    nll: float
+    auc: float
+    accuracy: float
+
+
+def measure(probabilities: np.ndarray, labels: np.ndarray) -> Measures:
+    """probabilities: (N, classes), sub-classes already summed. labels: (N,) int."""
+    truth = np.eye(probabilities.shape[1])[labels]
+    scores = (truth[:, 1], probabilities[:, 1]) if truth.shape[1] == 2 else (truth, probabilities)
+    return Measures(
+        nll=nll(probabilities, labels),
+        auc=float(roc_auc_score(*scores)),
+        accuracy=float(np.mean(probabilities.argmax(axis=1) == labels)),
+    )
+
+
+class Selection:
+    """The weights to ship of one phase, and the score they have on val; more is better.
+
+    rule: "val_auc" and "val_accuracy" score by these, all others by minus the NLL. "last" and "ema" always
+    keep the newest weights, the other rules the best ones, the earliest of equally good ones.
+    """
+
+    def __init__(self, rule: str) -> None:
+        self.rule = rule
+        self.score = -np.inf
+        self.state: dict[str, Tensor] = {}
+        self.best = -np.inf
+        self.stale = 0  # epochs since `best` last rose
+
+    def offer(self, module: nn.Module, val: Measures) -> None:
+        """What `module` is after an epoch, and how it did on val."""
+        score = {"val_auc": val.auc, "val_accuracy": val.accuracy}.get(self.rule, -val.nll)
+        self.stale = 0 if score > self.best else self.stale + 1
+        if self.rule in ("last", "ema") or score > self.best:
+            self.score = score
+            self.state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        self.best = max(self.best, score)
+
+    def exhausted(self, patience: int) -> bool:
+        """Whether `patience` epochs brought nothing better; 0 never is."""
+        return bool(patience) and self.stale >= patience
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"score": self.score, "state": self.state, "best": self.best, "stale": self.stale}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.score, self.state = state["score"], state["state"]
+        self.best, self.stale = state["best"], state["stale"]

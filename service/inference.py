@@ -1,0 +1,137 @@
+"""Endpoints that take films."""
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import numpy as np
+from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.datastructures import UploadFile
+
+from cxr.data.radiograph import Original
+from cxr.inference.onnx_session import Answer
+from service import schemas
+from service.errors import Problem
+from service.overlay import overlay
+from service.schemas import multipart, problems
+from service.served import Cases, Served
+from service.state import State
+from service.uploads import read, uploaded
+
+TOP_K = 3
+UPLOAD = (400, 401, 408, 413, 415, 422, 503)
+
+T = TypeVar("T")
+
+
+def routes(state: State) -> APIRouter:
+    router = APIRouter(dependencies=[Depends(state.authorised())])
+    settings = state.settings
+
+    async def with_files(request: Request, field: str, most: int, work: Callable[[list[UploadFile]], T]) -> T:
+        """What `work` makes of the uploaded files, in a thread."""
+        with state.work.place():
+            async with uploaded(request, field, settings, most) as files:
+                return await state.work.run(work, files)
+
+    def original(file: UploadFile) -> Original:
+        return read(file.file.read(), settings)
+
+    def answered(served: Served, film: Original) -> Answer:
+        return served.model(film.resized(served.model.facts.size)[None])
+
+    @router.post("/predict", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
+    async def predict(request: Request) -> schemas.Prediction:
+        """The calibrated probability of each class for one film."""
+        served = state.loaded()
+
+        def work(files: list[UploadFile]) -> schemas.Prediction:
+            return prediction(served, answered(served, original(files[0])).probabilities[0])
+
+        return await with_files(request, "file", 1, work)
+
+    @router.post("/predict/batch", openapi_extra=multipart("files", True), responses=problems(*UPLOAD))
+    async def predict_batch(request: Request) -> schemas.Batch:
+        """The same for several films; one that cannot be read does not hinder the others."""
+        served = state.loaded()
+
+        def work(files: list[UploadFile]) -> schemas.Batch:
+            # One at a time: the views of a single film fit into the processor's cache, those of many do not.
+            results = []
+            for file in files:
+                try:
+                    answer = answered(served, original(file))
+                    item = schemas.BatchItem(prediction=prediction(served, answer.probabilities[0]))
+                except Problem as problem:
+                    item = schemas.BatchItem(problem=schemas.ProblemDocument(**problem.document()))
+                results.append(item)
+            return schemas.Batch(results=results)
+
+        return await with_files(request, "files", settings.max_files, work)
+
+    @router.post("/similar", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
+    async def similar(request: Request, k: Annotated[int, Query(ge=1, le=20)] = 5) -> schemas.Similar:
+        """The confirmed cases that the classifier finds most like this film."""
+        served = state.loaded()
+        cases = served.cases
+        if not isinstance(cases, Cases):
+            raise Problem(503, "no-cases", cases)
+
+        def work(files: list[UploadFile]) -> schemas.Similar:
+            return schemas.Similar(
+                metric=cases.gallery.meta.metric,
+                cases=cases.nearest(answered(served, original(files[0])), served.model, k),
+                model_sha256=served.model.sha256,
+            )
+
+        return await with_files(request, "file", 1, work)
+
+    @router.post(
+        "/explain",
+        openapi_extra=multipart("file"),
+        response_class=Response,
+        responses={200: {"content": {"image/png": {}}, "description": "PNG"}, **problems(*UPLOAD, 501)},
+    )
+    async def explain(
+        request: Request,
+        label: Annotated[str | None, Query(description="class to explain; without it, the decision")] = None,
+        opacity: Annotated[float, Query(ge=0, le=1, description="of the map over the film")] = 0.5,
+    ) -> Response:
+        """Where the film speaks for a class: a class activation map over its centre square.
+
+        It shows what raises the class's score, not why.
+        """
+        served = state.loaded()
+        classes = served.model.facts.classes
+        if not served.model.has_maps:
+            raise Problem(501, "no-maps", "This model's head has no class activation maps.")
+        if label is not None and label not in classes:
+            raise Problem(422, "unknown-label", f"label: one of {', '.join(classes)}")
+
+        def work(files: list[UploadFile]) -> Response:
+            film = original(files[0])
+            answer = answered(served, film)
+            assert answer.maps is not None  # has_maps
+            number = classes.index(label) if label else served.decision(answer.probabilities[0])
+            picture = overlay(film, answer.maps[0, number], opacity)
+            return Response(picture, media_type="image/png")
+
+        return await with_files(request, "file", 1, work)
+
+    return router
+
+
+def prediction(served: Served, probabilities: np.ndarray) -> schemas.Prediction:
+    """probabilities: (classes,)."""
+    classes = served.model.facts.classes
+    top = min(TOP_K, len(classes))
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return schemas.Prediction(
+        top_k=top,
+        predictions=[
+            schemas.ClassProbability(label=classes[i], confidence=float(probabilities[i])) for i in order
+        ],
+        decision=classes[served.decision(probabilities)],
+        operating_point=served.operating_point,
+        observed=served.observed(probabilities),
+        model_sha256=served.model.sha256,
+    )

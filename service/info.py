@@ -1,0 +1,83 @@
+"""Endpoints that take no film: health, metadata, metrics and the page."""
+
+import mimetypes
+from pathlib import Path
+
+from fastapi import APIRouter, Depends, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from cxr.reports.disclaimer import NOTICE
+from service import schemas
+from service.errors import Problem
+from service.schemas import problems
+from service.served import Cases
+from service.state import State
+
+STATIC = Path(__file__).parent / "static"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SUMMARY = ("auc", "auc_ovr_macro", "accuracy", "accuracy_at_threshold")
+
+
+def routes(state: State) -> APIRouter:
+    router = APIRouter()
+    # Read once: no path of a request reaches the file system.
+    static = {path.name: path.read_bytes() for path in STATIC.glob("*.*")}
+
+    def file(name: str) -> Response:
+        if name not in static:
+            raise Problem(404, "not-found", "There is no such page.")
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        return Response(static[name], media_type=kind, headers={"Content-Security-Policy": POLICY})
+
+    @router.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return file("index.html")
+
+    @router.get("/static/{name}", include_in_schema=False)
+    async def asset(name: str) -> Response:
+        return file(name)
+
+    @router.get("/health")
+    async def health() -> schemas.Health:
+        """Whether the service lives, and whether it has a model."""
+        try:
+            sha256 = state.loaded().model.sha256
+        except Problem as problem:
+            return schemas.Health(
+                status="no model", model_loaded=False, model_sha256=None, detail=problem.detail
+            )
+        return schemas.Health(status="ok", model_loaded=True, model_sha256=sha256, detail=None)
+
+    @router.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/metadata", dependencies=[Depends(state.authorised())], responses=problems(401, 503))
+    async def metadata() -> schemas.Metadata:
+        """Which model this is, how good it was on test, and what it cannot do."""
+        served = state.loaded()
+        facts, measured = served.model.facts, served.metrics
+        return schemas.Metadata(
+            model_name=f"{facts.members} x {facts.backbone}",
+            model_version=f"{state.revision} sha256:{served.model.sha256}",
+            classes=facts.classes,
+            metrics_summary={
+                name: schemas.Estimate(value=found["ensemble"], low=found["low"], high=found["high"])
+                for name in SUMMARY
+                if (found := measured.get(name))
+            }
+            if measured
+            else None,
+            operating_point=served.operating_point,
+            prevalence=dict(zip(facts.classes, facts.prevalence, strict=True)) if facts.prevalence else None,
+            input_size=facts.size,
+            maps=served.model.has_maps,
+            similar=isinstance(served.cases, Cases),
+            limits=[NOTICE, facts.limits, "Any picture gets an answer, one that is no chest film too."],
+        )
+
+    return router

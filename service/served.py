@@ -1,0 +1,161 @@
+"""What is served: a model, and what belongs to it. Read whole at start or on SIGHUP, never in between."""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxr.core import dataset
+from cxr.core.errors import UserError
+from cxr.core.files import read_csv
+from cxr.core.probabilities import decide
+from cxr.embeddings.gallery import Found, Gallery, Vectors
+from cxr.inference.onnx_session import Answer, OnnxModel
+from service.overlay import png
+from service.schemas import Case, Observed, OperatingPoint
+from service.settings import Settings
+
+EXPORT = Path("metrics/export.json")
+TEST, RELIABILITY = Path("metrics/test.json"), Path("metrics/reliability.csv")
+
+
+@dataclass(frozen=True)
+class Served:
+    """metrics: of metrics/test.json, reliability: the rows of metrics/reliability.csv; None unless
+    metrics/export.json says that they describe this very file. cases: the films that are searched, or why
+    there are none."""
+
+    model: OnnxModel
+    metrics: dict[str, Any] | None
+    reliability: list[Observed] | None
+    cases: "Cases | str"
+
+    def decision(self, probabilities: np.ndarray) -> int:
+        """The class that is decided for. probabilities: (classes,)."""
+        return int(decide(probabilities[None], self.model.facts.threshold)[0])
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        facts = self.model.facts
+        if facts.threshold is None:
+            return OperatingPoint(rule="most probable class", threshold=None, positive=None)
+        points = facts.operating_points or {}
+        rule = next((name for name, value in points.items() if value == facts.threshold), "fixed")
+        return OperatingPoint(rule=rule, threshold=facts.threshold, positive=facts.classes[1])
+
+    def observed(self, probabilities: np.ndarray) -> Observed | None:
+        """The test films whose probability was nearest to this one: that of the second of two classes, else
+        of the most probable one, as the reliability diagram has it."""
+        if not self.reliability:
+            return None
+        said = float(probabilities[1] if len(probabilities) == 2 else probabilities.max())
+        return min(self.reliability, key=lambda each: abs(each.probability - said))
+
+
+@dataclass(frozen=True)
+class Cases:
+    """A gallery and the data set that its rows belong to: images (N, S, S) uint8, and the N rows of
+    data/labels.csv."""
+
+    gallery: Gallery
+    images: np.ndarray
+    table: list[dict[str, str]]
+
+    def nearest(self, answer: Answer, model: OnnxModel, k: int) -> list[Case]:
+        """answer: of a single film."""
+        vectors = Vectors(answer.embedding, model.facts.classifier_sha256)
+        found: Found = self.gallery.search(vectors, min(k, len(self.gallery.meta.rows)))
+        return [
+            Case(
+                row=int(row),
+                label=self.table[row]["class"],
+                split=self.table[row]["split"],
+                value=float(value),
+                thumbnail=data_uri(self.images[row]),
+            )
+            for row, value in zip(found.rows[0], found.values[0], strict=True)
+        ]
+
+
+def load(settings: Settings) -> Served:
+    """Raises `UserError` if there is no model, or if its file is damaged or of another kind."""
+    try:
+        content = settings.model.read_bytes()
+    except OSError:
+        raise UserError(
+            f"{settings.model}: no model here; build it with `dvc repro`, fetch it with `dvc pull`, or set "
+            "CXR_MODEL to a file of the stage export; then send SIGHUP or start again"
+        ) from None
+    model = OnnxModel(content, settings.threads, settings.model)
+    described = _described_by(settings.home, model.sha256)
+    test, reliability = described.get(TEST), described.get(RELIABILITY)
+    return Served(
+        model=model,
+        metrics=json.loads(test) if test else None,
+        reliability=_numbers(reliability) if reliability else None,
+        cases=_cases(settings.home, model),
+    )
+
+
+def _described_by(home: Path, sha256: str) -> dict[Path, bytes]:
+    """The content of the files that metrics/export.json says describe the model with this hash."""
+    try:
+        export = json.loads((home / EXPORT).read_bytes())
+        if export["sha256"] != sha256:
+            return {}
+        contents = {path: (home / path).read_bytes() for path in (TEST, RELIABILITY)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {
+        path: content
+        for path, content in contents.items()
+        if hashlib.sha256(content).hexdigest() == export["described_by"].get(str(path))
+    }
+
+
+def _numbers(table: bytes) -> list[Observed]:
+    return [Observed.model_validate(row) for row in csv.DictReader(io.StringIO(table.decode()))]
+
+
+def _cases(home: Path, model: OnnxModel) -> Cases | str:
+    try:
+        gallery = Gallery.load(home)
+    except UserError as error:
+        return str(error)
+    except ValueError:
+        return "models/index.json is damaged; run `dvc checkout` or `dvc repro index`"
+    try:
+        images, table = np.load(home / dataset.IMAGES, mmap_mode="r"), read_csv(home / dataset.LABELS)
+    except (OSError, ValueError):
+        return f"{dataset.IMAGES} and {dataset.LABELS} are not here; fetch them with `dvc pull`"
+    meta = gallery.meta
+    if meta.embedding != "classifier" or meta.source_sha256 != model.facts.classifier_sha256:
+        return "models/index.faiss was built with another model than the one served; run `dvc repro index`"
+    if max(meta.rows) >= len(table) or len(images) != len(table):
+        return f"{dataset.LABELS} and models/index.json do not belong together; run `dvc repro index`"
+    return Cases(gallery, images, table)
+
+
+def data_uri(image: np.ndarray) -> str:
+    """A PNG that a page can show without another request. image: (H, W) uint8."""
+    return f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
+
+
+def revision(settings: Settings) -> str:
+    """CXR_REVISION, else the Git commit of CXR_HOME, with -dirty where files have changed since."""
+    if settings.revision:
+        return settings.revision
+    home = str(settings.home)
+    command = ["git", "-C", home, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return done.stdout.strip() or "unknown"

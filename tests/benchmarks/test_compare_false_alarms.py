@@ -1,0 +1,51 @@
+"""Pools of trained members: groups of a pair never share a run, and what cannot be drawn is refused."""
+
+import numpy as np
+import pytest
+
+from benchmarks.compare_false_alarms import from_pools, one_pair
+
+
+@pytest.fixture
+def pool(tmp_path):
+    """Write a pool in which run i says, of film 0, i / 100."""
+
+    def write(name: str, runs: int, films: int = 40, first: int = 0):
+        generator = np.random.default_rng(first)
+        probabilities = generator.random((runs, films)) / 2
+        labels = np.arange(films) % 2
+        probabilities[:, labels == 1] += 0.4
+        probabilities[:, 0] = (first + np.arange(runs)) / 100
+        np.savez(tmp_path / name, labels=labels, probabilities=probabilities)
+        return tmp_path / name
+
+    return write
+
+
+def test_groups_of_one_pool_are_disjoint_and_change(pool):
+    draw, generator = from_pools([pool("a.npz", 9)], 4), np.random.default_rng(0)
+    seen = set()
+    for _ in range(20):
+        labels, a, b = draw(generator)
+        assert (len(labels), a.shape, b.shape) == (40, (4, 40), (4, 40))
+        runs = np.concatenate([a[:, 0], b[:, 0]])
+        assert len(set(runs)) == 8
+        seen.add(tuple(runs))
+    assert len(seen) > 10
+
+
+def test_two_pools_give_a_group_each(pool):
+    draw = from_pools([pool("a.npz", 3), pool("b.npz", 5, first=50)], 3)
+    labels, a, b = draw(np.random.default_rng(0))
+    assert max(a[:, 0]) < 0.5 <= min(b[:, 0])
+    difference, called, _ = one_pair(labels, a, b)
+    assert (called, abs(difference) < 0.2) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("pools", "message"),
+    [([("a.npz", 5)], "5 runs are too few"), ([("a.npz", 9), ("b.npz", 9, 30)], "not about the same films")],
+)
+def test_unusable_pools_are_refused(pool, pools, message):
+    with pytest.raises(SystemExit, match=message):
+        from_pools([pool(*each) for each in pools], 3)

@@ -1,0 +1,228 @@
+"""`cxr compare` as a reviewer meets it: the verdict first, then what it rests on."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr import cli
+from cxr.core.files import read_json, write_json
+from cxr.inference.predictions import Predictions
+from scripts import workspace
+from tests.builders import ROOT, drawn_predictions, write_films, write_run
+
+GOOD, POOR = [3.0, 3.1, 3.0, 2.9], [1.0, 1.1, 0.9, 1.0]
+
+
+@pytest.fixture
+def compared(tmp_path, monkeypatch, capsys):
+    """Commit one run to main, leave another in the workspace, and return what the command prints."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(a: Predictions, b: Predictions, *arguments: str, changes=None, test=None, code=0) -> str:
+        workspace.call(tmp_path, "git", "init", "--quiet", "--initial-branch=main")
+        write_run(a)
+        workspace.commit(tmp_path, "a run")
+        write_run(b, changes)
+        if test:
+            write_json("metrics/test.json", test)
+        monkeypatch.setattr(sys, "argv", ["cxr", "compare", *arguments])
+        if code:
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+            assert ended.value.code == code
+        else:
+            cli.main()
+        streams = capsys.readouterr()
+        return streams.err if code else streams.out
+
+    return call
+
+
+def test_verdict_comes_first(compared):
+    lines = compared(drawn_predictions(POOR), drawn_predictions(GOOD, seed=1)).splitlines()
+    number = r"[+-]0\.\d{4}"
+    for line, split in zip(lines, ("test", "val"), strict=False):
+        assert re.fullmatch(
+            rf"\*\*AUC on {split}: better\*\* \({number}, 95 % interval {number} to {number}\) *", line
+        )
+
+
+def test_other_metrics_that_are_decided_follow_the_verdict(compared):
+    def lean(p):  # the same order of films, other decisions
+        return np.stack([1 - p[..., 1] ** 0.2, p[..., 1] ** 0.2], axis=-1)
+
+    a = drawn_predictions(GOOD)
+    lines = compared(a, replace(a, ensemble=lean(a.ensemble), members=lean(a.members))).splitlines()
+    assert lines[0].startswith("**AUC on test: cannot tell**")
+    assert re.match(r"Other metrics on test: \*\*worse\*\* in `accuracy`.*`specificity`.*  $", lines[2])
+    assert "(McNemar's exact test: p < 0.001)" in "\n".join(lines)
+
+
+def test_what_would_tell_is_said_where_nothing_can_be_told(compared):
+    first = compared(drawn_predictions(GOOD), drawn_predictions([*GOOD[:2], 3.3, 3.2], seed=1)).splitlines()[
+        0
+    ]
+    assert first.startswith("**AUC on test: cannot tell**")
+    assert re.search(r"(needed|alone can tell it)\)", first)
+
+
+def test_table_has_every_metric_of_both_splits(compared):
+    out = compared(drawn_predictions(POOR), drawn_predictions(GOOD, seed=1))
+    assert re.findall(r"^\| `(\w+)`", out, re.MULTILINE) == 2 * [
+        "auc",
+        "accuracy",
+        "balanced_accuracy",
+        "sensitivity",
+        "specificity",
+        "brier",
+        "nll",
+    ]
+    assert "`nll` (lower is better)" in out
+    widths = {
+        row.count("|") for row in out.splitlines() if row.startswith("| `") or row.startswith("| test,")
+    }
+    assert widths == {10}
+
+
+def test_parameters_members_and_seed_are_named(compared):
+    out = compared(drawn_predictions(POOR), drawn_predictions(GOOD[:3], seed=1), changes={"train.epochs": 7})
+    assert "`train.epochs` 36, 7" in out
+    assert re.search(r"A: `main` \([0-9a-f]{7}\), 4 members. B: the workspace, 3 members.", out)
+    assert "Both sides use seed 0" in out
+    assert "besides B, 1 commit in the history" in out
+
+
+def test_another_seed_needs_no_remark(compared):
+    out = compared(drawn_predictions(POOR), drawn_predictions(GOOD, seed=1), changes={"seed": 7})
+    assert "`seed` 0, 7" in out
+    assert "Both sides use seed" not in out
+
+
+def test_single_members_are_said_to_speak_for_themselves_only(compared):
+    out = compared(drawn_predictions(POOR[:1]), drawn_predictions(GOOD, seed=1))
+    assert out.startswith("**AUC on test: cannot tell**")
+    assert "over films alone: one side has a single member" in out.splitlines()[0]
+    assert "main has a single member" in out
+    assert "the workspace has a single member" not in out
+
+
+def test_equal_runs_are_said_to_be_equal(compared):
+    """As in every pull request that changes documents or tests: no tables of equal numbers."""
+    out = compared(drawn_predictions(GOOD), drawn_predictions(GOOD), "--json", "all.json")
+    assert out.startswith("**The predictions of A and B are identical**")
+    assert re.search(r"A: `main` \([0-9a-f]{7}\), 4 members. B: the workspace, 4 members.", out)
+    assert out.endswith("**Parameters (A, B):** none differs\n")
+    assert read_json("all.json")["verdict"] == {"test": "cannot tell", "val": "cannot tell"}
+
+
+def test_parameters_of_one_side_alone_are_named_too(compared, capsys):
+    """A side from before a parameter existed: what it is now may be the very change."""
+    compared(drawn_predictions(POOR), drawn_predictions(GOOD, seed=1), changes={"train.epochs": 7})
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("\nseed: 0\n", "\nluck: 3\n"))
+    cli.main()
+    assert "\n**Parameters (A, B):** `train.epochs` 36, 7; only in A: `seed` 0; only in B: `luck` 3\n" in (
+        capsys.readouterr().out
+    )
+
+
+def test_ten_flipped_films_each_way_are_shown_and_the_others_counted(compared):
+    a, b = drawn_predictions(POOR, films=600), drawn_predictions(GOOD, seed=1, films=600)
+    out = compared(a, b, "--json", "all.json")
+    content = read_json("all.json")["splits"]["test"]
+    won = content["won"]
+    assert len(won) == content["mcnemar"]["won"] > 10
+    shown = re.search(r"\| wrong in A, right in B, test: row .*\n\|---.*\n((?:\|.*\n)*)", out)[1].splitlines()
+    assert len(shown) == 11
+    assert shown[10].startswith(f"| and {len(won) - 10} more")
+    assert [int(line.split("|")[1]) for line in shown[:10]] == [film["row"] for film in won[:10]]
+    assert f"wins {len(won)} that A has wrong" in out
+
+
+def test_json_has_everything(compared):
+    out = compared(
+        drawn_predictions(POOR[:2]), drawn_predictions(GOOD, seed=1), "main", "--json", "x/all.json"
+    )
+    content = read_json("x/all.json")
+    assert content["verdict"] == {"test": "better", "val": "better"}
+    assert content["b"] == {
+        "name": "the workspace",
+        "commit": None,
+        "members": 4,
+        "test": content["b"]["test"],
+    }
+    auc = content["splits"]["test"]["metrics"]["auc"]
+    assert auc["low"] < auc["difference"] < auc["high"]
+    assert auc["error"] ** 2 == pytest.approx(auc["error_films"] ** 2 + auc["error_members"] ** 2, rel=0.01)
+    assert f"({auc['difference']:+.4f}, 95 % interval {auc['low']:+.4f} to {auc['high']:+.4f})" in out
+    assert all(f"- {caveat}" in out for caveat in content["caveats"])
+
+
+def test_json_of_single_members_has_no_infinity(compared):
+    compared(drawn_predictions(POOR[:1]), drawn_predictions(GOOD[:1], seed=1), "--json", "all.json")
+    auc = read_json("all.json")["splits"]["test"]["metrics"]["auc"]
+    assert (auc["freedom"], auc["error_members"], auc["members_needed"]) == (None, None, None)
+
+
+def test_flipped_films_are_drawn(compared):
+    a, b = drawn_predictions(POOR), drawn_predictions(GOOD, seed=1)
+    write_films(a)
+    compared(a, b, "--sheet", "x/flips.png")
+    assert Path("x/flips.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_its_films_a_sheet_is_refused_and_nothing_written(compared):
+    data = drawn_predictions(GOOD)
+    error = compared(data, data, "--sheet", "flips.png", "--json", "all.json", code=1)
+    assert error.startswith("error: data/images.npy: no such file")
+    assert error.count("\n") == 1
+    assert not {"flips.png", "all.json"} & {path.name for path in Path().iterdir()}
+
+
+def test_metrics_from_elsewhere_are_noticed(compared):
+    a, b = drawn_predictions(POOR), drawn_predictions(GOOD, seed=1)
+    assert "metrics/test.json" not in compared(a, b)
+    out = compared(a, b, test={"auc": {"mean": 0.5}})
+    assert "metrics/test.json of the workspace does not have the auc.mean" in out
+    assert "metrics/test.json of main" not in out
+
+
+def test_three_classes_are_compared_by_their_macro_auc(compared):
+    out = compared(drawn_predictions(POOR, classes=3), drawn_predictions(GOOD, seed=1, classes=3))
+    assert out.startswith("**Macro AUC on test: better**")
+    assert "sensitivity" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "error: nowhere: no such Git revision here"),
+        (["main", "nowhere"], "error: nowhere: no such Git revision here"),
+    ],
+)
+def test_a_mistake_is_one_line(compared, arguments, message):
+    data = drawn_predictions(GOOD)
+    error = compared(data, data, *arguments, "--json", "all.json", code=1)
+    assert error.startswith(message)
+    assert error.count("\n") == 1
+    assert not Path("all.json").exists()
+
+
+def test_help_does_not_wait_for_heavy_libraries():
+    code = """
+import sys
+from cxr import cli
+sys.argv = ["cxr", "compare", "--help"]
+try:
+    cli.main()
+except SystemExit:
+    print([name for name in ("torch", "scipy", "sklearn") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--json FILE" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,106 @@
+"""The sheet shows the films that flipped, these alone, and refuses films that are not those of the run."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr.commands.compare import contact_sheet
+from cxr.commands.compare.comparison import Comparison, compare
+from cxr.core import dataset
+from cxr.inference.predictions import Predictions
+from tests.builders import drawn_predictions, refused, write_films
+
+POOR = [1.0, 1.1]
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch) -> Predictions:
+    """Films in the working directory, and predictions of them."""
+    monkeypatch.chdir(tmp_path)
+    found = drawn_predictions(POOR)
+    write_films(found)
+    return found
+
+
+def on_test(a: Predictions, b: Predictions) -> Comparison:
+    return compare(a, b, ("A", "B"))[0]
+
+
+def places(path: str, level: int) -> np.ndarray:
+    """(n,) how far down the picture, in pixels, each pixel of a grey level is."""
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    return np.argwhere((np.abs(pixels - level) <= 2).all(axis=2))[:, 0]  # matplotlib rounds
+
+
+def flipped(a: Predictions, rows: list[int]) -> Predictions:
+    """`a`, but that in `rows` the true class and the best of the others have changed places."""
+    ensemble = a.ensemble.copy()
+    for i in np.flatnonzero(np.isin(a.rows, rows)):
+        truth = a.labels[i]
+        other = np.argsort(np.where(np.arange(len(a.classes)) == truth, -1, ensemble[i]))[-1]
+        ensemble[i, [truth, other]] = ensemble[i, [other, truth]]
+    return replace(a, ensemble=ensemble)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_flipped_films_are_shown_and_no_others(classes):
+    a = drawn_predictions(POOR, classes=classes)
+    split = on_test(a, flipped(a, list(range(1110, 1130))))
+    assert min(len(split.lost), len(split.won)) > 0
+    images = np.full((1300, 16, 16), 200, np.uint8)
+    images[split.a.rows[split.lost]] = 60
+    images[split.a.rows[split.won]] = 120
+    contact_sheet.draw("sheet.png", split, images)
+    lost, won, others = (places("sheet.png", level) for level in (60, 120, 200))
+    one = len(won) / len(split.won)
+    assert len(lost) / one == pytest.approx(len(split.lost), rel=0.02)
+    assert one > 100 * 100
+    assert len(others) < one / 2  # specks of the letters
+    assert np.median(lost) < np.median(won)
+
+
+def test_of_many_the_most_changed_are_shown():
+    a = drawn_predictions(POOR)
+    split = on_test(a, flipped(a, a.rows.tolist()))
+    rows = split.a.rows[split.lost]
+    assert len(rows) > contact_sheet.SHOWN
+    images = np.full((1300, 16, 16), 200, np.uint8)
+    images[rows[: contact_sheet.SHOWN]] = 60
+    images[rows[contact_sheet.SHOWN :]] = 120
+    contact_sheet.draw("sheet.png", split, images)
+    shown, hidden = places("sheet.png", 60), places("sheet.png", 120)
+    assert len(hidden) < len(shown) / contact_sheet.SHOWN / 2
+
+
+def test_equal_content_gives_equal_bytes_even_of_no_film(data):
+    split = on_test(data, data)
+    images = contact_sheet.films(data)
+    for name in ("first.png", "second.png"):
+        contact_sheet.draw(name, split, images)
+    assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
+
+
+@pytest.mark.parametrize("path", [dataset.IMAGES, dataset.LABELS])
+def test_missing_films_are_refused(data, path):
+    path.unlink()
+    with refused(f"{path}: no such file", "dvc repro split"):
+        contact_sheet.films(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: replace(p, rows=p.rows + 1),
+        lambda p: replace(p, rows=p.rows - 1),
+        lambda p: replace(p, labels=1 - p.labels),
+        lambda p: replace(p, splits=np.where(p.splits == "val", "test", "val")),
+        lambda p: replace(p, classes=["normal", "ill"]),
+    ],
+)
+def test_films_of_another_run_are_refused(data, change):
+    assert len(contact_sheet.films(data)) == 1300
+    with refused("data/labels.csv: its rows are not the films of metrics/predictions.csv"):
+        contact_sheet.films(change(data))

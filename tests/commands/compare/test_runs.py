@@ -1,0 +1,182 @@
+"""What a run left in Git is read back as it was, from a clone or a bare one; what is missing is named."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr.commands.compare import runs
+from cxr.core.files import read_json
+from cxr.inference import predictions
+from scripts import workspace
+from tests.builders import ROOT, drawn_predictions, refused, write_run
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch) -> Path:
+    """Three commits: `empty` has no results, `first` has, `main` has others and another learning rate."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    workspace.call(folder, "git", "init", "--quiet", "--initial-branch=main")
+    workspace.commit(folder, "nothing yet")
+    workspace.call(folder, "git", "tag", "empty")
+    write_run(drawn_predictions([1.0, 1.2]))
+    workspace.commit(folder, "first")
+    workspace.call(folder, "git", "tag", "first")
+    write_run(drawn_predictions([1.4, 1.5], seed=1), {"train.lr": 0.01})
+    workspace.commit(folder, "second")
+    return folder
+
+
+def head(folder: Path, revision: str = "HEAD") -> str:
+    return subprocess.run(
+        ["git", "rev-parse", revision], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_a_revision_is_read_as_it_was(repository):
+    run = runs.read("first")
+    np.testing.assert_allclose(run.predictions.members, drawn_predictions([1.0, 1.2]).members, rtol=1e-6)
+    assert (run.name, run.commit) == ("first", head(repository, "first"))
+    assert run.params["train.lr"] == 0.003
+    assert run.test["auc"]["mean"] > 0.5
+
+
+def test_the_workspace_is_read_as_it_is_now(repository):
+    write_run(drawn_predictions([2.0, 2.1, 2.2], seed=2), {"train.epochs": 5})
+    run = runs.read(None)
+    assert (run.name, run.commit, len(run.predictions.members)) == ("the workspace", None, 3)
+    assert run.params["train.epochs"] == 5
+    assert len(runs.read("main").predictions.members) == 2
+
+
+def test_a_bare_clone_is_enough_for_two_revisions(repository, tmp_path, monkeypatch):
+    subprocess.run(["git", "clone", "--quiet", "--bare", ".", tmp_path / "bare.git"], check=True)
+    expected = runs.read("first")
+    monkeypatch.chdir(tmp_path / "bare.git")
+    a, b = runs.read("first"), runs.read("main")
+    assert np.array_equal(a.predictions.members, expected.predictions.members)
+    assert runs.looks(a, b) == runs.Looks(others=1, complete=True)
+    with refused("metrics/predictions.csv: no such file in the workspace", "name two revisions"):
+        runs.read(None)
+
+
+@pytest.mark.parametrize("revision", ["nowhere", "--all", "HEAD~9", "HEAD:params.yaml"])
+def test_unknown_revision_is_refused(repository, revision):
+    with refused(f"{revision}: no such Git revision here"):
+        runs.read(revision)
+
+
+def test_revision_without_results_is_refused(repository):
+    with refused("metrics/predictions.csv: cannot be read at empty", "the pipeline has run"):
+        runs.read("empty")
+
+
+def test_folder_without_a_repository_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    with refused(str(tmp_path), "not in a Git repository"):
+        runs.read("main")
+
+
+def test_machine_without_git_is_refused(repository, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with refused("git: no such program"):
+        runs.read("main")
+
+
+@pytest.mark.parametrize("path", ["metrics/predictions.csv", "metrics/test.json", "params.yaml"])
+@pytest.mark.parametrize("content", ["", "[1, 2", "<<<<<<< HEAD\n", "row,split,label\n1,val,normal\n"])
+def test_a_file_that_the_pipeline_did_not_write_is_refused(repository, path, content):
+    Path(path).write_text(content)
+    with refused(f"{path}: at the workspace it is not what this pipeline writes"):
+        runs.read(None)
+
+
+def test_predictions_without_members_or_with_nan_are_refused(repository):
+    text = predictions.PATH.read_text()
+    for broken in (text.replace("m0_p_", "x_"), text.replace(text.splitlines()[3].split(",")[3], "nan")):
+        predictions.PATH.write_text(broken)
+        with refused("metrics/predictions.csv: at the workspace"):
+            runs.read(None)
+
+
+def test_parameters_that_differ(repository):
+    a, b = runs.read("first"), runs.read("main")
+    assert runs.changed_params(a, b) == {"train.lr": (0.003, 0.01)}
+    assert runs.changed_params(b, b) == {}
+    a.params["old.key"] = 1
+    assert runs.changed_params(a, b)["old.key"] == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"download.source": "phantom"}, "download.source"),
+        ({"split.seed": 4}, "split.seed"),
+        ({"phantom.seed": 3}, None),  # not what the films come from
+        ({"download.size": 64}, None),  # the same films, larger
+    ],
+)
+def test_other_data_are_refused(repository, changes, key):
+    write_run(drawn_predictions([1.0, 1.2]), changes)
+    a, b = runs.read("main"), runs.read(None)
+    if key is None:
+        runs.check_same_data(a, b)
+    else:
+        with refused(f"params.yaml: {key}", "at main", "at the workspace", "not the same film"):
+            runs.check_same_data(a, b)
+
+
+def test_other_phantoms_are_other_films(repository):
+    write_run(drawn_predictions([1.0, 1.2]), {"download.source": "phantom", "phantom.seed": 1})
+    a = runs.read(None)
+    write_run(drawn_predictions([1.0, 1.2]), {"download.source": "phantom", "phantom.seed": 2})
+    with refused("phantom.seed"):
+        runs.check_same_data(a, runs.read(None))
+
+
+def test_looks_at_test_are_counted(repository):
+    """Commits that change something else do not count, nor does the one that brought B's results."""
+    Path("notes.txt").write_text("nothing")
+    workspace.commit(repository, "no result")
+    first, main, now = (runs.read(name) for name in ("first", "main", None))
+    assert runs.looks(first, main).others == 1
+    assert runs.looks(first, now).others == 1  # the workspace is what HEAD has
+    write_run(drawn_predictions([1.6, 1.7], seed=5))
+    assert runs.looks(first, runs.read(None)).others == 2
+
+
+def test_two_revisions_can_be_read_from_a_subfolder(repository, monkeypatch):
+    monkeypatch.chdir(repository / "metrics")
+    first, main = runs.read("first"), runs.read("main")
+    assert runs.looks(first, main).others == 1
+
+
+def test_looks_on_other_branches_count_once_merged(repository):
+    workspace.call(repository, "git", "checkout", "--quiet", "-b", "side", "first")
+    write_run(drawn_predictions([1.6, 1.7], seed=5))
+    workspace.commit(repository, "side result")
+    # Merged, but main's result is kept: Git's usual log of the file leaves the branch out.
+    workspace.call(repository, "git", "checkout", "--quiet", "main")
+    name = ("-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "commit.gpgsign=false")
+    workspace.call(repository, "git", *name, "merge", "--quiet", "-s", "ours", "-m", "merge", "side")
+    assert runs.looks(runs.read("first"), runs.read("main")).others == 2
+
+
+def test_shallow_clone_says_that_it_cannot_count(repository, tmp_path, monkeypatch):
+    url = f"file://{repository}"
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, tmp_path / "shallow"], check=True)
+    monkeypatch.chdir(tmp_path / "shallow")
+    main = runs.read("main")
+    assert runs.looks(main, main) == runs.Looks(others=0, complete=False)
+
+
+def test_committed_results_of_this_repository_can_be_read(monkeypatch):
+    """Whatever they are: the pipeline writes what the comparison reads."""
+    monkeypatch.chdir(ROOT)
+    run = runs.read(None)
+    assert run.test == read_json("metrics/test.json")
+    assert set(run.predictions.splits) == {"val", "test"}

@@ -1,0 +1,246 @@
+"""`cxr predict` says what the pipeline says of the same picture, and names each picture it cannot read."""
+
+import hashlib
+import itertools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cxr.commands import pictures as pictures_module
+from cxr.data.phantom.cohort import make_phantoms
+from cxr.data.radiograph import read_film
+from cxr.inference import calibration
+from cxr.inference.calibration import Calibration
+from cxr.inference.gradcam import gradcam
+from cxr.models import classifier
+from tests.builders import ROOT, dicom, dicom_bytes, files_below, noise_films, small_classifier
+
+CLASSES = ["normal", "pneumonia", "tuberculosis"]
+
+
+def save_model(classes: int = 2, threshold: float | None = 0.3) -> None:
+    names = CLASSES[:classes]
+    classifier.save(small_classifier(classes=names, outputs=names, output_classes=[*range(classes)]))
+    calibration.save(Calibration(1.8, threshold if classes == 2 else None))
+
+
+def save_pictures(count: int) -> list[str]:
+    """Pictures of 40 pixels, each darker than the one before."""
+    names = []
+    for number, film in enumerate(noise_films(count, size=40)):
+        names.append(f"film {number}.{'png' if number % 2 else 'jpg'}")
+        Image.fromarray(film // (number + 1)).save(names[-1])
+    return names
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_printed_numbers_are_the_pipelines(run, classes):
+    save_model(classes)
+    pictures = save_pictures(6)
+    films = np.stack([read_film(name, 16) for name in pictures])
+    raw = classifier.predict(classifier.load(), films, torch.device("cpu")).mean
+    expected = calibration.load()(raw)
+    threshold = float(np.median(expected[:, 1]))  # so that the untrained network decides both ways
+    calibration.save(Calibration(1.8, threshold if classes == 2 else None))
+    code, out, err = run("predict", *pictures)
+    assert (code, err) == (0, [])
+
+    assert [name for name in CLASSES if f"p({name})" in out[0]] == CLASSES[:classes]
+    decisions = set()
+    for name, line, p in zip(pictures, out[1:7], expected, strict=True):
+        assert line.startswith(f"{name} ")
+        *numbers, decision = line.removeprefix(name).split()
+        assert [float(number) for number in numbers] == pytest.approx(p, abs=5.1e-4)
+        named = int(p[1] >= threshold) if classes == 2 else int(p.argmax())
+        assert decision == CLASSES[named]
+        decisions.add(decision)
+    assert len(decisions) > 1  # otherwise the decision has not been tested
+    assert out[-1] == "For research only, not for diagnosis."
+    assert any(f"p = {threshold:.3f} (chosen on val)" in line for line in out) == (classes == 2)
+
+
+def test_one_picture_says_the_same_alone(run):
+    save_model()
+    pictures = save_pictures(3)
+    together, alone = run("predict", *pictures)[1], run("predict", pictures[1])[1]
+    assert together[2].split() == alone[1].split()
+
+
+def test_unreadable_pictures_do_not_hide_the_others(run):
+    save_model()
+    good = save_pictures(2)
+    Path("notes.txt").write_text("Not a film.\n")
+    Path("cut.png").write_bytes(Path(good[1]).read_bytes()[:200])
+    code, out, err = run("predict", "notes.txt", good[0], "missing.png", "cut.png", good[1])
+    assert code == 1
+    assert err[0] == "error: notes.txt: not a PNG, JPEG or DICOM picture"
+    assert err[1] == "error: missing.png: no such file"
+    assert re.match("error: cut.png: damaged or unreadable picture", err[2])
+    assert len(err) == 3
+    assert [line.split(".")[0] for line in out[1:3]] == ["film 0", "film 1"]
+
+
+def test_nothing_readable_prints_nothing(run):
+    save_model()
+    Path("notes.txt").write_text("Not a film.\n")
+    assert run("predict", "notes.txt") == (1, [], ["error: notes.txt: not a PNG, JPEG or DICOM picture"])
+
+
+@pytest.mark.parametrize("missing", ["classifier.safetensors", "calibration.json"])
+def test_missing_model_is_one_line(run, missing):
+    save_model()
+    (Path("models") / missing).unlink()
+    code, out, err = run("predict", *save_pictures(1))
+    assert (code, out, len(err)) == (1, [], 1)
+    assert err[0].startswith(f"error: models/{missing}: no ")
+    assert "`dvc repro`" in err[0]
+    assert "`dvc pull`" in err[0]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_json_says_what_the_table_says(run, classes):
+    save_model(classes)
+    shares = [1 / classes] * classes
+    calibration.save(Calibration(1.8, 0.3 if classes == 2 else None, shares, shares))
+    pictures = save_pictures(3)
+    table = run("predict", *pictures)[1]
+    code, out, err = run("predict", *pictures, "none.png", "--json")
+    document = json.loads("\n".join(out))
+    assert (code, err) == (1, ["error: none.png: no such file"])
+    assert document["errors"] == [{"path": "none.png", "message": "no such file"}]
+    assert document["classes"] == CLASSES[:classes]
+    assert document["threshold"] == (0.3 if classes == 2 else None)
+    assert document["prevalence"] == pytest.approx(dict(zip(CLASSES[:classes], shares, strict=True)))
+    assert document["model_sha256"] == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
+    assert document["notice"] == "For research only, not for diagnosis."
+    for film, name, line in zip(document["films"], pictures, table[1:4], strict=True):
+        assert list(film) == ["path", "probabilities", "decision"]
+        assert list(film["probabilities"]) == CLASSES[:classes]
+        assert sum(film["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        numbers = [f"{p:.3f}" for p in film["probabilities"].values()]
+        assert line.split() == [*name.split(), *numbers, film["decision"]]
+
+
+def test_json_is_a_document_even_without_a_film(run):
+    save_model()
+    code, out, _ = run("predict", "none.png", "--json")
+    document = json.loads("\n".join(out))
+    assert (code, document["films"], document["prevalence"]) == (1, [], None)
+
+
+def test_a_folder_is_all_its_films(run):
+    save_model()
+    films = Path("films")
+    films.mkdir()
+    for name in save_pictures(3):
+        Path(name).rename(films / name)
+    listed = run("predict", *sorted(str(path) for path in films.iterdir()))
+    assert run("predict", "films") == listed
+
+
+def test_same_film_as_jpeg_and_as_dicom_gets_the_same_probability(run):
+    """Of 8 bits, 12 in 16 with a window, 16 bits, each way round."""
+    save_model()
+    names = []
+    for number, film in enumerate(make_phantoms((2, 2), 200, 0, "test").images):
+        film = film // (number + 1)  # an untrained network knows dark from bright at most
+        Image.fromarray(film).save(f"{number}.jpg", quality=98)
+        deep = film.astype(np.uint16)
+        window = {"WindowCenter": 2048, "WindowWidth": 4081}
+        versions = {
+            "8": dicom(film),
+            "8 mono1": dicom(255 - film, "MONOCHROME1"),
+            "12": dicom(deep * 16, bits=12, **window),
+            "16": dicom(deep * 257),
+            "16 mono1": dicom(65535 - deep * 257, "MONOCHROME1"),
+            "signed": dicom((deep.astype(np.int16) - 128) * 256),
+        }
+        names.append([f"{number}.jpg", *(f"{number} {version}.dcm" for version in versions)])
+        for version, dataset in versions.items():
+            Path(f"{number} {version}.dcm").write_bytes(dicom_bytes(dataset))
+    code, out, err = run("predict", *itertools.chain(*names), "--json")
+    assert (code, err) == (0, [])
+    said = {film["path"]: film["probabilities"]["pneumonia"] for film in json.loads("\n".join(out))["films"]}
+    of_film = np.array([[said[name] for name in versions] for versions in names])
+    assert np.ptp(of_film[:, 0]) > 0.05  # otherwise any films would do
+    assert abs(of_film - of_film[:, :1]).max() < 0.005
+    np.testing.assert_array_equal(of_film[:, 4:6], of_film[:, [1, 1]])  # without loss
+
+
+def test_explanation_is_of_the_decision(run, monkeypatch):
+    save_model()
+    names, drawn = save_pictures(6), []
+    before = json.loads("\n".join(run("predict", *names, "--json")[1]))["films"]
+    middle = float(np.median([film["probabilities"]["pneumonia"] for film in before]))
+    calibration.save(Calibration(1.8, middle))
+    monkeypatch.setattr(pictures_module, "explanation", lambda *arguments: drawn.append(arguments))
+    code, out, err = run("predict", *names, "--explain", "maps/all.png", "--json")
+    assert (code, err) == (0, [])
+    films = json.loads("\n".join(out))["films"]
+    assert {film["explanation"] for film in films} == {"maps/all.png"}
+    stored = np.stack([read_film(name, 16) for name in names])
+    decided = np.array([CLASSES.index(film["decision"]) for film in films])
+    assert len(set(decided)) == 2
+    maps = gradcam(classifier.load(), stored, decided, torch.device("cpu"))
+    ((path, cases),) = drawn
+    assert path == Path("maps/all.png")
+    for case, name, film, seen, heat in zip(cases, names, films, stored, maps, strict=True):
+        assert (case.name, case.decision) == (name, film["decision"])
+        assert case.probability == film["probabilities"][film["decision"]]
+        np.testing.assert_array_equal(case.film, read_film(name, 40))  # as the file has it
+        np.testing.assert_array_equal(case.seen, seen)
+        np.testing.assert_allclose(case.heat, heat, atol=1e-4)  # another memory layout, other last digits
+
+
+def test_explanations_of_a_folder_are_a_picture_each(run):
+    save_model()
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        Image.fromarray(noise_films(1, 40)[0]).save(f"{folder}/film.png")
+    before = Path("a/film.png").read_bytes()
+    code, out, err = run("predict", "a", "b", "--explain", "a")
+    assert (code, err) == (0, [])
+    assert out[-2] == "Where the classifier looks: a"
+    assert files_below(Path("a")) == ["film.png", "film_2_gradcam.png", "film_gradcam.png"]
+    assert Path("a/film.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("map.jpg", "--explain map.jpg: not the name of a .png file"),
+        ("film 1.png", "--explain film 1.png: would overwrite a film; choose another name"),
+        ("all.png", "--explain all.png: one picture holds 2 films, not 3; name a folder"),
+    ],
+)
+def test_pictures_that_cannot_be_drawn_are_one_line(run, monkeypatch, target, reason):
+    save_model()
+    pictures = save_pictures(3)
+    monkeypatch.setattr(pictures_module, "ROWS", 2 if target == "all.png" else 20)
+    before = files_below(Path())
+    assert run("predict", *pictures, "--explain", target) == (1, [], [f"error: {reason}"])
+    assert files_below(Path()) == before
+
+
+def test_nothing_readable_draws_nothing(run):
+    save_model()
+    assert run("predict", "none.png", "--explain", "maps")[0] == 1
+    assert not Path("maps").exists()
+
+
+def test_no_picture_is_a_usage_error(run):
+    code, out, err = run("predict")
+    assert (code, out) == (2, [])
+    assert "IMAGE" in err[-1]
+
+
+def test_help_does_not_wait_for_torch():
+    check = "import sys, cxr.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0

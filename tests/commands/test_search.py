@@ -1,0 +1,208 @@
+"""`cxr search` finds what a search by hand finds, and says where it comes from."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cxr import params
+from cxr.commands import pictures
+from cxr.core import dataset
+from cxr.core.files import read_csv, read_json, write_json
+from cxr.embeddings import gallery
+from cxr.embeddings.gallery import Gallery
+from cxr.embeddings.vectors import embed_films
+from cxr.models import classifier
+from tests.builders import dicom, dicom_bytes, files_below, small_classifier, write_packed, write_params
+
+CPU = torch.device("cpu")
+PICTURE = "build/search.png"
+
+
+@pytest.fixture
+def library(run):
+    """`run` beside a data set and a model; the gallery is built by `build`."""
+    write_params(Path(), {"clip_embed.dimensions": 8})
+    write_packed({"train": (12, 15), "val": (3, 3), "test": (4, 4)}, ["normal", "pneumonia"])
+    classifier.save(small_classifier())
+    return run
+
+
+def build(metric: str = "cosine", embedding: str = "classifier") -> np.ndarray:
+    """Save a gallery of train. Returns its vectors."""
+    data = dataset.load()
+    rows = data.rows("train")
+    meta = gallery.Meta(embedding, metric, "flat", 0, "", [])
+    vectors = embed_films(meta, np.array(data.images[rows]), params.load(), CPU)
+    Gallery.build(vectors, rows, embedding, metric, "flat").save()
+    return vectors.values
+
+
+def save_queries() -> list[str]:
+    """Test films as PNG and DICOM of the stored size, which come back as they are."""
+    data = dataset.load()
+    first, second = data.images[data.rows("test")[:2]]
+    Image.fromarray(first).save("first film.png")
+    Path("second.dcm").write_bytes(dicom_bytes(dicom(second)))
+    return ["first film.png", "second.dcm"]
+
+
+@pytest.mark.parametrize("embedding", ["classifier", "clip"])
+@pytest.mark.parametrize(("metric", "key"), [("cosine", "cosine"), ("l2", "distance")])
+def test_neighbours_are_those_of_a_search_by_hand(library, embedding, metric, key):
+    values, queries = build(metric, embedding), save_queries()
+    data, table = dataset.load(), read_csv(dataset.LABELS)
+    rows = data.rows("train")
+    meta = Gallery.load().meta
+    asked = embed_films(meta, data.images[data.rows("test")[:2]], params.load(), CPU).values
+    if metric == "cosine":
+        normed = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (asked, values)]
+        measured = normed[0] @ normed[1].T
+        order = np.argsort(-measured, axis=1)
+    else:
+        measured = np.linalg.norm(asked[:, None] - values, axis=2)
+        order = np.argsort(measured, axis=1)
+
+    code, out, err = library("search", *queries, "-k", "4", "--json")
+    assert (code, err) == (0, [])
+    document = json.loads("\n".join(out))
+    assert (document["embedding"], document["metric"], document["cases"]) == (embedding, metric, 27)
+    assert document["source_sha256"] == meta.source_sha256
+    assert document["errors"] == []
+    assert [film["path"] for film in document["films"]] == queries
+    for film, places, numbers in zip(document["films"], order, measured, strict=True):
+        expected = [rows[place] for place in places[:4]]
+        assert [case["row"] for case in film["neighbours"]] == expected
+        assert [case["class"] for case in film["neighbours"]] == [table[row]["class"] for row in expected]
+        assert [case["source"] for case in film["neighbours"]] == [table[row]["source"] for row in expected]
+        found = [case[key] for case in film["neighbours"]]
+        assert found == pytest.approx(numbers[places[:4]], abs=2e-5)
+
+
+def test_a_film_of_the_gallery_finds_itself(library):
+    build()
+    data = dataset.load()
+    row = int(data.rows("train")[7])
+    Image.fromarray(data.images[row]).save("film.png")
+    code, out, err = library("search", "film.png")
+    assert (code, err) == (0, [])
+    assert out[0] == "film.png"
+    source = read_csv(dataset.LABELS)[row]["source"]
+    assert out[1].split() == ["1", data.classes[data.labels[row]], "cosine", "1.000", "row", str(row), source]
+    assert len(out) == 1 + 5 + 3
+    assert out[6] == "Searched 27 cases by the classifier's features."
+    assert out[7:] == [f"Picture: {PICTURE}", "For research only, not for diagnosis."]
+
+
+def test_picture_shows_query_and_neighbours(library, monkeypatch):
+    build()
+    queries, drawn = save_queries(), []
+    monkeypatch.setattr(pictures, "neighbours", lambda *arguments: drawn.append(arguments))
+    _, out, _ = library("search", *queries, "--json", "--picture", "some/where.png")
+    document, data = json.loads("\n".join(out)), dataset.load()
+    assert document["picture"] == "some/where.png"
+    ((path, films, classes),) = drawn
+    assert (path, classes) == (Path("some/where.png"), data.classes)
+    for film, said, row in zip(films, document["films"], data.rows("test")[:2], strict=True):
+        cases = [case["row"] for case in said["neighbours"]]
+        assert film.name == said["path"]
+        np.testing.assert_array_equal(film.film, data.images[row])
+        np.testing.assert_array_equal(film.seen, data.images[row])
+        np.testing.assert_array_equal(film.cases, data.images[cases])
+        assert film.classes == [case["class"] for case in said["neighbours"]]
+        assert all(f"row {row}" in caption for row, caption in zip(cases, film.captions, strict=True))
+
+
+def test_large_requests_draw_the_first_films(library, monkeypatch):
+    monkeypatch.setattr(pictures, "ROWS", 5)
+    build()
+    data = dataset.load()
+    Path("films").mkdir()
+    for row in data.rows("test"):
+        Image.fromarray(data.images[row]).save(f"films/{row:03}.png")
+    code, out, err = library("search", "films", "-k", "6")
+    assert (code, err) == (0, [])
+    assert f"Picture: {PICTURE} (the first 2 films)" in out
+    assert sum(line.endswith(".png") for line in out) == 8
+
+
+def test_unreadable_films_do_not_hide_the_others(library):
+    build()
+    queries = save_queries()
+    Path("notes.txt").write_text("no film")
+    code, out, err = library("search", "notes.txt", *queries)
+    assert (code, err) == (1, ["error: notes.txt: not a PNG, JPEG or DICOM picture"])
+    assert [line for line in out if not line.startswith(" ")][:2] == queries
+    assert Path(PICTURE).is_file()
+
+
+def test_nothing_readable_writes_nothing(library):
+    build()
+    before = files_below(Path())
+    assert library("search", "none.png") == (1, [], ["error: none.png: no such file"])
+    code, out, err = library("search", "none.png", "--json")
+    document = json.loads("\n".join(out))
+    assert (code, len(err)) == (1, 1)
+    assert (document["films"], document["picture"]) == ([], None)
+    assert document["errors"] == [{"path": "none.png", "message": "no such file"}]
+    assert files_below(Path()) == before
+
+
+@pytest.mark.parametrize(
+    ("missing", "remedy"),
+    [
+        ("models/index.faiss", "`dvc repro`"),
+        ("data/labels.csv", "`dvc repro`"),
+        ("data/images.npy", "`dvc pull`"),
+        ("models/classifier.safetensors", "`dvc repro`"),
+    ],
+)
+def test_missing_parts_are_one_line(library, missing, remedy):
+    build()
+    queries = save_queries()
+    Path(missing).unlink()
+    code, out, err = library("search", *queries)
+    assert (code, out, len(err)) == (1, [], 1)
+    assert err[0].startswith(f"error: {missing}: no ")
+    assert remedy in err[0]
+
+
+def test_another_model_is_refused(library):
+    build()
+    classifier.save(small_classifier(seed=1))
+    code, out, err = library("search", *save_queries())
+    assert (code, out, len(err)) == (1, [], 1)
+    assert "another model" in err[0]
+    assert not Path(PICTURE).exists()
+
+
+def test_rows_of_another_data_set_are_refused(library):
+    build()
+    meta = read_json(gallery.META)
+    for row in (int(dataset.load().rows("test")[0]), 10**6):
+        write_json(gallery.META, meta | {"rows": [*meta["rows"][1:], row]})
+        code, out, err = library("search", *save_queries())
+        assert (code, out) == (1, [])
+        assert err == [
+            "error: models/index.json does not belong to data/labels.csv: other rows; run `dvc repro index`"
+        ]
+
+
+def test_mistakes_in_options_are_one_line(library):
+    build()
+    queries = save_queries()
+    assert library("search", *queries, "-k", "28")[2] == [
+        "error: models/index.faiss holds 27 films, fewer than the 28 to be found"
+    ]
+    for picture, reason in (("a.jpg", "not the name of a .png file"), (queries[0], "would overwrite a film")):
+        code, out, err = library("search", *queries, "--picture", picture)
+        assert (code, out, err) == (
+            1,
+            [],
+            [f"error: --picture {picture}: {reason}" + err[0].split(reason)[1]],
+        )
+    code, out, err = library("search", *queries, "-k", "0")
+    assert (code, out) == (2, [])

@@ -1,0 +1,278 @@
+"""Weights come from the mirror, else the library's cache, else the network (here: this machine)."""
+
+import hashlib
+import http.server
+import json
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cxr.core.fetch import Setting, from_hub, from_mirror, from_url, nearest
+from cxr.models.weights import read_state, reading
+from tests.builders import ROOT, Answer, Site, files_below, refused
+
+X = Setting("clip_embed.encoder", "x")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+BODY = b"weights"
+SHA256 = hashlib.sha256(BODY).hexdigest()
+
+
+@pytest.fixture
+def served():
+    """Starts servers of this machine and stops them after the test."""
+    servers = []
+
+    def serve(kind, handler):
+        server = kind(("127.0.0.1", 0), handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return server
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def unreachable():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    return f"http://127.0.0.1:{port}"  # nobody listens there any more
+
+
+@pytest.fixture
+def site(served):
+    server = served(Site, Answer)
+    server.body = BODY
+    return server
+
+
+class Hub(http.server.ThreadingHTTPServer):
+    """As much of the Hugging Face hub as a download of acme/tiny needs. files: content by name."""
+
+    files: dict[str, bytes]
+    asked: list[str]
+
+
+class HubAnswer(http.server.BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0]
+        self.server.asked.append(path)
+        files = self.server.files
+        if path.startswith(f"/api/models/acme/tiny/tree/{COMMIT}"):
+            tree = [{"type": "file", "path": k, "size": len(v), "oid": self.tag(v)} for k, v in files.items()]
+            self.answer(json.dumps(tree).encode())
+        elif path.startswith("/api/models/acme/tiny"):
+            siblings = [{"rfilename": name} for name in files]
+            self.answer(json.dumps({"id": "acme/tiny", "sha": COMMIT, "siblings": siblings}).encode())
+        elif path.startswith(f"/acme/tiny/resolve/{COMMIT}/"):
+            self.answer(files[path.rpartition("/")[2]])
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{self.tag(body)}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    @staticmethod
+    def tag(body: bytes) -> str:
+        return hashlib.sha1(body).hexdigest()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """An empty mirror and an empty cache."""
+    (tmp_path / "mirror").mkdir()
+    monkeypatch.setenv("CXR_MIRROR", str(tmp_path / "mirror"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def hub(served, monkeypatch):
+    server = served(Hub, HubAnswer)
+    server.asked = []
+    server.files = {"config.json": b"{}", "pytorch_model.bin": BODY, "tf_model.h5": b"large"}
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    return server
+
+
+def from_tiny(revision=COMMIT):
+    setting = Setting("clip_embed.encoder", "acme/tiny")
+    return from_hub(setting, "acme/tiny", revision, ["model.safetensors", "pytorch_model.bin"], ["*.json"])
+
+
+def test_url_mirror_then_cache_then_network(tmp_path, site):
+    url = site.url.replace("tiny.npz", "tiny.pth")
+    mirrored, cached = tmp_path / "mirror/tiny.pth", tmp_path / "cache/tiny.pth"
+    assert from_url(X, url, SHA256, tmp_path / "cache") == cached
+    assert cached.read_bytes() == BODY
+    site.status = 500
+    assert from_url(X, url, SHA256[:8], tmp_path / "cache") == cached
+    mirrored.write_bytes(BODY)
+    assert from_url(X, url, SHA256[:8], tmp_path / "cache") == mirrored
+
+
+def test_wrong_hash_is_not_kept(tmp_path, site):
+    with refused("clip_embed.encoder is x", site.url, "invalid hash"):
+        from_url(X, site.url, "0" * 8, tmp_path / "cache")
+    assert files_below(tmp_path) == []
+
+
+def test_unreachable_url_is_refused(tmp_path, unreachable, monkeypatch):
+    with refused(
+        "clip_embed.encoder is x", "Connection refused", "not in CXR_MIRROR=", "go online, or download w.pth"
+    ):
+        from_url(X, f"{unreachable}/w.pth", "", tmp_path / "cache")
+    monkeypatch.delenv("CXR_MIRROR")
+    with refused("CXR_MIRROR is not set"):
+        from_url(X, f"{unreachable}/w.pth", "", tmp_path / "cache")
+    assert files_below(tmp_path) == []
+
+
+def test_silent_server_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("cxr.core.fetch.TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener, refused("timed out"):
+        from_url(X, f"http://127.0.0.1:{listener.getsockname()[1]}/w.pth", "", tmp_path / "cache")
+    assert socket.getdefaulttimeout() is None
+
+
+def test_hub_gives_what_is_needed_and_no_more(hub):
+    path = from_tiny()
+    assert path.read_bytes() == BODY
+    assert sorted(file.name for file in path.parent.iterdir()) == ["config.json", "pytorch_model.bin"]
+
+
+@pytest.mark.parametrize("revision", [COMMIT, "main", None])
+def test_hubs_cache_does_without_a_network(hub, unreachable, monkeypatch, revision):
+    path = from_tiny(revision)
+    asked = len(hub.asked)
+    assert from_tiny(revision) == path
+    assert len(hub.asked) == asked
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", unreachable)
+    assert from_tiny(revision) == path
+
+
+def test_hub_prefers_the_first_format(hub):
+    hub.files["model.safetensors"] = b"safe"
+    assert from_tiny().read_bytes() == b"safe"
+    assert not any("pytorch_model.bin" in path for path in hub.asked)
+
+
+def test_mirror_comes_before_the_hub(tmp_path, hub):
+    for folder in ("tiny", "acme/tiny"):
+        file = tmp_path / "mirror" / folder / "pytorch_model.bin"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"mirrored")
+        assert from_tiny() == file
+    assert hub.asked == []
+
+
+def test_repository_without_weights_is_refused(hub):
+    del hub.files["pytorch_model.bin"]
+    with refused("acme/tiny on the Hugging Face hub has none of model.safetensors, pytorch_model.bin"):
+        from_tiny()
+
+
+def test_unknown_repository_is_refused(hub):
+    with refused("params.yaml: clip_embed.encoder is acme/none", "404", "check its name"):
+        from_hub(Setting("clip_embed.encoder", "acme/none"), "acme/none", COMMIT, ["model.safetensors"])
+
+
+def test_unreachable_hub_is_refused_at_once(unreachable, monkeypatch, capfd):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", unreachable)
+    with refused(
+        "params.yaml: clip_embed.encoder is acme/tiny",
+        "Connection refused",
+        "go online",
+        f"`hf download acme/tiny --revision {COMMIT} --local-dir FOLDER/acme/tiny`",
+        "CXR_MIRROR",
+    ):
+        from_tiny()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_user_who_chose_to_be_offline_is_told(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with refused("clip_embed.encoder is acme/tiny", "HF_HUB_OFFLINE"):
+        from_tiny()
+
+
+def test_nearest_names():
+    assert nearest("resnet19", ["vgg16", "resnet18", "resnet101", "alexnet"]).startswith("resnet18")
+    assert nearest("?", ["b", "a"]) == "a, b"
+
+
+def test_pixels_starts_without_pytorch():
+    code = "import sys, stages.clip_embed; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n", done.stderr
+
+
+def chosen(name="own.pth"):
+    return Setting("model.weights", f"file:{name}")
+
+
+def test_users_file_comes_from_the_mirror_alone(tmp_path, monkeypatch):
+    path = tmp_path / "mirror/own.pth"
+    with refused(
+        "model.weights is file:own.pth", f"CXR_MIRROR={path.parent} has no file own.pth; put it there"
+    ):
+        from_mirror(chosen(), "own.pth", SHA256)
+    path.write_bytes(BODY)
+    assert from_mirror(chosen(), "own.pth", SHA256) == path
+    assert from_mirror(chosen(), "own.pth", SHA256.upper()) == path
+    monkeypatch.delenv("CXR_MIRROR")
+    with refused("model.weights is file:own.pth", "CXR_MIRROR is not set", "the folder that holds own.pth"):
+        from_mirror(chosen(), "own.pth", SHA256)
+
+
+def test_users_file_needs_its_whole_hash(tmp_path):
+    path = tmp_path / "mirror/own.pth"
+    path.write_bytes(BODY)
+    with refused("model.weights_sha256 is none", f"`sha256sum {path}` gives {SHA256}"):
+        from_mirror(chosen(), "own.pth", "none")
+    with refused(f"{path} has sha256 {SHA256}, where model.weights_sha256 is {SHA256[:8]}"):
+        from_mirror(chosen(), "own.pth", SHA256[:8])
+
+
+@pytest.mark.parametrize("content", [{}, [torch.ones(1)], {"state_dict": {"x": torch.ones(1)}}, {"x": 1}])
+def test_file_without_plain_tensors_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "own.pth")
+    path = tmp_path / "own.pth"
+    with refused(f"{path} cannot be used", "no plain dictionary of tensors"), reading(chosen(), path):
+        read_state(path)
+
+
+def test_both_formats_hold_the_same_tensors(tmp_path):
+    state = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(7)}
+    torch.save(state, tmp_path / "own.pth")
+    save_file(state, tmp_path / "own.safetensors")
+    for path in (tmp_path / "own.pth", tmp_path / "own.safetensors"):
+        read = read_state(path)
+        assert read.keys() == state.keys()
+        assert all(torch.equal(read[key], state[key]) for key in state)

@@ -1,0 +1,244 @@
+"""CLIP from the Hugging Face hub: tiny models in transformers' own format, against transformers' own path."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    BertConfig,
+    BertModel,
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from cxr.core import dataset
+from cxr.embeddings.encoders import encoder as encoder_module
+from cxr.embeddings.encoders import huggingface
+from cxr.embeddings.encoders.embed import embed
+from stages import clip_embed
+from tests.builders import files_below, noise_films, refused, settings, write_packed, write_params
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
+TEXT = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 50,
+}
+
+
+def save_processor(folder, resample=Image.Resampling.BILINEAR):
+    """Odd settings, so that none of CLIP's defaults can pass for them; the crop leaves an odd margin."""
+    CLIPImageProcessor(
+        size={"shortest_edge": 35},
+        crop_size={"height": 32, "width": 32},
+        resample=resample,
+        image_mean=[0.4, 0.5, 0.6],
+        image_std=[0.2, 0.3, 0.4],
+    ).save_pretrained(folder)
+
+
+@pytest.fixture(autouse=True)
+def mirror(tmp_path, monkeypatch):
+    """A mirror with acme/tiny, small batches, and neither a cache nor a hub."""
+    torch.manual_seed(0)
+    folder = tmp_path / "mirror" / "acme" / "tiny"
+    CLIPVisionModel(CLIPVisionConfig(**VISION)).save_pretrained(folder)
+    save_processor(folder)
+    monkeypatch.setenv("CXR_MIRROR", str(tmp_path / "mirror"))
+    monkeypatch.setattr(encoder_module, "BATCH", 8)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    return tmp_path / "mirror"
+
+
+def embedded(films, encoder="acme/tiny", **changes):
+    changes = {"precision": "float32", "revision": COMMIT, **changes}
+    chosen = settings("clip_embed", encoder=encoder, **changes)
+    return embed(films, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
+
+
+def by_the_library(films, folder, processor):
+    """transformers' own way, a picture at a time."""
+    model, processor = CLIPVisionModel.from_pretrained(folder), processor.from_pretrained(folder)
+    rows = []
+    with torch.inference_mode():
+        for film in films:
+            inputs = processor(images=Image.fromarray(film).convert("RGB"), return_tensors="pt")
+            rows.append(model(**inputs).pooler_output[0].numpy())
+    return np.stack(rows)
+
+
+def cosines(a, b):
+    return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("processor", "resample", "tolerance"),
+    [
+        (CLIPImageProcessor, "BILINEAR", 2e-6),  # measured: 4.8e-7
+        (CLIPImageProcessor, "BICUBIC", 2e-6),  # measured: 4.8e-7
+        (CLIPImageProcessorPil, "BILINEAR", 2e-6),  # measured: 7.2e-7
+        # PIL's bicubic rounds one grey level in 2,000 to its neighbour.
+        (CLIPImageProcessorPil, "BICUBIC", 2e-3),  # measured: 1.0e-3, on features of about 0.8
+    ],
+)
+def test_equals_transformers_one_picture_at_a_time(mirror, processor, resample, tolerance):
+    save_processor(mirror / "acme/tiny", Image.Resampling[resample])
+    films = noise_films(19, 28)  # two batches and three films
+    expected = by_the_library(films, mirror / "acme/tiny", processor)
+    embeddings = embedded(films)
+    assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(embeddings, expected, rtol=0, atol=tolerance)
+
+
+def test_a_whole_clip_in_torchs_format_gives_its_vision_tower(mirror):
+    """The layout of openai/clip-vit-base-patch32: both towers, and no safetensors."""
+    model = CLIPModel(CLIPConfig(text_config=TEXT, vision_config=VISION))
+    folder = mirror / "whole"  # <model>/ without <org>/ is found as well
+    folder.mkdir()
+    model.config.save_pretrained(folder)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    save_processor(folder)
+    films = noise_films(5, 28)
+    expected = by_the_library(films, folder, CLIPImageProcessor)
+    np.testing.assert_allclose(embedded(films, "acme/whole"), expected, rtol=0, atol=2e-6)
+
+
+def test_half_precision_weights_are_computed_in_float32(mirror):
+    folder = mirror / "acme/half"
+    CLIPVisionModel.from_pretrained(mirror / "acme/tiny").half().save_pretrained(folder)
+    save_processor(folder)
+    films = noise_films(3, 28)
+    assert cosines(embedded(films, "acme/half"), embedded(films)).min() > 0.99999
+
+
+def test_bf16_is_close_to_float32():
+    films = noise_films(19, 28)
+    exact, rounded = embedded(films), embedded(films, precision="bf16")
+    assert rounded.dtype == np.float32
+    assert not np.array_equal(rounded, exact)
+    assert cosines(rounded, exact).min() > 0.999
+
+
+def test_films_that_are_not_square_are_refused():
+    with refused("images are 28 x 30 pixels", "clip_embed.encoder"):
+        embedded(np.zeros((3, 28, 30), np.uint8))
+
+
+class Watched:
+    """Films that can be read in slices only, and remember the longest."""
+
+    def __init__(self, films):
+        self.films, self.shape, self.longest = films, films.shape, 0
+
+    def __getitem__(self, rows):
+        self.longest = max(self.longest, len(self.films[rows]))
+        return self.films[rows]
+
+
+def test_never_more_than_a_batch_in_memory(monkeypatch):
+    films = Watched(noise_films(50, 28))
+    prepared = []
+    prepare = encoder_module.Preparation.__call__
+    monkeypatch.setattr(
+        encoder_module.Preparation, "__call__", lambda *args: prepared.append(prepare(*args)) or prepared[-1]
+    )
+    assert np.array_equal(embedded(films), embedded(films.films))
+    assert films.longest == 8
+    assert {pixels.shape[0] for pixels in prepared} == {8, 2}
+
+
+def test_stage_writes_the_embeddings_or_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (20, 30), "val": (5, 5), "test": (5, 5)}, ["normal", "sick"])
+    chosen = {"clip_embed.revision": COMMIT, "clip_embed.precision": "float32", "compute.threads": 1}
+    write_params(tmp_path, chosen | {"clip_embed.encoder": "acme/absent"})
+    before = files_below(tmp_path)
+    with refused("clip_embed.encoder is acme/absent"):
+        clip_embed.main()
+    assert files_below(tmp_path) == before
+
+    write_params(tmp_path, chosen | {"clip_embed.encoder": "acme/tiny", "compute.device": "cpu"})
+    clip_embed.main()
+    assert np.array_equal(np.load("data/embeddings.npy"), embedded(dataset.load().images))
+
+
+def test_another_model_is_refused(mirror):
+    """transformers would load BERT into CLIP's vision tower, with fresh weights for all that it lacks."""
+    BertModel(
+        BertConfig(
+            vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+        )
+    ).save_pretrained(mirror / "acme/bert")
+    save_processor(mirror / "acme/bert")
+    with refused("params.yaml: clip_embed.encoder is acme/bert", "type bert, not clip"):
+        embedded(noise_films(2), "acme/bert")
+
+
+def test_missing_weights_are_refused(mirror):
+    model = CLIPVisionModel(CLIPVisionConfig(**VISION))
+    state = {name: value for name, value in model.state_dict().items() if "post_layernorm" not in name}
+    model.save_pretrained(mirror / "acme/tiny", state_dict=state)
+    with refused("params.yaml: clip_embed.encoder is acme/tiny", "lacks weights", "post_layernorm.bias"):
+        embedded(noise_films(2))
+
+
+def test_weights_of_another_shape_are_refused(mirror):
+    CLIPVisionConfig(**VISION | {"hidden_size": 64}).save_pretrained(mirror / "acme/tiny")
+    with refused("params.yaml: clip_embed.encoder is acme/tiny", "cannot be used as its weights"):
+        embedded(noise_films(2))
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
+def test_broken_and_missing_files_are_refused(mirror, name):
+    path = mirror / "acme/tiny" / name
+    path.write_bytes(path.read_bytes()[:40])
+    with refused("params.yaml: clip_embed.encoder is acme/tiny", "replace it by the published file"):
+        embedded(noise_films(2))
+    path.unlink()
+    with refused("params.yaml: clip_embed.encoder is acme/tiny"):
+        embedded(noise_films(2))
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["CXR_MIRROR"] + "/harm",)
+
+
+def test_pickled_code_is_not_run(mirror):
+    (mirror / "acme/tiny/model.safetensors").unlink()
+    torch.save({"x": Harmful()}, mirror / "acme/tiny/pytorch_model.bin")
+    with refused("params.yaml: clip_embed.encoder is acme/tiny", "cannot be used as its weights"):
+        embedded(noise_films(2))
+    assert not (mirror / "harm").exists()
+
+
+def test_mirror_of_another_commit_is_refused(mirror):
+    note = mirror / "acme/tiny/.cache/huggingface/download/model.safetensors.metadata"
+    note.parent.mkdir(parents=True)
+    note.write_text("f" * 40 + "\netag\n1.0\n")
+    with refused("clip_embed.encoder is acme/tiny", f"commit {'f' * 40}", f"asks for {COMMIT}"):
+        embedded(noise_films(2))
+    assert len(embedded(noise_films(2), revision="f" * 40)) == 2
+    assert len(embedded(noise_films(2), revision="main")) == 2
+
+
+def test_loading_prints_nothing(capfd):
+    huggingface.load("acme/tiny", COMMIT)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,131 @@
+"""Counts of a stratified bootstrap: of every class as many films as there are, in blocks of bounded size."""
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from scipy.stats import binomtest
+
+from cxr.evaluation import statistics
+from cxr.evaluation.reliability import calibration_error
+from cxr.evaluation.statistics import Z, predictive_value, wilson
+
+LABELS = np.repeat([0, 1, 2], [7, 20, 13])[np.random.default_rng(0).permutation(40)]
+
+
+def test_every_class_keeps_its_number_of_films():
+    (counts,) = statistics.blocks(LABELS, 300)
+    assert counts.shape == (300, 40)
+    for label, films in enumerate((7, 20, 13)):
+        assert np.array_equal(counts[:, label == LABELS].sum(axis=1), np.full(300, films))
+    assert len(np.unique(counts, axis=0)) == 300
+
+
+def test_films_are_drawn_independently_and_alike():
+    counts = np.concatenate([*statistics.blocks(LABELS, 20_000)])
+    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.03)
+    for label, films in enumerate((7, 20, 13)):  # the variance of a multinomial count of 1 in n films
+        np.testing.assert_allclose(counts[:, label == LABELS].var(axis=0), 1 - 1 / films, rtol=0.06)
+
+
+@pytest.mark.parametrize("cells", [1, 40 * 3, 40 * 9])
+def test_blocks_hold_the_same_draws_whatever_their_size(monkeypatch, cells):
+    (whole,) = statistics.blocks(LABELS, 10)
+    monkeypatch.setattr(statistics, "CELLS", cells)
+    parts = [*statistics.blocks(LABELS, 10)]
+    assert max(map(len, parts)) <= max(1, cells // 40)
+    assert np.array_equal(np.concatenate(parts), whole)
+
+
+def test_interval_is_that_of_the_percentiles():
+    assert statistics.interval("auc", 400.0, np.arange(1001.0)) == {"low": 25.0, "high": 975.0}
+
+
+@pytest.mark.parametrize("sharpen", [1.0, 2.0])
+def test_interval_of_a_calibration_error_holds_what_other_films_would_show(sharpen):
+    """The percentiles alone miss it, even the value on the films themselves, where probabilities are true."""
+    generator, ones = np.random.default_rng(0), np.ones((1, 100))
+
+    def films() -> tuple[np.ndarray, np.ndarray]:
+        logit = generator.normal(0.5, 3, 100)
+        return expit(sharpen * logit), generator.random(100) < expit(logit)
+
+    expected = np.mean([calibration_error(*films(), ones) for _ in range(500)])
+    held = []
+    for _ in range(100):
+        p, found = films()
+        value = calibration_error(p, found, ones).item()
+        samples = [
+            calibration_error(p, found, counts) for counts in statistics.blocks(found.astype(int), 200)
+        ]
+        ends = statistics.interval("ece", value, np.concatenate(samples))
+        assert 0 <= ends["low"] <= value <= ends["high"]
+        held.append(ends["low"] <= expected <= ends["high"])
+    assert np.mean(held) > 0.9
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 10), (10, 10), (3, 10), (131, 135), (388, 390), (1, 1)])
+def test_wilson_equals_scipys(count, total):
+    expected = binomtest(count, total).proportion_ci(method="wilson")
+    assert wilson(count / total, total) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_published_example():
+    """81 of 263: Newcombe, 1998, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<857::AID-SIM777>3.0.CO;2-E,
+    table I, method 3."""
+    low, high = wilson(81 / 263, 263)
+    assert (low, high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+def test_wilson_ends_are_where_a_score_test_stops_to_reject():
+    share, count = np.array([0.2, 0.97]), np.array([33.5, 412.0])  # effective numbers need not be whole
+    for end in wilson(share, count):
+        np.testing.assert_allclose(np.abs(share - end) / np.sqrt(end * (1 - end) / count), Z)
+
+
+@pytest.mark.parametrize("prevalence", [0.05, 0.5, 0.8])
+def test_predictive_value_is_the_share_in_a_population(prevalence):
+    """Counted: films of 90 ill, of whom 81 are called ill, and of 50 healthy, of whom 10 are, drawn with
+    replacement so that `prevalence` of them are ill."""
+    generator = np.random.default_rng(0)
+    ill = generator.random(2_000_000) < prevalence
+    called = np.where(ill, generator.integers(0, 90, len(ill)) < 81, generator.integers(0, 50, len(ill)) < 10)
+    ppv, npv = predictive_value(81, 90, 10, 50, prevalence), predictive_value(40, 50, 9, 90, 1 - prevalence)
+    assert ppv is not None
+    assert npv is not None
+    assert ppv[0] == pytest.approx(ill[called].mean(), abs=0.005)
+    assert npv[0] == pytest.approx((~ill)[~called].mean(), abs=0.005)
+
+
+def test_at_the_prevalence_of_the_films_it_is_the_share_in_the_films():
+    found = predictive_value(81, 90, 10, 50, 90 / 140)
+    assert found is not None
+    assert found[0] == pytest.approx(81 / 91)
+
+
+@pytest.mark.parametrize(("sensitivity", "specificity"), [(0.9, 0.8), (0.97, 0.95), (0.99, 0.99)])
+@pytest.mark.parametrize("prevalence", [0.1, 0.6])
+def test_interval_holds_the_truth_in_95_of_100_studies(sensitivity, specificity, prevalence):
+    generator = np.random.default_rng(0)
+    truth = prevalence * sensitivity
+    truth /= truth + (1 - prevalence) * (1 - specificity)
+    hits, alarms = generator.binomial(390, sensitivity, 4000), generator.binomial(234, 1 - specificity, 4000)
+    held = 0
+    for hit, alarm in zip(hits.tolist(), alarms.tolist(), strict=True):
+        found = predictive_value(hit, 390, alarm, 234, prevalence)
+        assert found is not None
+        held += found[1] <= truth <= found[2]
+    # 1 of 100 films or fewer is called ill by mistake: two or so of 234, where no interval is exact.
+    assert 0.94 < held / 4000 < (0.97 if specificity < 0.99 else 0.99)
+
+
+@pytest.mark.parametrize("counts", [(90, 90, 0, 50), (0, 90, 5, 50), (90, 90, 50, 50), (80, 90, 0, 50)])
+def test_interval_holds_what_was_found_and_has_a_width(counts):
+    found = predictive_value(*counts, 0.3)
+    assert found is not None
+    value, low, high = found
+    assert 0 <= low <= value <= high <= 1
+    assert high - low > 0.01
+
+
+def test_without_a_film_there_is_no_value():
+    assert predictive_value(0, 90, 0, 50, 0.3) is None

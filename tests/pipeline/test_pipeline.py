@@ -1,0 +1,177 @@
+"""The pipeline as its users run it: `dvc repro`, `dvc exp run`, push and pull, in a copy of it."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from cxr import recipes
+from cxr.core import dataset
+from cxr.core.files import read_csv, read_json
+from tests.repository import Repository, copy_of
+from tests.stages.test_evaluate import calibration_error
+
+UP_TO_DATE = "Data and pipelines are up to date."
+MODEL = ("models/classifier.safetensors", "models/classifier.json", "models/calibration.json")
+
+
+def test_second_run_does_nothing(tiny_run: Repository) -> None:
+    assert UP_TO_DATE in tiny_run.run("dvc", "repro")
+    assert tiny_run.run("git", "status", "--porcelain") == ""
+
+
+def test_a_change_reaches_no_earlier_stage(tiny_run: Repository, tmp_path: Path) -> None:
+    def stages_to_run(changes: str) -> set[str]:
+        """The stages that a change of parameters touches; a dry run takes their outputs for unchanged."""
+        (tmp_path / "change.yaml").write_text(changes)
+        recipes.apply(tmp_path / "change.yaml", tiny_run.path / "params.yaml")
+        try:
+            lines = tiny_run.run("dvc", "repro", "--dry").splitlines()
+        finally:
+            tiny_run.run("git", "checkout", "--quiet", "params.yaml")
+        return {line.split("'")[1] for line in lines if line.startswith("Running stage")}
+
+    assert stages_to_run("split: {seed: 1}") == {"split"}
+    assert stages_to_run("calibrate: {threshold: 0.4}") == {"calibrate"}
+    assert stages_to_run("evaluate: {bootstrap: 300}") == {"evaluate", "index", "robustness"}
+    assert stages_to_run("index: {metric: l2}") == {"index", "card"}
+
+
+def test_experiment_with_a_rate_that_yaml_1_1_reads_as_text(tiny_run: Repository) -> None:
+    output = tiny_run.run("dvc", "exp", "run", "--temp", "--name", "slow", "-S", "train.lr=1e-5")
+    ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+    later = {"evaluate", "index", "explain", "robustness", "report", "export", "card"}
+    assert ran == {"train", "calibrate", *later}
+    shown = tiny_run.json("dvc", "params", "diff", "HEAD", "slow")["params.yaml"]["train.lr"]
+    assert (shown["old"], shown["new"]) == (0.003, 1e-05)
+    changed = tiny_run.json("dvc", "metrics", "diff", "HEAD", "slow")
+    assert "metrics/test.json" in changed
+    assert tiny_run.run("git", "status", "--porcelain") == ""
+
+
+def test_two_forced_runs_are_equal(tiny_run: Repository) -> None:
+    before = tiny_run.lock()
+    tiny_run.run("dvc", "repro", "--force", "--no-run-cache")
+    after = tiny_run.lock()
+    for stage in before:
+        assert after[stage]["outs"] == before[stage]["outs"], stage
+
+
+def test_push_and_pull_restore_a_run(tiny_run: Repository, tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    colleague = copy_of(tiny_run, tmp_path / "colleague")
+    for repository in (tiny_run, colleague):
+        repository.run("dvc", "remote", "add", "--local", "--default", "--force", "storage", str(remote))
+    tiny_run.run("dvc", "push")
+    colleague.run("dvc", "pull")
+    assert UP_TO_DATE in colleague.run("dvc", "repro")
+    for path in (*MODEL, "models/index.faiss", "data/images.npy"):
+        assert (colleague.path / path).read_bytes() == (tiny_run.path / path).read_bytes()
+
+
+def test_reviewer_compares_commits_without_a_cache(tiny_run: Repository, tmp_path: Path) -> None:
+    reviewer = copy_of(tiny_run, tmp_path / "reviewer")
+    assert UP_TO_DATE in reviewer.run("dvc", "repro", "--dry", "--allow-missing")
+    difference = reviewer.json("dvc", "metrics", "diff", "HEAD~1", "HEAD")
+    assert {"old", "new", "diff"} <= difference["metrics/test.json"]["auc.mean"].keys()
+    page = reviewer.run("dvc", "plots", "diff", "HEAD~1", "HEAD").strip().splitlines()[-1]
+    html = Path(page.removeprefix("file://")).read_text()
+    assert "ROC curve on test" in html
+    assert "Learning curve" in html
+
+
+def test_test_pixels_reach_neither_classifier_nor_calibration(tiny_run: Repository, tmp_path: Path) -> None:
+    twin = copy_of(tiny_run, tmp_path / "twin")
+    shutil.copytree(tiny_run.path / "data", twin.path / "data", dirs_exist_ok=True)
+    images, labels = np.load(twin.path / dataset.IMAGES), read_csv(twin.path / dataset.LABELS)
+    test = np.array([row["split"] == "test" for row in labels])
+    noise = np.random.default_rng(0).integers(0, 256, images[test].shape, dtype=np.uint8)
+    images[test] = noise
+    (twin.path / dataset.IMAGES).unlink()  # it may be a link into the other repository's cache
+    np.save(twin.path / dataset.IMAGES, images)
+    for stage in ("clip_embed", "cluster", "train", "calibrate"):
+        twin.run(sys.executable, "-m", f"stages.{stage}")
+    for path in MODEL:
+        assert (twin.path / path).read_bytes() == (tiny_run.path / path).read_bytes(), path
+
+
+def test_three_classes_go_through_every_stage(three_class_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(three_class_run)
+    classes = ("normal", "pneumonia", "tuberculosis")
+    assert read_json("models/calibration.json")["threshold"] is None
+    table = read_csv("metrics/predictions.csv")
+    assert len(table) == 24
+    for row in table:
+        assert sum(float(row[f"p_{name}"]) for name in classes) == pytest.approx(1, abs=1e-6)
+    assert {"auc_ovr_macro", "f1_macro", "accuracy"} <= read_json("metrics/test.json").keys()
+    retrieval = read_json("metrics/retrieval_details.json")["gallery"]
+    assert set(retrieval["classifier"]) == set(retrieval["clip"]) == {"overall", *classes}
+    assert set(read_json("metrics/report.json")["cases"]) == set(classes)
+    assert set(read_json("metrics/shift.json")["pixels"]["val_test"]) == set(classes)
+    assert 0 <= read_json("metrics/robustness.json")["all"]["be"] <= 1
+    assert set(read_json("metrics/slices.json")["slices"]["class"]) == set(classes)
+    decisions = read_json("metrics/details.json")["test"]["decisions"]
+    assert np.sum(decisions["most_probable"]["confusion"], axis=1).tolist() == [4, 4, 4]
+
+
+def test_published_metrics_follow_from_published_predictions(tiny_run: Repository) -> None:
+    table = [row for row in read_csv(tiny_run.path / "metrics/predictions.csv") if row["split"] == "test"]
+    report = json.loads((tiny_run.path / "metrics/test.json").read_text())
+    details = json.loads((tiny_run.path / "metrics/details.json").read_text())["test"]
+    truth = np.array([row["label"] == "pneumonia" for row in table])
+
+    def recompute(prefix: str) -> dict[str, float]:
+        p = np.array([float(row[f"{prefix}p_pneumonia"]) for row in table])
+        decided = p > 0.5
+        return {
+            "auc": reference.roc_auc_score(truth, p),
+            "average_precision": reference.average_precision_score(truth, p),
+            "accuracy": reference.accuracy_score(truth, decided),
+            "accuracy_at_threshold": reference.accuracy_score(truth, p >= details["threshold"]),
+            "sensitivity": reference.recall_score(truth, decided),
+            "specificity": reference.recall_score(~truth, ~decided),
+            "precision_pneumonia": reference.precision_score(truth, decided, zero_division=0),
+            "f1_pneumonia": reference.f1_score(truth, decided, zero_division=0),
+            "f1_macro": reference.f1_score(truth, decided, average="macro", zero_division=0),
+            "balanced_accuracy": reference.balanced_accuracy_score(truth, decided),
+            "mcc": reference.matthews_corrcoef(truth, decided),
+            "brier": reference.brier_score_loss(truth, p),
+            "ece": calibration_error(p, truth),
+        }
+
+    ensemble, members = recompute(""), [recompute("m0_"), recompute("m1_")]
+    assert set(report) == {*ensemble, "majority_baseline"}
+    assert report["majority_baseline"] == pytest.approx(max(truth.mean(), 1 - truth.mean()), abs=1e-6)
+    for name, value in ensemble.items():
+        of_members = [member[name] for member in members]
+        assert report[name]["ensemble"] == pytest.approx(value, abs=2e-6), name
+        assert report[name]["mean"] == pytest.approx(np.mean(of_members), abs=2e-6), name
+        assert report[name]["std"] == pytest.approx(np.std(of_members, ddof=1), abs=2e-6), name
+        assert report[name]["low"] - 1e-6 <= value <= report[name]["high"] + 1e-6, name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("lr: 0.003", "lr: -1"), "error: params.yaml: train.lr is -1; allowed: a number above 0"),
+        (("epochs:", "epoch:"), "error: params.yaml: unknown key train.epoch"),
+        (
+            ("encoder: pixels", "encoder: clip"),
+            "error: params.yaml: clip_embed.encoder is 'clip'; allowed: pixels, a",
+        ),
+    ],
+)
+def test_a_mistake_in_params_is_one_line(
+    tiny_run: Repository, tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    clone = copy_of(tiny_run, tmp_path / "clone")
+    params = clone.path / "params.yaml"
+    params.write_text(params.read_text().replace(*change, 1))
+    lines = clone.run("dvc", "repro", "--force", "--single-item", "download", code=255).splitlines()
+    assert sum(line.startswith(message) for line in lines) == 1
+    assert not any("Traceback" in line for line in lines)
+    assert not (clone.path / "data/raw/images.npy").exists()

@@ -1,0 +1,63 @@
+"""Every recipe, all stages, on a few phantoms at the size its network takes (`make test-slow`).
+
+Published weights cannot be had without a network, so networks start from random ones, and CLIP is a small
+one in the hub's own file format.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+
+from cxr import recipes
+from scripts import workspace
+from tests.builders import ROOT
+from tests.repository import Repository
+
+INPUT_SIZES = {"maxvit_decomposition": 224, "inception_frozen": 299, "efficientnet_two_phase": 160}
+FEW = """\
+download: {source: phantom}
+phantom: {images: 60, classes: CLASSES}
+split: {method: stratified, ratios: {train: 0.85, val: 0.1, test: 0.05}}
+clip_embed: {dimensions: 8}
+model: {weights: none, input_size: SIZE}
+train: {members: 1, epochs: 1}
+finetune: {epochs: FINETUNE}
+evaluate: {bootstrap: 100}
+"""
+
+
+def save_clip(folder: Path) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=224, patch_size=32)).save_pretrained(folder)
+    CLIPImageProcessor().save_pretrained(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "recipes").glob("*.yaml"))])
+def test_recipe_runs_end_to_end(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    values = recipes.values(name)
+    save_clip(tmp_path / "mirror/openai/clip-vit-base-patch32")
+    monkeypatch.setenv("CXR_MIRROR", str(tmp_path / "mirror"))
+    repository = Repository(tmp_path / "repository")
+    workspace.copy_tracked(ROOT, repository.path)
+    classes = 3 if values["download.source"] == "chest_xray_3class" else 2
+    few = FEW.replace("CLASSES", str(classes)).replace("SIZE", str(INPUT_SIZES.get(name, "auto")))
+    few = few.replace("FINETUNE", str(min(1, values["finetune.epochs"])))
+    (tmp_path / "few.yaml").write_text(few)
+    recipes.switch(name, repository.path / "params.yaml")
+    recipes.apply(tmp_path / "few.yaml", repository.path / "params.yaml")
+    start = time.monotonic()
+    repository.run("dvc", "repro")
+    seconds = time.monotonic() - start
+
+    spec = json.loads((repository.path / "models/classifier.json").read_text())
+    assert spec["backbone"] == values["model.backbone"]
+    assert spec["input_size"] == INPUT_SIZES.get(name, values["download.size"])
+    assert len(spec["outputs"]) == (3 if "decomposition" in name or classes == 3 else 2)
+    test = json.loads((repository.path / "metrics/test.json").read_text())
+    assert 0 <= test["accuracy"]["mean"] <= 1
+    assert seconds < 180

@@ -1,0 +1,49 @@
+"""Replies that are no report are told from those that are."""
+
+import pytest
+
+from cxr.reports import prompts, scoring
+from cxr.reports.writers import Text
+from tests.builders import ROOT, case
+
+CLASSES = ["normal", "pneumonia"]
+ASKED = [prompts.render(prompt, case()) for prompt in prompts.load(ROOT / "prompts").values()]
+REPORT = (
+    "The heart is of normal size. In the right lower zone there is an opacity with blurred edges. The left "
+    "lung is clear.\nVerdict: pneumonia"
+)
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=prompts.NAMES)
+def test_kinds(asked):
+    first, last = asked.splitlines()[0], asked.splitlines()[-1]
+    sentences = asked.replace("\n", " ").split(". ")
+    for reply, expected in (
+        ("", "empty"),
+        (" \n\t", "empty"),
+        ("...", "empty"),
+        ("**", "empty"),
+        (asked, "echoed"),
+        (asked.upper(), "echoed"),
+        (f"{asked}\n\n{REPORT[:40]}", "echoed"),
+        (first, "echoed"),
+        (last, "echoed"),
+        (". ".join(sentences[: len(sentences) // 2 + 1]), "echoed"),
+        ("I'm sorry, but I cannot help with that.", "refused"),
+        ("I am unable to interpret medical images.", "refused"),
+        ("As an AI language model I do not give diagnoses.", "refused"),
+        ("I can\u2019t provide a medical diagnosis. Please consult a qualified radiologist.", "refused"),
+        ("I cannot analyze this image.", "refused"),
+        (REPORT, "answered"),
+        ("Verdict: normal", "answered"),
+        ("normal", "answered"),
+        ("As an AI I may be wrong. There is pneumonia.\nVerdict: pneumonia", "answered"),
+        ("I cannot see any opacity, yet pneumonia is possible.", "answered"),
+        ("It is unclear whether this is pneumonia.", "answered"),
+        (f"This frontal film is stored at 28 x 28 pixels. {REPORT}", "answered"),
+    ):
+        assert scoring.kind_of(Text(asked, reply), CLASSES) == expected, reply
+
+
+def test_a_template_was_asked_nothing_and_echoes_nothing():
+    assert scoring.kind_of(Text("", REPORT), CLASSES) == "answered"

@@ -1,0 +1,314 @@
+"""No upload brings the service down: limits, keys, queues, and hundreds of damaged files without a 500."""
+
+import asyncio
+import json
+import signal
+import tempfile
+import time
+
+import httpx
+import numpy as np
+import pytest
+from starlette.formparsers import MultiPartParser
+
+from benchmarks.broken_films import encoded, jpeg_of_scans, mutated, originals, png_bomb
+from scripts.running_service import serving
+from service.app import create_app
+from tests.builders import dicom, dicom_bytes, noise_films
+from tests.service.test_service import ask, client, settings
+
+PROBLEM = "application/problem+json"
+
+
+@pytest.fixture(scope="module")
+def service(exported_run):
+    with client(exported_run, CXR_MAX_BYTES="200000", CXR_MAX_PIXELS="10000", CXR_MAX_FILES="3") as running:
+        yield running
+
+
+def check(answer: httpx.Response, status: int, name: str) -> None:
+    assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
+    document = answer.json()
+    assert document["type"] == f"urn:cxr:problem:{name}"
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "name"),
+    [
+        ({}, 415, "not-multipart"),
+        ({"json": {}}, 415, "not-multipart"),
+        ({"data": {"file": "text"}}, 415, "not-multipart"),
+        ({"files": {"other": ("a", b"x")}}, 422, "missing-field"),
+        ({"files": {"file": (None, b"text")}}, 422, "missing-field"),
+        ({"files": {"file": ("a", b"x")}, "data": {"more": "text"}}, 422, "missing-field"),
+        ({"files": [("file", ("a", b"x"))] * 2}, 422, "too-many-files"),
+        ({"files": [("file", ("a", b"x"))] * 5}, 422, "too-many-files"),
+        ({"files": {f"f{i}": (None, b"x") for i in range(20)}}, 400, "malformed-multipart"),
+        ({"files": {"file": (None, b"x" * 5000)}}, 400, "malformed-multipart"),
+        ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "malformed-multipart"),
+        (
+            {"content": b"zz", "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
+            400,
+            "malformed-multipart",
+        ),
+        ({"files": {"file": ("a", b"")}}, 415, "not-a-film"),
+        ({"files": {"file": ("a.png", b"GIF89a" + bytes(100))}}, 415, "not-a-film"),
+        ({"files": {"file": ("a", encoded(noise_films(1, 64)[0], "PNG")[:-500])}}, 400, "unreadable-film"),
+        ({"files": {"file": ("a", jpeg_of_scans(200))}}, 400, "unreadable-film"),
+        ({"files": {"file": ("a", bytes(128) + b"DICM" + bytes(100))}}, 400, "unreadable-film"),
+        ({"files": {"file": ("a", png_bomb(101))}}, 413, "too-many-pixels"),
+        ({"files": {"file": ("a", png_bomb(60_000))}}, 413, "too-many-pixels"),
+        (
+            {"files": {"file": ("a", dicom_bytes(dicom(np.zeros((200, 200), np.uint8))))}},
+            413,
+            "too-many-pixels",
+        ),
+        ({"files": {"file": ("a", bytes(200_001))}}, 413, "too-many-bytes"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_mistake_has_its_problem(service, sent, status, name):
+    for path in ("/predict", "/similar", "/explain"):
+        check(service.post(path, **sent), status, name)
+
+
+@pytest.mark.parametrize("charset", ["undefined", "hex", "idna", "utf-16", "nothing", "unicode_escape"])
+def test_a_charset_is_no_danger(service, charset):
+    body = b'--b\r\nContent-Disposition: form-data; name="\xff\\x"; filename="a"\r\n\r\nx\r\n--b--\r\n'
+    headers = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
+    assert service.post("/predict", content=body, headers=headers).status_code in (400, 422)
+
+
+@pytest.mark.parametrize("length", ["9" * 30, "9" * 5000])
+def test_a_length_that_is_a_lie_is_no_danger(service, length):
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": length}
+    check(service.post("/predict", content=b"x", headers=headers), 413, "too-many-bytes")
+
+
+def test_the_refused_bomb_of_scans_would_have_been_readable(service):
+    assert ask(service, jpeg_of_scans(20)).status_code == 200
+
+
+def test_bytes_are_counted_whatever_the_header_says(service):
+    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+
+    def parts():
+        yield body
+        for _ in range(300):
+            yield bytes(1000)
+
+    check(service.post("/predict", content=parts(), headers=headers), 413, "too-many-bytes")
+    lie = headers | {"Content-Length": "100"}
+    check(service.post("/predict", content=body + bytes(300_000), headers=lie), 413, "too-many-bytes")
+
+
+def test_a_full_disk_is_said_and_may_pass(service, tmp_path, monkeypatch):
+    content = encoded(noise_films(1, 64)[0], "PNG")
+    monkeypatch.setattr(MultiPartParser, "spool_max_size", 1000)  # on disk beyond that
+    assert ask(service, content).status_code == 200
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    answer = ask(service, content)
+    check(answer, 503, "busy")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_batch_has_a_largest_number(service):
+    film = ("a", encoded(noise_films(1)[0], "PNG"))
+    assert service.post("/predict/batch", files=[("files", film)] * 3).status_code == 200
+    for count in (4, 6):
+        check(service.post("/predict/batch", files=[("files", film)] * count), 422, "too-many-files")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/similar?k=0", "invalid-parameter"),
+        ("/similar?k=21", "invalid-parameter"),
+        ("/similar?k=many", "invalid-parameter"),
+        ("/explain?opacity=2", "invalid-parameter"),
+        ("/explain?opacity=nan", "invalid-parameter"),
+        ("/explain?label=nothing", "unknown-label"),
+    ],
+)
+def test_parameters_have_limits(service, path, name):
+    check(ask(service, encoded(noise_films(1)[0], "PNG"), path), 422, name)
+
+
+def test_other_paths_and_methods_are_problems_too(service):
+    check(service.get("/nothing"), 404, "not-found")
+    check(service.get("/predict"), 405, "method-not-allowed")
+    for path in (
+        "/static/..%2f..%2fparams.yaml",
+        "/static/../app.py",
+        "/static//etc/passwd",
+        "/%2e%2e/params.yaml",
+    ):
+        check(service.get(path), 404, "not-found")
+
+
+def test_the_key_is_asked_for_before_the_body_is_read(exported_run):
+    film = {"file": ("a", encoded(noise_films(1)[0], "PNG"))}
+    with client(exported_run, CXR_API_KEY="geheim-ü") as service:
+        for key in (None, "", "geheim", "geheim-ü-und-mehr", "\x00"):
+            headers = {"X-API-Key": key.encode()} if key is not None else {}
+            for path in ("/predict", "/similar", "/explain"):
+                answer = service.post(path, content=b"unread", headers=headers)
+                check(answer, 401, "api-key")
+                assert answer.headers["www-authenticate"]
+            check(service.get("/metadata", headers=headers), 401, "api-key")
+        assert service.get("/health").status_code == 200
+        right = {"X-API-Key": "geheim-ü".encode()}
+        assert service.post("/predict", files=film, headers=right).status_code == 200
+        assert service.get("/metadata", headers=right).status_code == 200
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_mutated_film_is_answered_with_a_5xx(service):
+    generator, statuses = np.random.default_rng(0), []
+    films = originals()
+    for film in films:
+        assert ask(service, film).status_code == 200
+    for number in range(400):
+        path = ("/predict", "/similar", "/explain")[number % 3]
+        statuses.append(ask(service, mutated(films[number % len(films)], generator), path).status_code)
+    assert set(statuses) <= {200, 400, 413, 415}
+    assert statuses.count(200) < 300  # most were damaged indeed
+    assert ask(service, films[0]).status_code == 200
+
+
+def in_flight(app, requests: int, film: bytes) -> list[httpx.Response]:
+    async def all_at_once() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://service") as http,
+        ):
+            return await asyncio.gather(
+                *(http.post("/predict", files={"file": ("a", film)}) for _ in range(requests))
+            )
+
+    return asyncio.run(all_at_once())
+
+
+def slow(app, seconds: float) -> None:
+    """Every answer of `app` takes that long."""
+    state = app.state.service
+    real = state.loaded
+
+    def loaded():
+        served = real()
+
+        def model(images):
+            time.sleep(seconds)
+            return served.model(images)
+
+        model.facts, model.sha256 = served.model.facts, served.model.sha256
+        return type(served)(model, served.metrics, served.reliability, served.cases)
+
+    state.loaded = loaded
+
+
+def test_a_full_queue_says_when_to_come_back(exported_run):
+    app = create_app(settings(exported_run, CXR_QUEUE="2"))
+    slow(app, 0.2)
+    answers = in_flight(app, 10, encoded(noise_films(1)[0], "PNG"))
+    busy = [answer for answer in answers if answer.status_code != 200]
+    assert len(busy) == 6  # two at work and two waiting
+    for answer in busy:
+        check(answer, 503, "busy")
+        assert int(answer.headers["retry-after"]) >= 1
+    assert app.state.service.work.inside == 0
+
+
+def test_an_answer_that_takes_too_long_is_given_up(exported_run):
+    app = create_app(settings(exported_run, CXR_TIMEOUT="1"))
+    slow(app, 1.5)
+    start = time.monotonic()
+    (answer,) = in_flight(app, 1, encoded(noise_films(1)[0], "PNG"))
+    check(answer, 503, "busy")
+    assert time.monotonic() - start < 5
+    assert app.state.service.work.inside == 0
+
+
+def test_an_upload_that_takes_too_long_or_stops_is_given_up(exported_run):
+    app = create_app(settings(exported_run, CXR_TIMEOUT="1"))
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/predict",
+        "query_string": b"",
+        "headers": [(b"content-type", b"multipart/form-data; boundary=b")],
+    }
+
+    async def answer(rest: object) -> tuple[int, dict]:
+        messages, sent = [{"type": "http.request", "body": head, "more_body": True}, rest], []
+
+        async def receive():
+            message = messages.pop(0)
+            return message if message else await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message)
+
+        async with app.router.lifespan_context(app):
+            await app(dict(scope), receive, send)
+        return sent[0]["status"], json.loads(sent[1]["body"])
+
+    status, document = asyncio.run(answer(None))
+    assert (status, document["type"]) == (408, "urn:cxr:problem:slow-upload")
+    status, document = asyncio.run(answer({"type": "http.disconnect"}))
+    assert (status, document["type"]) == (400, "urn:cxr:problem:disconnected")
+
+
+def test_a_defect_tells_its_place_but_no_content(exported_run, monkeypatch, capsys):
+    with client(exported_run) as service:
+
+        def broken(*_):
+            raise ZeroDivisionError("secret content")
+
+        monkeypatch.setattr("service.inference.read", broken)
+        answer = ask(service, encoded(noise_films(1)[0], "PNG"))
+    check(answer, 500, "defect")
+    assert "secret" not in answer.text
+
+
+def test_logs_are_json_without_names_and_metrics_count(exported_run, capsys, monkeypatch):
+    import logging
+
+    monkeypatch.setattr(logging.getLogger("service"), "handlers", [])
+    with client(exported_run) as service:
+        service.post("/predict", files={"file": ("Jane Doe.png", encoded(noise_films(1)[0], "PNG"))})
+        service.get("/secret-path")
+        text = service.get("/metrics").text
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"model loaded", "request", "stopped"} <= {line["event"] for line in lines}
+    request = next(line for line in lines if line.get("path") == "/predict")
+    assert (request["method"], request["status"]) == ("POST", 200)
+    assert "Jane" not in json.dumps(lines)
+    assert "secret" not in json.dumps(lines)
+    assert 'cxr_requests_total{method="POST",path="/predict",status="200"} 1.0' in text
+    assert "cxr_places_taken 0.0" in text
+    assert "cxr_model_loaded 1.0" in text
+
+
+def test_a_running_service_takes_a_model_at_sighup_and_ends_at_sigterm(exported_run, tmp_path):
+    path = tmp_path / "own.onnx"
+    with serving(CXR_HOME=str(exported_run), CXR_MODEL=str(path)) as running:
+
+        def loaded() -> bool:
+            return httpx.get(f"{running.address}/health").json()["model_loaded"]
+
+        path.write_bytes((exported_run / "models/classifier.onnx").read_bytes())
+        assert not loaded()
+        running.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        while not loaded():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) in (0, -signal.SIGTERM)

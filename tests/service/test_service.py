@@ -1,0 +1,312 @@
+"""The service says what PyTorch says of the same film, finds what the gallery finds, and names its model."""
+
+import base64
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from matplotlib import colormaps
+from PIL import Image
+
+from benchmarks.broken_films import encoded
+from cxr.core.files import read_csv, read_json
+from cxr.data.radiograph import read_film_bytes
+from cxr.embeddings.gallery import Gallery
+from cxr.embeddings.vectors import classifier_vectors
+from cxr.inference import calibration, predictions
+from cxr.inference.gradcam import gradcam
+from cxr.inference.onnx_session import OnnxModel
+from cxr.models import classifier
+from cxr.models.classifier import predict
+from service import info, overlay
+from service.app import create_app
+from service.settings import Settings
+from tests.builders import ROOT, files_below, noise_films, refused
+
+CPU = torch.device("cpu")
+
+
+def settings(home: Path, **changes: str) -> Settings:
+    return Settings.from_environment({"CXR_HOME": str(home), "CXR_THREADS": "1", **changes})
+
+
+def client(home: Path, **changes: str) -> TestClient:
+    return TestClient(create_app(settings(home, **changes)), raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def service(exported_run):
+    with client(exported_run) as running:
+        yield running
+
+
+@pytest.fixture
+def home(exported_run, tmp_path):
+    """A copy of the exported run that a test may change."""
+    for name in files_below(exported_run):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((exported_run / name).read_bytes())
+    return tmp_path
+
+
+def ask(service: TestClient, content: bytes, path: str = "/predict"):
+    return service.post(path, files={"file": ("film", content)})
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "DICOM"])
+def test_same_pixels_same_answer(service, exported_run, monkeypatch, kind):
+    content = encoded(noise_films(1, 40)[0], kind)
+    monkeypatch.chdir(exported_run)
+    film = read_film_bytes(content, "film", 16)[None]
+    expected = calibration.load()(predict(classifier.load(), film, CPU).mean)[0]
+    answer = ask(service, content).json()
+    assert answer["top_k"] == 2
+    found = {each["label"]: each["confidence"] for each in answer["predictions"]}
+    np.testing.assert_allclose([found["normal"], found["pneumonia"]], expected, atol=1e-5)
+    said = [each["confidence"] for each in answer["predictions"]]
+    assert said == sorted(said, reverse=True)
+    threshold = calibration.load().threshold
+    assert answer["decision"] == ("pneumonia" if expected[1] >= threshold else "normal")
+    assert answer["operating_point"] == {"rule": "youden", "threshold": threshold, "positive": "pneumonia"}
+    bins = read_csv("metrics/reliability.csv")
+    row = min(bins, key=lambda row: abs(float(row["probability"]) - expected[1]))
+    assert answer["observed"]["films"] == int(row["films"])
+    assert answer["observed"]["found"] == pytest.approx(float(row["found"]))
+
+
+@pytest.mark.skipif(
+    not (ROOT / "models/classifier.onnx").is_file(), reason="models/classifier.onnx has not been built"
+)
+def test_real_model_says_what_was_published():
+    test = predictions.load(ROOT / predictions.PATH).of("test")
+    model = OnnxModel((ROOT / "models/classifier.onnx").read_bytes(), threads=1)
+    some = slice(0, None, 20)  # the stage export compares all of them
+    found = model(np.load(ROOT / "data/images.npy", mmap_mode="r")[test.rows[some]])
+    np.testing.assert_allclose(found.probabilities, test.ensemble[some], atol=1e-4)
+
+
+def test_batch_answers_each_file_as_if_it_were_alone(service):
+    films = [encoded(film, kind) for film, kind in zip(noise_films(2, 40), ("PNG", "DICOM"), strict=True)]
+    sent = [films[0], b"no film", films[1], films[0][:100]]
+    answer = service.post("/predict/batch", files=[("files", ("name", each)) for each in sent])
+    assert answer.status_code == 200
+    good, bad, also_good, cut = answer.json()["results"]
+    for item, content in ((good, films[0]), (also_good, films[1])):
+        alone = ask(service, content).json()["predictions"]
+        assert item["problem"] is None
+        for mine, other in zip(item["prediction"]["predictions"], alone, strict=True):
+            assert mine["label"] == other["label"]
+            assert mine["confidence"] == pytest.approx(other["confidence"], abs=1e-6)
+    assert (bad["prediction"], bad["problem"]["status"]) == (None, 415)
+    assert (cut["prediction"], cut["problem"]["status"]) == (None, 400)
+
+
+def test_similar_cases_are_the_gallerys(service, exported_run, monkeypatch):
+    content = encoded(noise_films(1, 40)[0], "PNG")
+    monkeypatch.chdir(exported_run)
+    film = read_film_bytes(content, "film", 16)[None]
+    gallery = Gallery.load()
+    expected = gallery.search(classifier_vectors(classifier.load(), film, CPU), 3)
+    answer = ask(service, content, "/similar?k=3").json()
+    assert answer["metric"] == gallery.meta.metric
+    assert [case["row"] for case in answer["cases"]] == expected.rows[0].tolist()
+    values = [case["value"] for case in answer["cases"]]
+    np.testing.assert_allclose(values, expected.values[0], atol=1e-5)
+    table, images = read_csv("data/labels.csv"), np.load("data/images.npy")
+    for case in answer["cases"]:
+        assert (case["label"], case["split"]) == (table[case["row"]]["class"], "train")
+        head, data = case["thumbnail"].split(",")
+        assert head == "data:image/png;base64"
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+        assert np.array_equal(shown, images[case["row"]])
+    assert len(ask(service, content, "/similar").json()["cases"]) == 5
+
+
+def explained(service: TestClient, content: bytes, query: str) -> np.ndarray:
+    answer = ask(service, content, f"/explain?{query}")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    return np.asarray(Image.open(io.BytesIO(answer.content))).astype(float)
+
+
+def test_overlay_is_grad_cam_over_the_film(service, exported_run, monkeypatch):
+    film = noise_films(1, 40)[0][:, 4:36]
+    content = encoded(film, "PNG")
+    assert np.array_equal(explained(service, content, "opacity=0"), np.stack([film[4:36]] * 3, axis=-1))
+    monkeypatch.chdir(exported_run)
+    stored = read_film_bytes(content, "film", 16)[None]
+    for label, name in enumerate(("normal", "pneumonia")):
+        heat = explained(service, content, f"opacity=1&label={name}")
+        maps = gradcam(classifier.load(), stored, np.array([label]), CPU)[0]
+        # Viridis grows greener with the value. The service's map is finer than this one of 16 pixels.
+        coarse = heat.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
+        assert np.corrcoef(coarse[..., 1].ravel(), maps.ravel())[0, 1] > 0.98
+    half = explained(service, content, "label=pneumonia")
+    np.testing.assert_allclose(half, (heat + explained(service, content, "opacity=0")) / 2, atol=1)
+    decision = ask(service, content).json()["decision"]
+    assert np.array_equal(explained(service, content, ""), explained(service, content, f"label={decision}"))
+
+
+def test_colours_are_viridis():
+    values = np.linspace(0, 1, 100)
+    expected = 255 * colormaps["viridis"](values)[:, :3]
+    np.testing.assert_allclose(overlay.coloured(values), expected, atol=6)
+
+
+def test_health_and_metadata_name_the_model(service, exported_run):
+    sha256 = read_json(exported_run / "metrics/export.json")["sha256"]
+    assert service.get("/health").json() == {
+        "status": "ok",
+        "model_loaded": True,
+        "model_sha256": sha256,
+        "detail": None,
+    }
+    info = service.get("/metadata").json()
+    assert sha256 in info["model_version"]
+    assert info["classes"] == ["normal", "pneumonia"]
+    test = read_json(exported_run / "metrics/test.json")
+    for name in ("auc", "accuracy"):
+        assert info["metrics_summary"][name] == {
+            "value": test[name]["ensemble"],
+            "low": test[name]["low"],
+            "high": test[name]["high"],
+        }
+    assert "For research only, not for diagnosis." in info["limits"]
+
+
+def test_metrics_of_another_model_are_not_shown(home):
+    test = read_json(home / "metrics/test.json")
+    test["auc"]["ensemble"] = 1.0
+    (home / "metrics/test.json").write_text(json.dumps(test))
+    with client(home) as service:
+        assert service.get("/metadata").json()["metrics_summary"] is None
+        assert ask(service, encoded(noise_films(1)[0], "PNG")).json()["observed"] is not None
+    (home / "metrics/export.json").unlink()
+    with client(home) as service:
+        assert service.get("/metadata").json()["metrics_summary"] is None
+        assert ask(service, encoded(noise_films(1)[0], "PNG")).json()["observed"] is None
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/similar", "/explain"])
+def test_without_a_model_it_says_what_to_do(tmp_path, path):
+    with client(tmp_path) as service:
+        field = "files" if path.endswith("batch") else "file"
+        answer = service.post(path, files={field: ("film", b"")})
+        assert answer.status_code == 503
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["type"] == "urn:cxr:problem:no-model"
+        assert "dvc repro" in answer.json()["detail"]
+        assert service.get("/health").json()["status"] == "no model"
+
+
+def test_a_gallery_of_another_model_or_none_is_refused(home):
+    film = encoded(noise_films(1)[0], "PNG")
+    meta = read_json(home / "models/index.json")
+    (home / "models/index.json").write_text(json.dumps(meta | {"source_sha256": "0" * 64}))
+    with client(home) as service:
+        answer = ask(service, film, "/similar")
+        assert answer.status_code == 503
+        assert "built with another model" in answer.json()["detail"]
+        assert service.get("/metadata").json()["similar"] is False
+    (home / "models/index.faiss").unlink()
+    with client(home) as service:
+        assert "no index here" in ask(service, film, "/similar").json()["detail"]
+        assert ask(service, film).status_code == 200
+
+
+def test_a_model_without_maps_says_so(service, exported_run, monkeypatch):
+    served = service.app.state.service.loaded()
+    monkeypatch.setattr(served.model, "has_maps", False)
+    answer = ask(service, encoded(noise_films(1)[0], "PNG"), "/explain")
+    assert (answer.status_code, answer.json()["type"]) == (501, "urn:cxr:problem:no-maps")
+
+
+def test_a_replaced_model_is_served_after_reload_and_a_damaged_one_never(home):
+    film = encoded(noise_films(1)[0], "PNG")
+    path = home / "models/classifier.onnx"
+    content = path.read_bytes()
+    with client(home) as service:
+        state = service.app.state.service
+        before = ask(service, film).json()
+        path.write_bytes(content[: len(content) // 2])
+        assert ask(service, film).json() == before
+        state.reload()
+        assert ask(service, film).json() == before
+        path.write_bytes(content.replace(b'"youden": 0.4', b'"foudey": 0.4'))  # in its metadata
+        assert ask(service, film).json() == before
+        state.reload()
+        after = ask(service, film).json()
+    assert after["operating_point"]["rule"] == "foudey"
+    assert after["model_sha256"] != before["model_sha256"]
+    assert after["predictions"] == before["predictions"]
+
+
+def test_openapi_describes_films_and_problems(service):
+    document = service.get("/openapi.json").json()
+    for path, field in (("/predict", "file"), ("/predict/batch", "files"), ("/explain", "file")):
+        post = document["paths"][path]["post"]
+        schema = post["requestBody"]["content"]["multipart/form-data"]["schema"]
+        assert schema["required"] == [field]
+        assert {"200", "400", "413", "415", "422", "503"} <= set(post["responses"])
+        assert "application/problem+json" in post["responses"]["413"]["content"]
+    for path in ("/docs", "/redoc"):
+        assert service.get(path).status_code == 200
+
+
+def test_the_service_needs_no_pytorch():
+    heavy = "[m for m in ('torch', 'scipy', 'sklearn', 'matplotlib', 'onnx') if m in sys.modules]"
+    code = f"import sys, service.app, cxr.data.dicom; print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", ""])
+def test_a_number_that_is_none_is_refused(value):
+    with refused("CXR_QUEUE is", "a whole number of 1 or more"):
+        Settings.from_environment({"CXR_QUEUE": value})
+
+
+def test_a_mistake_in_the_environment_is_one_line():
+    done = subprocess.run(
+        [sys.executable, "-c", "import service.app"],
+        cwd=ROOT,
+        env={"PATH": "", "CXR_QUEUE": "many"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: CXR_QUEUE is")
+    assert done.stderr.count("\n") == 1
+
+
+def test_settings_keep_what_they_are_told(tmp_path):
+    own = settings(tmp_path, CXR_MODEL="elsewhere.onnx", CXR_API_KEY="", CXR_REVISION="abc")
+    assert own == replace(settings(tmp_path), model=Path("elsewhere.onnx"), revision="abc")
+    assert own.api_key is None
+
+
+def test_the_page_and_its_parts_come_from_memory(exported_run, tmp_path, monkeypatch):
+    (tmp_path / "index.html").write_text("<h1>page</h1>")
+    (tmp_path / "page.js").write_text("1")
+    monkeypatch.setattr(info, "STATIC", tmp_path)
+    with client(exported_run) as service:
+        (tmp_path / "index.html").unlink()
+        page = service.get("/")
+        assert (page.text, page.headers["content-type"]) == ("<h1>page</h1>", "text/html; charset=utf-8")
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "javascript" in service.get("/static/page.js").headers["content-type"]
+        (tmp_path / "late.js").write_text("2")
+        assert service.get("/static/late.js").status_code == 404
+
+
+def test_a_damaged_index_does_not_stop_the_service(home):
+    (home / "models/index.json").write_text("{")
+    with client(home) as service:
+        answer = ask(service, encoded(noise_films(1)[0], "PNG"), "/similar")
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:cxr:problem:no-cases")

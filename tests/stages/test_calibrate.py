@@ -1,0 +1,182 @@
+"""The temperature and the threshold are the best ones there are, and are chosen on val alone."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from sklearn.metrics import log_loss
+
+from cxr.core import dataset
+from cxr.core.probabilities import nll
+from cxr.inference import calibration
+from cxr.inference.calibration import Calibration, fit_temperature
+from cxr.inference.thresholds import choose
+from cxr.models import classifier
+from cxr.models.classifier import predict
+from stages import calibrate
+from tests.builders import files_below, noise_films, refused, small_classifier, write_packed, write_params
+
+
+def sample(classes: int, factor: float, films: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities whose logits are `factor` times the true ones, and labels drawn from the true ones."""
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(films, classes)) * 1.5
+    true = softmax(logits, axis=1)
+    labels = (true.cumsum(axis=1) < generator.random((films, 1))).sum(axis=1)
+    return softmax(logits * factor, axis=1), labels
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
+def test_temperature_of_a_model_that_is_too_sure_or_not_sure_enough(classes, factor):
+    probabilities, labels = sample(classes, factor)
+    temperature = fit_temperature(probabilities, labels)
+    assert temperature == pytest.approx(factor, rel=0.05)
+    losses = [nll(Calibration(t, None)(probabilities), labels) for t in np.geomspace(0.1, 10, 200)]
+    assert nll(Calibration(temperature, None)(probabilities), labels) <= min(losses)
+
+
+def test_calibrated_probabilities_are_scaled_logits():
+    logits = np.random.default_rng(0).normal(size=(2, 50, 3)) * 4
+    calibrated = Calibration(2.5, None)(softmax(logits, axis=-1).astype(np.float32))
+    assert calibrated.dtype == np.float64
+    np.testing.assert_allclose(calibrated, softmax(logits / 2.5, axis=-1), atol=1e-6)
+    np.testing.assert_allclose(calibrated.sum(axis=-1), 1)
+
+
+def test_temperature_of_one_changes_nothing():
+    probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], 50)
+    np.testing.assert_allclose(Calibration(1.0, None)(probabilities), probabilities, atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 0.8, 20])
+def test_order_and_decision_stay(temperature):
+    probabilities = np.random.default_rng(0).dirichlet([1, 1], 200)
+    calibrated = Calibration(temperature, None)(probabilities)
+    assert np.array_equal(np.argsort(calibrated[:, 1]), np.argsort(probabilities[:, 1]))
+    assert np.array_equal(calibrated.argmax(axis=1), probabilities.argmax(axis=1))
+
+
+def test_certainty_stays_finite():
+    calibrated = Calibration(0.05, None)(np.array([[0.0, 1.0], [1.0, 0.0]], np.float32))
+    np.testing.assert_allclose(calibrated, [[0, 1], [1, 0]], atol=1e-12)
+    assert nll(np.array([[0.0, 1.0]]), np.array([0])) == pytest.approx(-np.log(1e-12))
+
+
+def test_perfect_model_has_a_temperature():
+    p = np.linspace(0.6, 0.9, 30)
+    probabilities = np.concatenate([np.stack([p, 1 - p], axis=1), np.stack([1 - p, p], axis=1)])
+    temperature = fit_temperature(probabilities, np.repeat([0, 1], 30))
+    assert 0.04 < temperature < 0.1  # the lowest that is tried
+
+
+def test_nll_equals_scikit_learns():
+    probabilities, labels = sample(3, 2.0, films=500)
+    assert nll(probabilities, labels) == pytest.approx(log_loss(labels, probabilities))
+
+
+def test_missing_calibration_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with refused("models/calibration.json: no calibration here", "`dvc repro`", "`dvc pull`"):
+        calibration.load()
+
+
+@pytest.mark.parametrize("points", [None, {"youden": 0.25, "one_half": 0.5}])
+def test_calibration_survives_its_file(tmp_path, monkeypatch, points):
+    monkeypatch.chdir(tmp_path)
+    written = Calibration(1.25, points and 0.25, [0.3, 0.7], [0.5, 0.5], points)
+    calibration.save(written)
+    assert calibration.load() == written
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run the stage on an untrained classifier."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(
+        classes: list[str],
+        rule: str | float,
+        prevalence: str | float = "train",
+        prior: list[float] | None = None,
+    ) -> Calibration:
+        of_class = (12,) * len(classes)
+        train = (24, *of_class[1:])
+        write_packed({"train": train, "val": of_class, "test": of_class}, classes)
+        prior = prior or [round(count / sum(train), 6) for count in train]
+        model = {"classes": classes, "outputs": classes, "output_classes": [*range(len(classes))]}
+        classifier.save(small_classifier(**model, prior=prior))
+        changes = {"calibrate.threshold": rule, "calibrate.prevalence": prevalence}
+        write_params(tmp_path, changes | {"compute.threads": 1, "compute.device": "cpu"})
+        calibrate.main()
+        return calibration.load()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("classes", "rule", "name"),
+    [
+        (["normal", "sick"], "youden", "youden"),
+        (["normal", "sick"], "sensitivity", "target_sensitivity"),
+        (["normal", "sick"], "specificity", "target_specificity"),
+        (["normal", "sick"], 0.3, "fixed"),
+        (["a", "b", "c"], "youden", None),
+    ],
+)
+def test_stage_uses_val_alone(run, classes, rule, name):
+    found = run(classes, rule)
+    data = dataset.load()
+    val = data.rows("val")
+    raw = predict(classifier.load(), data.images[val], torch.device("cpu")).mean
+    assert found.temperature == pytest.approx(fit_temperature(raw, data.labels[val]), abs=1e-5)
+    if len(classes) > 2:
+        assert found.threshold is found.operating_points is None
+    else:
+        points = choose(data.labels[val] == 1, found(raw)[:, 1], 0.95)
+        assert found.operating_points == points | ({"fixed": rule} if name == "fixed" else {})
+        assert found.threshold == found.operating_points[name]
+
+    images = np.array(data.images)
+    others = data.rows("train", "test")
+    images[others] = noise_films(len(others), seed=5)
+    dataset.write_npy(dataset.IMAGES, images)
+    calibrate.main()
+    assert calibration.load() == found
+
+
+def test_stage_without_a_model_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (2, 2), "val": (2, 2), "test": (2, 2)}, ["normal", "sick"])
+    write_params(tmp_path, {"compute.threads": 1})
+    before = files_below(tmp_path)
+    with refused("no model here"):
+        calibrate.main()
+    assert files_below(tmp_path) == before
+
+
+def test_stage_declares_a_prevalence(run):
+    """The log-odds of every film move by what the prevalence moves them, whatever the network was taught."""
+    at_train = run(["normal", "sick"], 0.5)
+    assert at_train.prior == at_train.prevalence == [round(2 / 3, 6), round(1 / 3, 6)]
+    uniform = run(["normal", "sick"], 0.5, "uniform")
+    assert uniform.temperature == at_train.temperature  # fitted at val's own prevalence in both cases
+    tenth = run(["normal", "sick"], 0.5, 0.1)
+    p = np.random.default_rng(0).dirichlet([1, 1], 50)
+
+    def log_odds(calibrate: Calibration) -> np.ndarray:
+        scaled = calibrate(p)
+        return np.log(scaled[:, 1] / scaled[:, 0])
+
+    np.testing.assert_allclose(log_odds(uniform) - log_odds(at_train), np.log(2), atol=1e-5)
+    np.testing.assert_allclose(log_odds(tenth) - log_odds(uniform), np.log(0.1 / 0.9), atol=1e-5)
+
+
+def test_the_prior_is_the_one_that_the_classifier_states(run):
+    found = run(["normal", "sick"], 0.5, "uniform", [0.5, 0.5])
+    assert found.prior == found.prevalence == [0.5, 0.5]
+
+
+def test_one_number_for_three_classes_is_refused(run):
+    with refused("params.yaml: calibrate.prevalence is 0.3, one number for 3 classes", "uniform or train"):
+        run(["a", "b", "c"], "youden", 0.3)

@@ -1,0 +1,252 @@
+"""The model card says what the metrics files say, and nothing else; Hugging Face understands its head."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+
+from cxr import params, recipes
+from cxr.core.files import read_json, write_json
+from stages import card
+from tests.builders import refused
+from tests.repository import Repository
+
+CARD = Path("reports/model_card.md")
+# Numbers in names and addresses; the card's own words have no others.
+NOT_MEASURED = re.compile(r"https?://\S+|`[^`]*`|\([^()]*\.png\)|MedMNIST v2|8-bit|SHA-256|95 %")
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?")
+
+
+@pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of all that the stage reads, as the working directory."""
+    run = (
+        request.getfixturevalue("tiny_run").path
+        if request.param == 2
+        else request.getfixturevalue("three_class_run")
+    )
+    shutil.copytree(run / "metrics", tmp_path / "metrics")
+    (tmp_path / "models").mkdir()
+    for name in ("params.yaml", "models/classifier.json", "models/classifier.safetensors"):
+        shutil.copyfile(run / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written() -> str:
+    card.main()
+    return CARD.read_text(encoding="utf-8")
+
+
+def values(tree: object) -> Iterator[float]:
+    if isinstance(tree, dict):
+        for value in tree.values():
+            yield from values(value)
+    elif isinstance(tree, (list, tuple)):
+        for value in tree:
+            yield from values(value)
+    elif isinstance(tree, (int, float)) and not isinstance(tree, bool):
+        yield tree
+
+
+def as_written(number: float) -> set[str]:
+    return {
+        str(number),
+        f"{number:g}",
+        f"{number:,}",
+        f"{number:,.4f}",
+        f"{number:,.3f}",
+        f"{100 * number:.1f}",
+    }
+
+
+def unknown_numbers(text: str) -> list[str]:
+    """The numbers on the card that are no measurement, parameter, total or proportion of a class."""
+    trees: list[object] = [json.loads(path.read_text()) for path in Path("metrics").glob("*.json")]
+    settings = params.load()
+    trees += [read_json(card.SPEC), settings.seed]
+    trees += [asdict(section) for section in (settings.train, settings.finetune, settings.augment)]
+    counts = read_json("metrics/data.json")["counts"]
+    totals = {split: sum(of_class.values()) for split, of_class in counts.items()}
+    trees += [totals, [n / totals[split] for split, of_class in counts.items() for n in of_class.values()]]
+    trees.append(sum(read_json("metrics/report.json")["cases"].values()))
+    known = set().union(*(as_written(value) for value in values(trees)))
+    words = read_json("metrics/slices.json")
+    for sentence in (words["worst"], words["top_confusion"]):
+        assert sentence in text
+        text = text.replace(sentence, "")
+    found = NUMBER.findall(NOT_MEASURED.sub("", text))
+    assert len(found) > 100
+    return [number for number in found if number not in known]
+
+
+def changed(tree: object, generator: np.random.Generator) -> object:
+    """`tree` with another number in place of each."""
+    if isinstance(tree, dict):
+        return {key: changed(value, generator) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [changed(value, generator) for value in tree]
+    if isinstance(tree, int):
+        return int(generator.integers(10_000, 1_000_000))
+    return float(generator.uniform(0.01, 0.99)) if isinstance(tree, float) else tree
+
+
+def check_form(text: str) -> None:
+    """No blank line too many, and every row of a table has as many cells as its head."""
+    assert text.endswith("\n")
+    assert "\n\n\n" not in text
+    assert not re.search(r"[ \t]$", text, re.M)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        head, rule, *rows = table.splitlines()
+        assert re.fullmatch(r"\|( --- \|)+", rule)
+        assert rows
+        assert {line.count("|") for line in (head, *rows)} == {rule.count("|")}, table
+
+
+def test_every_number_is_one_that_a_stage_measured(place: Path) -> None:
+    text = written()
+    assert unknown_numbers(text) == []
+    check_form(text)
+    assert not re.search(r"\bfilms?\b|\bshares?\b|\bshipped\b", text.split("## Failure")[0])
+
+
+def test_other_measurements_are_another_card_without_an_old_number(place: Path) -> None:
+    before, generator = written(), np.random.default_rng(0)
+    for name in card.METRICS:
+        path, kept = Path(f"metrics/{name}.json"), read_json(f"metrics/{name}.json")
+        write_json(path, changed(kept, generator))
+        after = written()
+        # Of slices.json the card quotes two sentences.
+        assert (after != before) == (name != "slices"), name
+        before = after
+    spec = read_json(card.SPEC)
+    write_json(card.SPEC, spec | {"members": 4711, "size": 815})
+    changes = {"seed": 12345, "train": {"lr": 0.0123, "batch_size": 7654, "epochs": 321}}
+    Path("change.yaml").write_text(json.dumps(changes | {"augment": {"rotation": 12.75}}))
+    recipes.apply(Path("change.yaml"), params.PATH)
+    after = written()
+    assert unknown_numbers(after) == []
+    for words in ("4711 `compact_cnn`", "815 x 815", "Seed: 12345", "321 epochs", "batch size 7654"):
+        assert words in after
+    assert "learning rate 0.0123" in after
+    assert "rotation 12.75" in after
+
+
+def test_hugging_face_understands_the_head(place: Path) -> None:
+    data, test, source = ModelCard(written()).data, read_json("metrics/test.json"), card_source()
+    assert data.license == source["licence_id"]
+    assert data.get("datasets") is None  # neither phantoms nor a folder of films are there
+    assert (data.library_name, data.pipeline_tag) == ("pytorch", "image-classification")
+    assert data.model_name == "cxr-compact_cnn"
+    assert data.eval_results
+    for result in data.eval_results:
+        assert result.metric_value == test[result.metric_name]["ensemble"]
+        assert result.metric_type in data.metrics
+        assert (result.dataset_type, result.dataset_name) == (source["id"], source["name"])
+        assert (result.dataset_split, result.task_type) == ("test", "image-classification")
+    assert {"roc_auc", "accuracy", "f1"} <= set(data.metrics)
+    measured = {float(value["ensemble"]) for name, value in test.items() if name != "majority_baseline"}
+    assert set(values(data.to_dict())) <= measured
+
+
+def card_source() -> dict[str, str]:
+    source: dict[str, str] = read_json("metrics/data.json")["source"]
+    return source
+
+
+def test_a_data_set_of_the_hub_is_linked(place: Path) -> None:
+    data = read_json("metrics/data.json")
+    data["source"] |= {"hub_id": "acme/films", "licence_id": "cc-by-4.0"}
+    write_json("metrics/data.json", data)
+    found = ModelCard(written()).data
+    assert (found.datasets, found.license) == (["acme/films"], "cc-by-4.0")
+    assert {result.dataset_type for result in found.eval_results} == {"acme/films"}
+
+
+def test_equal_runs_write_equal_bytes_that_survive_the_hub(place: Path) -> None:
+    text = written()
+    assert written() == text
+    assert b"\r" not in CARD.read_bytes()
+    assert str(ModelCard(text)) == text
+
+
+def test_operating_points_are_those_of_two_classes(place: Path) -> None:
+    text = written()
+    several = len(read_json(card.SPEC)["classes"]) > 2
+    assert ("there is no threshold: the most probable class" in text) == several
+    assert ("| Maximum of Youden's index | " in text) != several
+    assert ("| AUC, one class against the rest, mean over classes | " in text) == several
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"report": {"writer": "none"}}, ["No reports were generated"]),
+        ({"report": {"writer": "acme/tiny"}}, ["language model `acme/tiny` (revision `main`)"]),
+        ({"finetune": {"epochs": 5}}, ["- Fine-tuning: 5 epochs, `adamw`, learning rate 3e-05"]),
+        ({"augment": {"crop": 0.5, "rotation": 0}}, ["`params.yaml`): crop 0.5, scale 0.15"]),
+        ({"index": {"val": True}}, ["labelled training and validation images", "| train and val | Clas"]),
+    ],
+    ids=lambda value: "",
+)
+def test_words_follow_the_parameters(place: Path, changes: dict[str, object], words: list[str]) -> None:
+    before = written()
+    Path("change.yaml").write_text(json.dumps(changes))
+    recipes.apply(Path("change.yaml"), params.PATH)
+    after = written()
+    check_form(after)
+    for each in words:
+        assert each not in before
+        assert each in after
+
+
+def test_what_was_not_measured_is_not_available(place: Path) -> None:
+    explain, details = read_json("metrics/explain.json"), read_json("metrics/details.json")
+    del explain["other_class"]["ssim"], details["test"]["spread"]["accuracy"]["seeds_std"]
+    write_json("metrics/explain.json", explain)
+    write_json("metrics/details.json", details)
+    write_json(card.SPEC, read_json(card.SPEC) | {"members": 1})
+    text = written()
+    check_form(text)
+    assert re.search(r"^\| Another class \| .* \| n/a \|$", text, re.M)
+    assert re.search(r"^\| Accuracy \| .* \| n/a \|$", text, re.M)
+    assert "| Architecture | one `compact_cnn` network |" in text
+
+
+def test_pictures_are_there(tiny_run: Repository) -> None:
+    text = (tiny_run.path / CARD).read_text()
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert len(pictures) >= 7
+    for picture in pictures:
+        assert (tiny_run.path / "reports" / picture).resolve().is_file(), picture
+
+
+def test_card_is_not_written_without_measurements(tiny_run: Repository) -> None:
+    path = tiny_run.path / "metrics/shift.json"
+    kept = path.read_bytes()
+    path.unlink()
+    try:
+        message = tiny_run.run("python", "-m", "stages.card", code=1)
+        assert message.startswith("error: metrics/shift.json")
+        assert message.count("\n") == 1
+    finally:
+        path.write_bytes(kept)
+
+
+def test_measurements_of_other_code_are_refused(place: Path) -> None:
+    shift, data = read_json("metrics/shift.json"), read_json("metrics/data.json")
+    write_json("metrics/shift.json", {"pixels": {"train_val": {"normal": {"auc": 0.5}}}})
+    with refused("model_card.md.j2: 'dict object' has no attribute 'chance_low'", "dvc repro"):
+        card.main()
+    write_json("metrics/shift.json", shift)
+    del data["source"]
+    write_json("metrics/data.json", data)
+    with refused("metrics/data.json: without `source`", "dvc repro split"):
+        card.main()
+    assert not CARD.exists()

@@ -1,0 +1,105 @@
+"""The encoder `pixels` is PCA of standardised pixels, learnt from the training rows alone."""
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from cxr.core import dataset
+from cxr.embeddings.encoders import pixels
+from stages import clip_embed
+from tests.builders import files_below, refused, write_packed, write_params
+
+
+def films(count: int, size: int = 10) -> np.ndarray:
+    """Noise in which a few patterns dominate, so that the components have an order."""
+    generator = np.random.default_rng(0)
+    patterns = generator.normal(size=(5, size * size)) * np.array([40, 30, 20, 14, 9])[:, None]
+    levels = 128 + generator.normal(size=(count, 5)) @ patterns + generator.normal(size=(count, size * size))
+    return levels.clip(0, 255).astype(np.uint8).reshape(count, size, size)
+
+
+TRAIN = np.arange(0, 120, 2)
+
+
+def embed_pixels(images: np.ndarray, train: np.ndarray, dimensions: int) -> np.ndarray:
+    return pixels.fit(images[train], dimensions).transform(images)
+
+
+def test_equals_scikit_learns_pipeline_fitted_on_train():
+    images = films(120)
+    flat = images.reshape(120, -1).astype(float)
+    reference = make_pipeline(StandardScaler(), PCA(4, svd_solver="full")).fit(flat[TRAIN])
+    expected = reference.transform(flat)
+
+    embeddings = embed_pixels(images, TRAIN, 4)
+
+    assert embeddings.dtype == np.float32
+    # The sign of a component is arbitrary.
+    signs = np.sign((embeddings * expected).sum(axis=0))
+    np.testing.assert_allclose(embeddings * signs, expected, atol=2e-3)
+
+
+def test_other_rows_teach_nothing():
+    images = films(120)
+    before = embed_pixels(images, TRAIN, 4)
+    changed = images.copy()
+    changed[1::2] = np.random.default_rng(1).integers(0, 256, changed[1::2].shape)
+    after = embed_pixels(changed, TRAIN, 4)
+    assert np.array_equal(after[TRAIN], before[TRAIN])
+    assert not np.array_equal(after[1::2], before[1::2])
+
+
+def test_pixel_that_never_changes_in_train_adds_nothing():
+    images = films(120)
+    images[:, 0, :] = 0
+    framed, cut = embed_pixels(images, TRAIN, 4), embed_pixels(images[:, 1:], TRAIN, 4)
+    assert np.isfinite(framed).all()
+    np.testing.assert_allclose(abs(framed), abs(cut), atol=1e-3)
+
+
+def test_large_films_give_the_same_bytes_and_nearly_the_same_components():
+    images = films(120, size=65)  # more than 4,096 pixels take the randomised solver
+    embeddings = embed_pixels(images, TRAIN, 4)
+    assert np.array_equal(embed_pixels(images, TRAIN, 4), embeddings)
+    flat = images.reshape(120, -1).astype(float)
+    exact = make_pipeline(StandardScaler(), PCA(4, svd_solver="full")).fit(flat[TRAIN]).transform(flat)
+    for ours, theirs in zip(embeddings.T, exact.T, strict=True):
+        assert abs(np.corrcoef(ours, theirs)[0, 1]) > 0.999
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "dimensions", "most"), [(60, 10, 61, 60), (60, 4, 17, 16), (1, 10, 64, 1)]
+)
+def test_more_dimensions_than_the_data_have_are_refused(rows, size, dimensions, most):
+    message = f"params.yaml: clip_embed.dimensions is {dimensions}; these pictures allow at most {most}"
+    with refused(message):
+        embed_pixels(films(120, size), TRAIN[:rows], dimensions)
+
+
+def test_as_many_dimensions_as_pixels_keep_all_distances():
+    images = films(120, 4)
+    embeddings = embed_pixels(images, TRAIN, 16)
+    scaled = (
+        StandardScaler().fit(images.reshape(120, -1)[TRAIN].astype(float)).transform(images.reshape(120, -1))
+    )
+    ours, theirs = (np.linalg.norm(points - points[0], axis=1) for points in (embeddings, scaled))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+def test_stage_embeds_every_film(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (20, 30), "val": (5, 5), "test": (5, 5)}, ["normal", "sick"])
+    write_params(tmp_path, {"clip_embed.dimensions": 51})
+    with refused("clip_embed.dimensions is 51", "at most 50"):
+        clip_embed.main()
+    assert "data/embeddings.npy" not in files_below(tmp_path)
+
+    write_params(tmp_path, {"clip_embed.dimensions": 7})
+    clip_embed.main()
+
+    data = dataset.load()
+    expected = embed_pixels(data.images, data.rows("train"), 7)
+    assert np.array_equal(np.load("data/embeddings.npy"), expected)
+    assert expected.shape == (70, 7)

@@ -1,0 +1,148 @@
+"""k-means finds the sub-classes that are there, says how sure they are, and never mixes classes."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+
+from cxr.core import dataset
+from cxr.core.files import read_csv, read_json
+from cxr.embeddings.subclasses import chosen_classes, find_clusters
+from stages import cluster
+from tests.builders import files_below, refused, write_packed, write_params
+
+CLASSES = ["normal", "covid", "sick"]
+
+
+def blobs(groups: int, films: int = 40, dimensions: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """Points around far-apart centres, and the centre each belongs to."""
+    generator = np.random.default_rng(0)
+    truth = np.repeat(np.arange(groups), films)
+    centres = generator.permutation(np.eye(dimensions)[:groups]) * 20
+    return (centres[truth] + generator.normal(size=(len(truth), dimensions))).astype(np.float32), truth
+
+
+@pytest.mark.parametrize("groups", [2, 3, 5])
+@pytest.mark.parametrize("automatic", [True, False])
+def test_separate_groups_are_found(groups, automatic):
+    points, truth = blobs(groups)
+    found = find_clusters(points, "auto" if automatic else groups, k_max=6, seed=0)
+    assert adjusted_rand_score(truth, found.assignment) == 1
+    assert found.silhouette == pytest.approx(silhouette_score(points, truth), abs=1e-6)
+    means = [points[found.assignment == number].mean(axis=0) for number in range(groups)]
+    np.testing.assert_allclose(found.centroids, means, atol=1e-4)
+
+
+def test_stability_tells_groups_from_a_cloud():
+    groups, cloud = blobs(2)[0], np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
+    assert find_clusters(groups, 2, 6, seed=0).stability == 1
+    assert find_clusters(cloud, 6, 6, seed=0).stability < 0.7
+
+
+def test_seed_decides():
+    cloud = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
+    first = find_clusters(cloud, 5, 6, seed=1)
+    again, other = find_clusters(cloud, 5, 6, seed=1), find_clusters(cloud, 5, 6, seed=2)
+    assert np.array_equal(first.assignment, again.assignment)
+    assert first.stability == again.stability
+    assert not np.array_equal(first.assignment, other.assignment)
+
+
+@pytest.mark.parametrize(
+    ("k", "k_max", "message"),
+    [
+        (20, 6, "params.yaml: cluster.k is 20, but the class has 20 different training films"),
+        ("auto", 21, "params.yaml: cluster.k_max is 21, but the class has 20 different training films"),
+    ],
+)
+def test_more_clusters_than_films_are_refused(k, k_max, message):
+    with refused(message):
+        find_clusters(blobs(2, films=10)[0], k, k_max, seed=0)
+
+
+def test_highest_seed_works():
+    find_clusters(blobs(2)[0], 2, 6, seed=2**32 - 1)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_identical_films_are_refused():
+    with refused("cluster.k is 2, but the class has 1 different training films"):
+        find_clusters(np.ones((30, 4), np.float32), 2, 6, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "names"),
+    [
+        ("majority", ["covid"]),
+        ("all", CLASSES),
+        (["sick"], ["sick"]),
+        (["sick", "normal", "sick"], ["normal", "sick"]),
+    ],
+)
+def test_which_classes_are_split(setting, names):
+    assert chosen_classes(setting, np.array([0, 1, 1, 2]), CLASSES) == names
+
+
+def test_unknown_class_is_refused():
+    with refused("params.yaml: cluster.classes names 'flu'; the classes are normal, covid, sick"):
+        chosen_classes(["normal", "flu"], np.array([0, 1]), CLASSES)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run the stage on 3 classes of which each film's embedding lies in one of two groups."""
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (12, 40, 20), "val": (3, 3, 3), "test": (3, 3, 3)}, CLASSES)
+    data = dataset.load()
+    generator = np.random.default_rng(0)
+    side = generator.integers(0, 2, len(data.labels))
+    points = generator.normal(size=(len(side), 4)) + 30 * side[:, None]
+    np.save("data/embeddings.npy", points.astype(np.float32))
+
+    def call(**changes) -> tuple[dataset.Dataset, np.ndarray, list[str], dict]:
+        write_params(tmp_path, {f"cluster.{key}": value for key, value in changes.items()})
+        cluster.main()
+        rows = read_csv("data/subclasses.csv")
+        assert [int(row["row"]) for row in rows] == data.rows("train").tolist()
+        return data, side, [row["subclass"] for row in rows], read_json("metrics/cluster.json")
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("setting", "split"), [("majority", ["covid"]), (["sick", "covid"], ["covid", "sick"]), ("all", CLASSES)]
+)
+def test_subclasses_refine_the_chosen_classes(run, setting, split):
+    data, side, names, metrics = run(classes=setting, k="auto", k_max=4)
+    train = data.rows("train")
+    for name, row in zip(names, train, strict=True):
+        own = data.classes[data.labels[row]]
+        assert name in ((f"{own}_0", f"{own}_1") if own in split else (own,))
+    assert list(metrics) == split
+    for name in split:
+        mine = data.labels[train] == data.classes.index(name)
+        assert adjusted_rand_score(side[train][mine], np.array(names)[mine]) == 1
+        sizes = [names.count(f"{name}_0"), names.count(f"{name}_1")]
+        assert metrics[name] == {
+            "k": 2,
+            "sizes": sizes,
+            "silhouette": metrics[name]["silhouette"],
+            "stability": 1,
+        }
+        assert sum(sizes) == mine.sum()
+    points = np.load("data/embeddings.npy")[train]
+    means = [points[np.array(names) == f"{name}_{i}"].mean(axis=0) for name in split for i in (0, 1)]
+    np.testing.assert_allclose(np.load("data/centroids.npy"), means, atol=1e-4)
+
+
+def test_films_nearest_a_centroid():
+    points = np.array([[0.0], [5.0], [1.0], [0.4], [9.0]])
+    images, rows = np.arange(100, 110), np.array([1, 3, 5, 7, 9])
+    inside = np.array([True, True, True, False, True])
+    assert cluster.nearest_films(points, images, rows, inside, np.array([0.9])) == [105, 101, 103, 109]
+
+
+def test_refused_stage_writes_nothing(run, tmp_path):
+    before = files_below(tmp_path)
+    with refused("cluster.k is 15, but the class has 12 different"):
+        run(classes="all", k=15)
+    assert files_below(tmp_path) == sorted([*before, "params.yaml"])

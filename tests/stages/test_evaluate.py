@@ -1,0 +1,370 @@
+"""Every published number equals scikit-learn's, and can be had again from metrics/predictions.csv alone."""
+
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import rankdata
+from sklearn import metrics as sk
+
+from cxr.core import dataset
+from cxr.core.files import read_csv, read_json, write_csv
+from cxr.evaluation import reliability
+from cxr.evaluation.metrics import (
+    confusion,
+    decide,
+    headline,
+    majority_baseline,
+    per_class,
+    summarise,
+    top_confusion,
+    weighted_headline,
+)
+from cxr.evaluation.statistics import blocks
+from cxr.inference import calibration, predictions
+from cxr.inference.calibration import Calibration
+from cxr.inference.predictions import Predictions
+from cxr.models import classifier
+from stages import evaluate
+from tests.builders import refused, small_classifier, write_packed, write_params
+
+CLASSES = ["normal", "pneumonia", "tuberculosis"]
+THRESHOLD = 0.35
+
+
+def sample(classes: int, films: int = 200, members: int = 3, seed: int = 0) -> Predictions:
+    """Predictions of a model that is right more often than not."""
+    generator = np.random.default_rng(seed)
+    labels = generator.choice(classes, films, p=[0.3, 0.7] if classes == 2 else [0.2, 0.5, 0.3])
+    evidence = np.eye(classes)[labels] * 1.5 + generator.normal(size=(members, films, classes))
+    p = np.exp(evidence) / np.exp(evidence).sum(axis=2, keepdims=True)
+    splits = np.where(generator.random(films) < 0.4, "val", "test")
+    return Predictions(CLASSES[:classes], np.arange(films) * 3, splits, labels, p.mean(axis=0), p)
+
+
+def calibration_error(probability: np.ndarray, found: np.ndarray) -> float:
+    """Of 15 bins of equal mass; a film's place among films of equal probability is their middle."""
+    place = (rankdata(probability) - 0.5) / len(probability)
+    bins = np.floor(place * 15 + 1e-9)
+    return sum(abs((found - probability)[bins == b].sum()) for b in range(15)) / len(probability)
+
+
+def reference(labels: np.ndarray, p: np.ndarray, threshold: float | None) -> dict[str, float]:
+    decided = p.argmax(axis=1)
+    shared = {
+        "accuracy": sk.accuracy_score(labels, decided),
+        "balanced_accuracy": sk.balanced_accuracy_score(labels, decided),
+        "f1_macro": sk.f1_score(labels, decided, average="macro", zero_division=0),
+        "mcc": sk.matthews_corrcoef(labels, decided),
+    }
+    if p.shape[1] > 2:
+        shared["ece"] = calibration_error(p.max(axis=1), decided == labels)
+    else:
+        shared["ece"] = calibration_error(p[:, 1], labels == 1)
+    if p.shape[1] > 2:
+        average_precision = [sk.average_precision_score(labels == c, p[:, c]) for c in range(p.shape[1])]
+        return shared | {
+            "auc_ovr_macro": sk.roc_auc_score(labels, p, multi_class="ovr", average="macro"),
+            "average_precision_macro": statistics.mean(average_precision),
+            "brier": statistics.mean(((p - np.eye(p.shape[1])[labels]) ** 2).sum(axis=1)),
+        }
+    positive = p[:, 1]
+    return shared | {
+        "auc": sk.roc_auc_score(labels, positive),
+        "average_precision": sk.average_precision_score(labels, positive),
+        "accuracy_at_threshold": sk.accuracy_score(labels, positive >= threshold),
+        "sensitivity": sk.recall_score(labels, decided, zero_division=0),
+        "specificity": sk.recall_score(labels, decided, pos_label=0, zero_division=0),
+        "precision_pneumonia": sk.precision_score(labels, decided, zero_division=0),
+        "f1_pneumonia": sk.f1_score(labels, decided, zero_division=0),
+        "brier": sk.brier_score_loss(labels, positive),
+    }
+
+
+@pytest.mark.parametrize(("classes", "threshold"), [(2, THRESHOLD), (2, 0.9), (3, None)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_headline_equals_scikit_learn(classes, threshold, seed):
+    data = sample(classes, seed=seed)
+    found = headline(data.labels, data.ensemble, data.classes, threshold)
+    assert found == pytest.approx(reference(data.labels, data.ensemble, threshold), abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_weighted_films_measure_as_their_copies(classes):
+    """All resamples at once, and one after the other with scikit-learn."""
+    data, threshold = sample(classes, films=90), THRESHOLD if classes == 2 else None
+    data.ensemble[:30] = data.ensemble[30:60]  # ties
+    (counts,) = blocks(data.labels, 25)
+    found = weighted_headline(data.labels, data.ensemble, data.classes, threshold, counts)
+    for row, films in enumerate(counts.astype(int)):
+        copies = np.repeat(np.arange(90), films)
+        expected = reference(data.labels[copies], data.ensemble[copies], threshold)
+        assert {name: values[row] for name, values in found.items()} == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("favourite", [0, 1])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_model_that_always_says_the_same_has_no_undefined_metric(favourite):
+    labels = np.array([0, 0, 1, 1, 1])
+    p = np.full((5, 2), 0.1)
+    p[:, favourite] = 0.9
+    found = headline(labels, p, CLASSES[:2], 0.5)
+    assert np.isfinite(list(found.values())).all()
+    assert found == pytest.approx(reference(labels, p, 0.5))
+    assert (found["mcc"], found["auc"], found["balanced_accuracy"]) == (0, 0.5, 0.5)
+    assert found["precision_pneumonia"] == pytest.approx(0.6 * favourite)
+
+
+def test_decisions():
+    p = np.array([[0.7, 0.3], [0.65, 0.35], [0.4, 0.6]])
+    assert decide(p, None).tolist() == [0, 0, 1]
+    assert decide(p, 0.35).tolist() == [0, 1, 1]  # at the threshold or above
+    assert decide(np.array([[0.2, 0.3, 0.5], [0.4, 0.3, 0.3]]), None).tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_table_and_per_class_equal_scikit_learn(classes):
+    data = sample(classes)
+    decisions = data.ensemble.argmax(axis=1)
+    decisions[decisions == 0] = 1  # class 0 is never named: its precision has no denominator
+    table = confusion(data.labels, decisions, classes)
+    assert np.array_equal(table, sk.confusion_matrix(data.labels, decisions))
+    expected = sk.precision_recall_fscore_support(data.labels, decisions, zero_division=0)
+    found = per_class(data.labels, decisions, data.classes)
+    assert list(found) == data.classes
+    for name, *numbers in zip(data.classes, *expected, strict=True):
+        keys = ("precision", "recall", "f1", "films")
+        assert found[name] == pytest.approx(dict(zip(keys, numbers, strict=True)))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_summary_tells_members_and_cases_apart(classes):
+    data, threshold = sample(classes), THRESHOLD if classes == 2 else None
+    summary = summarise(data, threshold, 100).headline()
+    members = [reference(data.labels, p, threshold) for p in data.members]
+    ensemble = reference(data.labels, data.ensemble, threshold)
+    assert summary.keys() == ensemble.keys()
+    for name, value in summary.items():
+        of_members = [member[name] for member in members]
+        assert value["mean"] == pytest.approx(statistics.mean(of_members))
+        assert value["std"] == pytest.approx(statistics.stdev(of_members))
+        assert value["ensemble"] == pytest.approx(ensemble[name])
+        assert value["low"] < value["ensemble"] < value["high"]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_interval_equals_that_of_another_bootstrap(classes):
+    data = sample(classes)
+    summary = summarise(data, THRESHOLD if classes == 2 else None, 400).headline()
+    of_film = {
+        "accuracy": data.ensemble.argmax(axis=1) == data.labels,
+        "brier": ((data.ensemble - np.eye(classes)[data.labels]) ** 2).sum(axis=1)
+        / (2 if classes == 2 else 1),
+    }
+    generator = np.random.default_rng(123)
+    of_class = [np.flatnonzero(data.labels == label) for label in range(classes)]
+    samples = [np.concatenate([generator.choice(rows, len(rows)) for rows in of_class]) for _ in range(2000)]
+    for name, values in of_film.items():
+        low, high = np.quantile([values[rows].mean() for rows in samples], [0.025, 0.975])
+        found = (summary[name]["low"], summary[name]["high"])
+        # As close as the ends of 400 samples can be told.
+        assert found == pytest.approx((low, high), abs=0.15 * (high - low))
+
+
+def test_summary_is_repeatable_and_one_member_has_no_spread():
+    data = sample(2, members=1)
+    first = summarise(data, THRESHOLD, 100).headline()
+    assert summarise(data, THRESHOLD, 100).headline() == first
+    assert all(value["std"] == 0 for value in first.values())
+
+
+@pytest.mark.parametrize(("labels", "share"), [([0, 1, 1, 1], 0.75), ([2, 2, 0, 1], 0.5), ([0, 1], 0.5)])
+def test_majority_baseline(labels, share):
+    assert majority_baseline(np.array(labels)) == share
+
+
+@pytest.mark.parametrize("names", [CLASSES, ["normal", "ill, very", "m0_p_ x"]])
+def test_predictions_survive_their_file(tmp_path, names):
+    data = sample(3, members=12)
+    data = Predictions(sorted(names, key=lambda n: (n != "normal", n)), *list(vars(data).values())[1:])
+    predictions.save(data, tmp_path / "p.csv")
+    read = predictions.load(tmp_path / "p.csv")
+    assert read.classes == data.classes
+    for name in ("rows", "labels", "splits"):
+        assert np.array_equal(getattr(read, name), getattr(data, name))
+    np.testing.assert_allclose(read.ensemble, data.ensemble, rtol=5e-7)
+    np.testing.assert_allclose(read.members, data.members, rtol=5e-7)
+
+
+def test_one_split_of_the_predictions():
+    data = sample(2)
+    test = data.of("test")
+    assert set(test.splits) == {"test"}
+    assert len(test.rows) + len(data.of("val").rows) == len(data.rows)
+    for row, label, p, first in zip(test.rows, test.labels, test.ensemble, test.members[0], strict=True):
+        at = int(np.where(data.rows == row)[0][0])
+        assert label == data.labels[at]
+        assert np.array_equal(p, data.ensemble[at])
+        assert np.array_equal(first, data.members[0, at])
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run the stage on an untrained classifier."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(classes: list[str]) -> None:
+        of_class = (10, 14, 12)[: len(classes)]
+        write_packed({"train": of_class, "val": of_class, "test": of_class}, classes)
+        names = [*range(len(classes))]
+        classifier.save(small_classifier(classes=classes, outputs=classes, output_classes=names))
+        uniform = [1 / len(classes)] * len(classes)
+        points = {"youden": THRESHOLD, "one_half": 0.5} if len(classes) == 2 else None
+        calibration.save(Calibration(1.7, points and THRESHOLD, uniform, uniform, points))
+        history = [(m, e, 0.1, 1 / (m + e), 2 / e, 0.5, 0.25 * m) for m in (0, 1) for e in (1, 2, 3)]
+        columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
+        write_csv("models/history.csv", columns, history)
+        write_params(tmp_path, {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"})
+        evaluate.main()
+
+    return call
+
+
+@pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
+def test_stage_publishes_what_its_table_says(run, classes):
+    run(classes)
+    table = [row for row in read_csv("metrics/predictions.csv") if row["split"] == "test"]
+    data = dataset.load()
+    assert [int(row["row"]) for row in table] == data.rows("test").tolist()
+    labels = np.array([classes.index(row["label"]) for row in table])
+    assert np.array_equal(labels, data.labels[data.rows("test")])
+
+    def matrix(prefix: str) -> np.ndarray:
+        return np.array([[float(row[f"{prefix}p_{name}"]) for name in classes] for row in table])
+
+    threshold = THRESHOLD if len(classes) == 2 else None
+    published = read_json("metrics/test.json")
+    assert published.pop("majority_baseline") == pytest.approx(
+        np.bincount(labels).max() / len(labels), abs=1e-6
+    )
+    members = [reference(labels, matrix(f"m{i}_"), threshold) for i in (0, 1)]
+    for name, value in reference(labels, matrix(""), threshold).items():
+        assert published[name]["ensemble"] == pytest.approx(value, abs=1e-6)
+        of_members = [member[name] for member in members]
+        assert published[name]["mean"] == pytest.approx(statistics.mean(of_members), abs=1e-6)
+    assert published.keys() == members[0].keys()
+
+
+@pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
+def test_stage_draws_what_its_table_says(run, classes):
+    run(classes)
+    test = predictions.load().of("test")
+    shown = [1] if len(classes) == 2 else [0, 1, 2]
+    roc = read_csv("plots/roc.csv")
+    assert list(dict.fromkeys(row["class"] for row in roc)) == [classes[label] for label in shown]
+    for label in shown:
+        x, y = (
+            [float(row[column]) for row in roc if row["class"] == classes[label]]
+            for column in ("false_positive_rate", "sensitivity")
+        )
+        area = sk.roc_auc_score(test.labels == label, test.ensemble[:, label])
+        assert np.trapezoid(y, x) == pytest.approx(area, abs=1e-6)
+        curve = [row for row in read_csv("plots/precision_recall.csv") if row["class"] == classes[label]]
+        recall, precision = (
+            np.array([float(row[name]) for row in curve]) for name in ("recall", "precision")
+        )
+        average = sk.average_precision_score(test.labels == label, test.ensemble[:, label])
+        assert -np.sum(np.diff(recall) * precision[:-1]) == pytest.approx(average, abs=1e-6)
+    pairs = [
+        (classes.index(row["actual"]), classes.index(row["predicted"]))
+        for row in read_csv("plots/confusion.csv")
+    ]
+    table = read_json("metrics/details.json")["test"]["decisions"]["most_probable"]["confusion"]
+    assert table == sk.confusion_matrix(*zip(*pairs, strict=True), labels=range(len(classes))).tolist()
+    words = read_json("metrics/details.json")["test"]["decisions"]["most_probable"]["top_confusion"]
+    most = max(sum(pair == (a, b) for pair in pairs) for a in range(3) for b in range(3) if a != b)
+    assert f": {most} of " in words
+    assert np.trace(table) / len(pairs) == pytest.approx(
+        read_json("metrics/test.json")["accuracy"]["ensemble"], abs=1e-6
+    )
+
+
+def test_most_frequent_mistake_is_said_in_words():
+    labels, decisions = np.repeat([0, 1, 2], [5, 4, 3]), np.array([0, 0, 0, 0, 1, 1, 1, 2, 0, 0, 0, 2])
+    assert top_confusion(labels, decisions, CLASSES) == "tuberculosis taken for normal: 2 of 3 films"
+    assert top_confusion(labels, labels, CLASSES) == "no film is taken for another class"
+
+
+def test_learning_curve_is_the_mean_of_the_members(run):
+    run(CLASSES[:2])
+    rows = read_csv("plots/learning_curve.csv")
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    for row in rows:
+        epoch = int(row["epoch"])
+        assert float(row["train_nll"]) == pytest.approx((1 / epoch + 1 / (epoch + 1)) / 2, rel=1e-6)
+        assert float(row["val_nll"]) == pytest.approx(2 / epoch)
+        assert float(row["val_accuracy"]) == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
+def test_details_follow_from_the_published_predictions(run, classes):
+    run(classes)
+    uniform, shipped = np.full(len(classes), 1 / len(classes)), calibration.load()
+    for split, found in read_json("metrics/details.json").items():
+        data = predictions.load().of(split)
+        as_is = reliability.report(data.labels, data.ensemble, 100)
+        weighted = reliability.report(data.labels, data.ensemble, 100, prevalence=uniform)
+        for name in ("ece", "brier", "nll"):
+            of_name = found["calibration"]["temperature"]
+            assert of_name[name] == pytest.approx(as_is[name], abs=1e-6)
+            assert of_name[f"{name}_at_prevalence"] == pytest.approx(weighted[name], abs=1e-6)
+        raw = shipped.undo(data.ensemble)
+        nll = -np.log(raw[np.arange(len(raw)), data.labels]).mean()
+        assert found["calibration"]["before"]["nll"]["value"] == pytest.approx(nll, abs=1e-6)
+        assert found["shifted"]["prevalence"] == pytest.approx(
+            np.divide((10, 14, 12)[: len(classes)], 24 + 12 * (len(classes) > 2)), abs=1e-6
+        )
+        assert ("operating_points" in found) == (len(classes) == 2)
+        for point in found.get("operating_points", {}).values():
+            table = sk.confusion_matrix(data.labels, data.ensemble[:, 1] >= point["threshold"])
+            assert point["confusion"] == table.tolist()
+
+
+@pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
+def test_reliability_diagram_is_written_as_numbers_too(run, classes):
+    run(classes)
+    test, rows = predictions.load().of("test"), read_csv("metrics/reliability.csv")
+    expected = reliability.curve(test.labels, test.ensemble, np.full(len(classes), 1 / len(classes)))
+    assert len(rows) == len(expected.films)
+    for row, p, share, films in zip(rows, expected.probability, expected.share, expected.films, strict=True):
+        assert float(row["probability"]) == float(row["calibrated"]) == pytest.approx(p, rel=1e-6)
+        assert float(row["found"]) == pytest.approx(share, abs=1e-6)
+        assert float(row["low"]) - 1e-6 <= share <= float(row["high"]) + 1e-6
+        assert int(row["films"]) == films
+    with Image.open("plots/reliability.png") as picture:
+        assert min(picture.size) > 400
+
+
+def test_calibration_without_a_prevalence_is_refused(run):
+    run(CLASSES[:2])
+    calibration.save(Calibration(1.7, THRESHOLD))
+    with refused("models/calibration.json: states no prevalence; build it again with `dvc repro calibrate`"):
+        evaluate.main()
+
+
+def test_one_number_for_three_classes_is_refused(run):
+    run(CLASSES)
+    write_params(Path(), {"evaluate.prevalence": 0.1, "compute.threads": 1, "compute.device": "cpu"})
+    with refused("params.yaml: evaluate.prevalence is 0.1, one number for 3 classes"):
+        evaluate.main()
+
+
+def test_stage_without_a_calibration_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (2, 2), "val": (2, 2), "test": (2, 2)}, CLASSES[:2])
+    write_params(tmp_path, {"compute.threads": 1})
+    with refused("models/calibration.json: no calibration here"):
+        evaluate.main()
+    assert not (tmp_path / "metrics").exists()

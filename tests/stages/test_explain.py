@@ -1,0 +1,338 @@
+"""Grad-CAM equals a computation by hand and knows all families; the stage counts what a loop counts."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.cluster import KMeans
+from sklearn.metrics.pairwise import cosine_similarity
+from torch.nn.functional import interpolate
+
+from cxr import params
+from cxr.core import dataset
+from cxr.core.files import read_json, write_csv, write_json, write_npy
+from cxr.embeddings import subclasses
+from cxr.embeddings.gallery import Gallery
+from cxr.embeddings.vectors import embed_rows
+from cxr.inference import calibration, predictions
+from cxr.inference.calibration import Calibration
+from cxr.inference.gradcam import _from_maps, find_layer, gradcam, to_maps
+from cxr.models import classifier
+from cxr.models.classifier import Classifier
+from cxr.models.preprocess import to_grey
+from stages import evaluate, explain
+from tests.builders import noise_films, refused, small_classifier, write_packed, write_params
+
+CPU = torch.device("cpu")
+SUBCLASSES = {"outputs": ["normal", "pneumonia_0", "pneumonia_1"], "output_classes": [0, 1, 1]}
+
+
+def by_hand(
+    model: Classifier, images: np.ndarray, score: Callable[[torch.Tensor], torch.Tensor]
+) -> np.ndarray:
+    """Grad-CAM of a compact_cnn, whose features are the means of the maps of block3. score: logits (N, K) to
+    the (N,) numbers that are explained."""
+    films = model.spec.preprocess(to_grey(torch.from_numpy(images)))
+    total = torch.zeros(())
+    for member in model.members:
+        with torch.no_grad():
+            maps = member.base[:-2](films)
+        maps.requires_grad_()
+        (gradient,) = torch.autograd.grad(score(member.head(maps.mean(dim=(2, 3)))).sum(), maps)
+        weights = gradient.mean(dim=(2, 3), keepdim=True)
+        total = total + (weights * maps.detach()).sum(dim=1, keepdim=True)
+    fine = interpolate(total.relu(), images.shape[1:], mode="bilinear")[:, 0].numpy()
+    return np.array([each / each.max() if each.max() else each for each in fine])
+
+
+@pytest.mark.parametrize(
+    ("changes", "scores"),
+    [
+        ({}, (lambda z: z[:, 0], lambda z: z[:, 1])),
+        ({"logits": 1}, (lambda z: -z[:, 0], lambda z: z[:, 0])),
+        (SUBCLASSES, (lambda z: z[:, 0], lambda z: (z[:, 1].exp() + z[:, 2].exp()).log())),
+    ],
+    ids=["two logits", "one logit", "sub-classes"],
+)
+def test_maps_equal_a_computation_by_hand(changes, scores):
+    model, images = small_classifier(**changes), noise_films(5)
+    for label in (0, 1):
+        found = gradcam(model, images, np.full(5, label), CPU)
+        assert (found.shape, found.dtype) == ((5, 16, 16), np.float32)
+        np.testing.assert_allclose(found, by_hand(model, images, scores[label]), atol=1e-5)
+    mixed = gradcam(model, images, np.array([0, 1, 0, 1, 1]), CPU)
+    assert np.array_equal(mixed[[1, 3, 4]], found[[1, 3, 4]])
+
+
+def test_one_logit_speaks_for_one_class_at_a_place():
+    model, images = small_classifier(logits=1), noise_films(3)
+    for a, b in zip(*(gradcam(model, images, np.full(3, label), CPU) for label in (0, 1)), strict=True):
+        # The layer has 4 x 4 places of 4 pixels; in their midst little comes from the places around.
+        assert not ((a[2::4, 2::4] > 0.9) & (b[2::4, 2::4] > 0.9)).any()
+
+
+def test_the_classifier_stays_as_it_was():
+    model, images = small_classifier(), noise_films(3)
+    before = classifier.predict(model, images, CPU).probabilities
+    gradcam(model, images, np.ones(3, int), CPU)
+    assert all(weight.requires_grad for weight in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+    assert np.array_equal(classifier.predict(model, images, CPU).probabilities, before)
+
+
+FAMILIES = {
+    "small_cnn": (1, 28, "block3", 3),
+    "compact_cnn": (1, 28, "block3", 7),
+    "resnet18_28": (1, 28, "layer4", 4),
+    "squeezenet1_1": (3, 64, "classifier.2", 3),
+    "mobilenet_v3_small": (3, 64, "features", 2),
+    "efficientnet_b0": (3, 64, "features", 2),
+    "densenet121": (3, 64, "features", 2),
+    "timm:test_resnet": (3, 64, None, 2),
+    "timm:test_efficientnet": (3, 64, None, 2),
+    "timm:test_convnext": (3, 64, None, 2),
+    "timm:test_vit": (3, 160, "blocks.5.norm1", 10),
+}
+LARGE = {
+    "vgg11": (3, 64, "features", 2),
+    "inception_v3": (3, 107, "Mixed_7c", 2),
+    "maxvit_t": (3, 224, "blocks.3", 7),
+    "vit_b_16": (3, 64, "encoder.layers.encoder_layer_11.ln_1", 4),
+    "swin_t": (3, 64, "permute", 2),
+    "timm:swin_tiny_patch4_window7_224": (3, 224, "norm", 7),
+    "timm:vit_tiny_patch16_224": (3, 224, "blocks.11.norm1", 14),
+}
+
+
+def check_family(name: str, channels: int, size: int, layer: str | None, grid: int) -> None:
+    # With one logit any attribution but 0 shows in one of the classes.
+    options = {"logits": 1, "mean": [0.4] * channels, "std": [0.2] * channels, "input_size": size, "size": 28}
+    model = small_classifier(members=1, backbone=name, **options)
+    found = find_layer(model.members[0].base, torch.randn(2, channels, size, size))
+    assert found is not None
+    assert found.grid == grid
+    assert layer in (None, found.name)
+    maps = gradcam(model, noise_films(2, 28), np.array([0, 1]), CPU)
+    assert maps.shape == (2, 28, 28)
+    assert np.isfinite(maps).all()
+    assert maps.min() >= 0
+    assert set(maps.max(axis=(1, 2)).tolist()) <= {0.0, 1.0}
+    both = np.stack([gradcam(model, noise_films(1, 28), np.array([label]), CPU) for label in (0, 1)])
+    assert both.any()
+    assert not np.array_equal(*both)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_has_maps(name):
+    check_family(name, *FAMILIES[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_every_large_family_has_maps(name):
+    check_family(name, *LARGE[name])
+
+
+def test_a_base_without_places_is_refused():
+    model = small_classifier(members=1)
+    model.members[0].base = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 128))
+    with refused("compact_cnn: no layer of it keeps the places", "model.backbone in params.yaml"):
+        gradcam(model, noise_films(1), np.array([0]), CPU)
+
+
+def test_films_of_another_size_are_refused():
+    with refused("images are 20 x 20 pixels, the classifier takes 16 x 16"):
+        gradcam(small_classifier(), noise_films(1, 20), np.array([0]), CPU)
+
+
+def test_places_of_a_transformer_are_its_patches_row_by_row():
+    tokens = torch.arange(2 * 101 * 64).reshape(2, 101, 64).float()
+    maps = to_maps(tokens, 10)
+    assert maps.shape == (2, 64, 10, 10)
+    assert torch.equal(maps[1, :, 3, 4], tokens[1, 1 + 34])
+    assert torch.equal(_from_maps(maps, tokens), tokens)
+
+
+def test_errors_are_the_most_confident_of_each_kind_in_order():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 300)
+    p = generator.dirichlet(np.ones(3), 300)
+    found = explain.most_confident_errors(labels, p)
+    assert list(found) == [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
+    for (truth, taken), (total, positions) in found.items():
+        every = [i for i in range(300) if labels[i] == truth and p[i].argmax() == taken]
+        assert total == len(every)
+        assert positions.tolist() == sorted(every, key=lambda i: -p[i, taken])[:4]
+    assert len(explain.most_confident_errors(labels[:0], p[:0])) == 0
+    two = explain.most_confident_errors(np.repeat([0, 1], 20), np.tile([0.4, 0.6], (40, 1)))
+    assert {kind: (total, list(chosen)) for kind, (total, chosen) in two.items()} == {
+        (0, 1): (20, list(range(16)))
+    }
+
+
+def test_other_class_is_the_truth_or_the_runner_up():
+    p = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.1, 0.3, 0.6]])
+    decided, other = explain.explained(np.array([2, 0, 2]), p)
+    assert (decided.tolist(), other.tolist()) == ([0, 0, 2], [2, 1, 1])
+
+
+def build_gallery(data: dataset.Dataset, embedding: str = "classifier", val: bool = False) -> Gallery:
+    rows = data.rows("train", "val") if val else data.rows("train")
+    vectors = embed_rows(embedding, data, rows, params.load(), CPU)
+    return Gallery.build(vectors, rows, embedding, "cosine", "flat")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Everything the stage reads, of an untrained classifier."""
+    monkeypatch.chdir(tmp_path)
+    names = ["normal", "pneumonia"]
+    write_packed({"train": (20, 30), "val": (6, 6), "test": (10, 15)}, names)
+    classifier.save(small_classifier())
+    calibration.save(Calibration(1.0, 0.5, [0.5, 0.5], [0.5, 0.5]))
+    columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
+    write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
+    settings = {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"}
+    write_params(tmp_path, settings | {"clip_embed.dimensions": 4})
+    evaluate.main()
+    data = dataset.load()
+    points = np.random.default_rng(0).normal(size=(len(data.labels), 4)).astype(np.float32)
+    train = data.rows("train")
+    fit = KMeans(3, n_init=1, random_state=0).fit(points[train][data.labels[train] == 1])
+    write_npy("data/embeddings.npy", points)
+    write_npy("data/centroids.npy", fit.cluster_centers_)
+    write_json("metrics/cluster.json", {"pneumonia": {"k": 3}})
+    build_gallery(data).save()
+    return tmp_path, fit, points
+
+
+def test_stage_counts_what_a_loop_counts(run):
+    _, fit, points = run
+    explain.main()
+    report, data = read_json("metrics/slices.json"), dataset.load()
+    table = predictions.load().of("test")
+    train = data.rows("train")
+    thirds = {
+        name: np.quantile([measured(data.images[row]) for row in train], [1 / 3, 2 / 3])
+        for name, measured in (("brightness", np.mean), ("contrast", np.std))
+    }
+    counted: dict[tuple[str, str], list[bool]] = {}
+    for row, label, p in zip(table.rows, table.labels, table.ensemble, strict=True):
+        right = bool(p.argmax() == label)
+        film = data.images[row]
+        for name, value in (("brightness", film.mean()), ("contrast", film.std())):
+            third = ("low", "middle", "high")[int(np.sum(value > thirds[name]))]
+            counted.setdefault((name, third), []).append(right)
+        counted.setdefault(("class", data.classes[label]), []).append(right)
+        counted.setdefault(("duplicates", "unique"), []).append(right)
+        if label == 1:
+            number = fit.predict(points[row : row + 1])[0]
+            counted.setdefault(("sub-class", f"pneumonia_{number}"), []).append(right)
+    assert {(group, name) for group, names in report["slices"].items() for name in names} == set(counted)
+    for (group, name), right in counted.items():
+        found = report["slices"][group][name]
+        assert (found["films"], found["errors"]) == (len(right), len(right) - sum(right))
+        assert found["accuracy"] == pytest.approx(np.mean(right), abs=1e-6)
+    assert report["limits"] == {name: pytest.approx(values, abs=1e-6) for name, values in thirds.items()}
+    assert report["accuracy"] == pytest.approx(
+        np.mean(table.ensemble.argmax(axis=1) == table.labels), abs=1e-6
+    )
+    details = read_json("metrics/details.json")["test"]["decisions"]["most_probable"]
+    assert report["top_confusion"] == details["top_confusion"]
+
+
+def test_stage_writes_pictures_and_finite_checks_and_the_same_twice(run):
+    explain.main()
+    report = read_json("metrics/explain.json")
+    assert report["films"] == 25
+    for name in ("other_class", "random_head", "random_weights"):
+        assert {"pairs", "empty"} <= report[name].keys()
+        assert np.isfinite(list(report[name].values())).all()
+    names = ("plots/failures.png", "plots/gradcam.png", "plots/slices.png", "metrics/explain.json")
+    before = [Path(name).read_bytes() for name in names]
+    for name in names[:3]:
+        assert min(Image.open(name).size) > 200
+    explain.main()
+    assert [Path(name).read_bytes() for name in names] == before
+
+
+def test_subclass_of_a_training_film_is_the_one_that_k_means_gave(run):
+    _, fit, _ = run
+    data = dataset.load()
+    names = subclasses.of_films(data)
+    train = data.rows("train")
+    of_class = data.labels[train] == 1
+    assert names[train][of_class].tolist() == [f"pneumonia_{number}" for number in fit.labels_]
+    assert set(names[data.labels == 0]) == {""}
+
+
+def test_a_classifier_that_is_always_right_or_wrong_has_pictures_too(run):
+    table = predictions.load()
+    for truth in (0.9, 0.1):
+        p = np.where(np.eye(2)[table.labels] > 0, truth, 1 - truth)
+        members = np.stack([p, p])
+        values = list(vars(table).values())[:4]
+        predictions.save(predictions.Predictions(*values, ensemble=p, members=members))
+        explain.main()
+        assert read_json("metrics/slices.json")["accuracy"] == round(truth)
+
+
+@pytest.mark.parametrize("what", ["rows", "labels", "members"])
+def test_predictions_of_another_run_are_refused(run, what):
+    lines = predictions.PATH.read_text().splitlines()
+    test = next(i for i, line in enumerate(lines) if ",test," in line)
+    if what == "rows":
+        del lines[test]
+    elif what == "labels":
+        cells = lines[test].split(",")
+        cells[2] = "normal" if cells[2] == "pneumonia" else "pneumonia"
+        lines[test] = ",".join(cells)
+    else:
+        lines = [line.rsplit(",", 2)[0] for line in lines]
+    predictions.PATH.write_text("\n".join(lines) + "\n")
+    with refused("metrics/predictions.csv does not belong to models/classifier.safetensors", f"other {what}"):
+        explain.main()
+    assert not Path("metrics/slices.json").exists()
+
+
+def test_an_index_of_another_model_is_refused(run):
+    classifier.save(small_classifier(seed=1))
+    with refused("models/index.faiss was built with another model than models/classifier.safetensors"):
+        explain.main()
+    assert not Path("metrics/slices.json").exists()
+
+
+def test_an_index_of_other_films_is_refused(run):
+    meta = json.loads(Path("models/index.json").read_text())
+    meta["rows"][0] += 1
+    write_json("models/index.json", meta)
+    with refused("models/index.json does not belong to data/labels.csv: other rows"):
+        explain.main()
+
+
+@pytest.mark.parametrize(("embedding", "val"), [("classifier", True), ("clip", False), ("clip", True)])
+def test_the_nearest_film_comes_from_whatever_gallery_there_is(run, embedding, val):
+    _, _, points = run
+    data, test = dataset.load(), predictions.load().of("test")
+    gallery = build_gallery(data, embedding, val)
+    explain.check(test, data, classifier.load(), gallery.meta)
+    errors = {"some": np.array([3, 0]), "others": np.array([20])}
+    found = explain.nearest_films(errors, gallery, test, data, params.load(), CPU)
+    assert list(found) == [3, 0, 20]
+    rows = data.rows("train", "val") if val else data.rows("train")
+    vectors = (
+        points if embedding == "clip" else classifier.predict(classifier.load(), data.images, CPU).embeddings
+    )
+    similarity = cosine_similarity(vectors[test.rows], vectors[rows])
+    for i, (row, cosine) in found.items():
+        assert cosine == pytest.approx(similarity[i].max(), abs=1e-6)
+        assert similarity[i][rows.tolist().index(row)] == pytest.approx(cosine, abs=1e-6)
+
+
+def test_without_errors_nothing_is_searched(run):
+    data, test = dataset.load(), predictions.load().of("test")
+    assert explain.nearest_films({}, Gallery.load(), test, data, params.load(), CPU) == {}

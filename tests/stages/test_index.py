@@ -1,0 +1,167 @@
+"""The stage builds the gallery that params.yaml asks for, never of test films, and measures what it finds."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from cxr import params
+from cxr.core import dataset
+from cxr.core.files import read_json, write_json, write_npy
+from cxr.embeddings.gallery import INDEX, META, Gallery
+from cxr.embeddings.retrieval import DEPTHS
+from cxr.embeddings.vectors import embed_films
+from cxr.figures import retrieval as retrieval_figures
+from cxr.models import classifier
+from cxr.models.classifier import predict
+from stages import index
+from tests.builders import files_below, refused, small_classifier, write_packed, write_params
+
+CPU = torch.device("cpu")
+DRAW = retrieval_figures.draw
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run the stage on an untrained classifier; embeddings are drawn, in two sub-classes.
+
+    Without its pictures, which take most of the time, unless asked for.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(retrieval_figures, "draw", lambda *_, **__: None)
+
+    def call(
+        train: tuple[int, ...] = (20, 30),
+        test: tuple[int, ...] = (10, 15),
+        tta: str = "flip",
+        **changes: object,
+    ) -> dataset.Dataset:
+        names = ["normal", "sick", "worse"][: len(train)]
+        write_packed({"train": train, "val": (3,) * len(train), "test": test}, names)
+        data = dataset.load()
+        points = np.random.default_rng(0).normal(size=(len(data.labels), 5)) + data.labels[:, None]
+        write_npy("data/embeddings.npy", points.astype(np.float32))
+        write_npy("data/centroids.npy", np.array([[1.0] * 5, [2.0] * 5], np.float32))
+        write_json("metrics/cluster.json", {"sick": {"k": 2}})
+        outputs = {"outputs": names, "output_classes": list(range(len(names))), "classes": names}
+        classifier.save(small_classifier(tta=tta, **outputs))
+        settings = {f"index.{name}": value for name, value in changes.items()}
+        settings |= {"compute.threads": 1, "compute.device": "cpu", "evaluate.bootstrap": 100}
+        write_params(tmp_path, settings | {"clip_embed.dimensions": 5})
+        index.main()
+        return data
+
+    return call
+
+
+def neighbours(gallery: np.ndarray, queries: np.ndarray, metric: str, k: int) -> np.ndarray:
+    reference = NearestNeighbors(metric=metric, algorithm="brute").fit(gallery)
+    return reference.kneighbors(queries, k, return_distance=False)
+
+
+def features(data: dataset.Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:
+    of_classifier = predict(classifier.load(), data.images[rows], CPU).embeddings
+    return {"classifier": of_classifier, "clip": np.load("data/embeddings.npy")[rows]}
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_report_equals_scikit_learns_neighbours(run, metric):
+    data = run(metric=metric)
+    report = read_json("metrics/retrieval.json")
+    train, test = data.rows("train"), data.rows("test")
+    truth = data.labels[test]
+    held, asked = features(data, train), features(data, test)
+    for name in ("classifier", "clip"):
+        distance = "cosine" if metric == "cosine" else "euclidean"
+        found = data.labels[train][neighbours(held[name], asked[name], distance, 10)]
+        # Each film is its own nearest, since none is a copy of another.
+        others = truth[neighbours(asked[name], asked[name], distance, 11)[:, 1:]]
+        for section, classes in (("gallery", found), ("leave_one_out", others)):
+            for k in DEPTHS:
+                expected = (classes[:, :k] == truth[:, None]).mean()
+                # Films of noise have near ties, which two sums of floats may order differently.
+                found_share = report[section][name][f"precision_at_{k}"]
+                assert found_share == pytest.approx(expected, abs=0.5 / len(test))
+    assert report["gallery"]["chance"] == pytest.approx((10 * 0.4 + 15 * 0.6) / 25)
+    assert report["leave_one_out"]["chance"] == pytest.approx((10 * 9 + 15 * 14) / (24 * 25))
+    details = read_json("metrics/retrieval_details.json")
+    for section in ("gallery", "leave_one_out"):
+        for name in ("classifier", "clip"):
+            groups = details[section][name]
+            assert set(groups) == {"overall", "normal", "sick"}
+            assert {key: each["value"] for key, each in groups["overall"].items()} == report[section][name]
+            assert all(each["low"] <= each["value"] <= each["high"] for each in groups["overall"].values())
+
+
+@pytest.mark.parametrize("val", [False, True])
+@pytest.mark.parametrize("embedding", ["classifier", "clip"])
+def test_gallery_is_what_params_ask_for_and_never_of_test(run, embedding, val):
+    data = run(embedding=embedding, val=val, metric="l2")
+    rows = data.rows("train", "val") if val else data.rows("train")
+    gallery = Gallery.load()
+    assert gallery.meta.rows == rows.tolist()
+    assert not set(gallery.meta.rows) & set(data.rows("test"))
+    assert (gallery.meta.embedding, gallery.meta.metric, gallery.meta.kind) == (embedding, "l2", "flat")
+    np.testing.assert_allclose(
+        gallery.index.reconstruct_n(0, len(rows)), features(data, rows)[embedding], atol=1e-6
+    )
+    if embedding == "classifier":
+        assert gallery.meta.source_sha256 == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
+        films = data.images[rows[:4]]
+        found = gallery.search(embed_films(gallery.meta, films, params.load(), CPU), 1)
+        assert found.rows[:, 0].tolist() == rows[:4].tolist()
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_approximate_kinds_are_built_and_find_what_flat_finds(run, kind):
+    run(kind=kind)
+    assert read_json(META)["kind"] == kind
+    recalls = read_json("metrics/retrieval.json")["recall_at_10"]
+    assert recalls["ivf"] >= 0.99
+    assert recalls["hnsw"] >= 0.99
+
+
+def test_another_classifier_is_refused(run):
+    run()
+    classifier.save(small_classifier(seed=1))
+    gallery = Gallery.load()
+    with refused("models/index.faiss was built with another model than models/classifier.safetensors"):
+        gallery.search(embed_films(gallery.meta, dataset.load().images[:1], params.load(), CPU), 3)
+
+
+def test_gallery_smaller_than_ten_is_not_counted_wrong(run, tmp_path):
+    with refused("data/labels.csv: the gallery would hold 7 films, retrieval needs 10"):
+        run((3, 4))
+    assert not {"metrics/retrieval.json", str(INDEX), str(META)} & set(files_below(tmp_path))
+    run((3, 4), val=True)  # three of each class more
+
+
+def test_few_films_of_a_class_and_few_test_films_are_enough(run):
+    run((3, 8, 1), (2, 1, 1), kind="ivf")
+    report = read_json("metrics/retrieval.json")
+    assert "precision_at_10" in report["gallery"]["classifier"]
+    alone = report["leave_one_out"]["classifier"]
+    assert {name for name in alone if name.startswith("precision")} == {"precision_at_1", "precision_at_3"}
+
+
+def test_same_bytes_twice(run, monkeypatch):
+    monkeypatch.setattr(retrieval_figures, "draw", DRAW)
+    names = [INDEX, META, *map(Path, ("metrics/retrieval.json", "metrics/retrieval_details.json"))]
+    names += [Path(f"plots/retrieval{part}.png") for part in ("", "_errors", "_subclasses")]
+    contents = []
+    for _ in range(2):
+        run(kind="hnsw")
+        contents.append([name.read_bytes() for name in names])
+    assert contents[0] == contents[1]
+
+
+def test_zoomed_views_do_not_reach_the_index(run):
+    """Which would take three times as long; the other views do."""
+    indices = []
+    for tta in ("flip", "flip_zoom", "none"):
+        run(tta=tta)
+        indices.append(INDEX.read_bytes())
+    assert indices[0] == indices[1] != indices[2]

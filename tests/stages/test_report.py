@@ -1,0 +1,138 @@
+"""The stage report: what stands on its page, in its lines and in its metrics, and in which order."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr.core import dataset
+from cxr.core.files import read_json
+from cxr.evaluation.statistics import wilson
+from cxr.inference import predictions
+from cxr.reports import writers
+from stages import report
+from tests.builders import files_below, refused, write_report_run
+
+WRITTEN = ("reports/cases.md", "reports/cases.jsonl", "metrics/report.json")
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def lines():
+    return [json.loads(line) for line in Path("reports/cases.jsonl").read_text().splitlines()]
+
+
+def check_agreement(found, hits):
+    low, high = wilson(np.mean(hits), len(hits))
+    assert found == pytest.approx({"value": np.mean(hits), "low": float(low), "high": float(high)}, abs=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_metrics_follow_from_the_lines(classes):
+    write_report_run(classes=classes)
+    report.main()
+    found, metrics, data = lines(), read_json("metrics/report.json"), dataset.load()
+    assert len(found) == 4 * classes
+    test = predictions.load().of("test")
+    for line in found:
+        (text,) = line["texts"]
+        assert (text["prompt"], text["asked"], text["kind"]) == ("template", "", "answered")
+        assert line["truth"] == data.classes[data.labels[line["row"]]]
+        p = test.ensemble[list(test.rows).index(line["row"])]
+        assert list(line["probabilities"].values()) == pytest.approx(p, abs=1e-6)
+        assert text["verdict"] == line["classifier"] == data.classes[p.argmax()]
+        assert list(line)[-1] == "truth"
+        assert len(line["neighbours"]) == 5
+        assert {data.splits[each["row"]] for each in line["neighbours"]} == {"train"}
+    of_template = metrics["prompts"]["template"]
+    check_agreement(of_template["truth"], [line["classifier"] == line["truth"] for line in found])
+    check_agreement(of_template["classifier"], [True] * len(found))
+    check_agreement(metrics["classifier"], [line["classifier"] == line["truth"] for line in found])
+    assert metrics["cases"] == {name: sum(line["truth"] == name for line in found) for name in data.classes}
+
+
+def test_page_shows_the_truth_after_the_text_and_calls_a_template_one():
+    write_report_run({"report.cases": 3})
+    report.main()
+    head, *cases = re.split(r"^## ", Path("reports/cases.md").read_text(), flags=re.M)
+    assert "**The reports are generated from a template**" in head
+    assert "No language model" in head
+    assert len(cases) == 3
+    for line, of_case in zip(lines(), cases, strict=True):
+        picture = re.search(r"!\[[^\]]+\]\(([^)]+)\)", of_case)
+        text, truth = of_case.index("Verdict: "), of_case.index(f"**True class: {line['truth']}**")
+        assert picture.start() < text < truth
+        assert len(re.findall("true|truth", of_case, re.I)) == 1
+        assert "Template: measurements put into fixed sentences" in of_case
+        assert (Path("reports") / picture[1]).is_file()
+        assert line["picture"] == picture[1]
+        assert line["texts"][0]["reply"].startswith(writers.LABEL)
+    assert "nan" not in Path("metrics/report.json").read_text().lower()
+
+
+def test_pictures_do_not_tell_the_truth(place):
+    """The same films with other labels, as far as the same are drawn, have the same pictures."""
+    write_report_run({"report.cases": 8})  # all films of test
+    report.main()
+    before = {line["row"]: Path("reports", line["picture"]).read_bytes() for line in lines()}
+    labels = (
+        dataset.LABELS.read_text().replace("test,normal", "test,x").replace("test,pneumonia", "test,normal")
+    )
+    dataset.LABELS.write_text(labels.replace("test,x", "test,pneumonia"))
+    table = (
+        predictions.PATH.read_text().replace("test,normal", "test,x").replace("test,pneumonia", "test,normal")
+    )
+    predictions.PATH.write_text(table.replace("test,x", "test,pneumonia"))
+    truths = {line["row"]: line["truth"] for line in lines()}
+    report.main()
+    assert {line["row"]: Path("reports", line["picture"]).read_bytes() for line in lines()} == before
+    assert all(line["truth"] != truths[line["row"]] for line in lines())
+
+
+def test_fewer_cases_leave_no_old_pictures_and_the_same_run_the_same_bytes(place):
+    write_report_run({"report.cases": 4})
+    report.main()
+    write_report_run({"report.cases": 2})
+    report.main()
+    pictures = files_below(Path("reports/cases"))
+    assert pictures == ["001.png", "002.png"]
+    assert min(Image.open(Path("reports/cases", pictures[0])).size) > 200
+    names = (*WRITTEN, *(f"reports/cases/{name}" for name in pictures))
+    before = [Path(name).read_bytes() for name in names]
+    report.main()
+    assert [Path(name).read_bytes() for name in names] == before
+
+
+def test_nobody_writes(place):
+    write_report_run({"report.writer": "none", "report.cases": 2})
+    report.main()
+    assert read_json("metrics/report.json")["prompts"] == {}
+    page = Path("reports/cases.md").read_text()
+    assert "No reports were generated" in page
+    assert page.count("**True class: ") == 2
+    assert all(line["texts"] == [] for line in lines())
+
+
+def test_predictions_of_another_run_are_refused(place):
+    write_report_run()
+    rows = predictions.PATH.read_text().splitlines(keepends=True)
+    rows.remove(next(row for row in rows if ",test," in row))
+    predictions.PATH.write_text("".join(rows))
+    with refused("metrics/predictions.csv does not belong to data/labels.csv", "dvc repro evaluate"):
+        report.main()
+    assert not any(Path(name).exists() for name in WRITTEN)
+
+
+def test_a_calibration_without_prevalence_is_refused(place):
+    write_report_run()
+    Path("models/calibration.json").write_text('{"temperature": 1.0, "threshold": 0.5}')
+    with refused("models/calibration.json: states no prevalence", "dvc repro calibrate"):
+        report.main()
+    assert not any(Path(name).exists() for name in WRITTEN)

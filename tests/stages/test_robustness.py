@@ -1,0 +1,135 @@
+"""The balanced error of every corruption is the one that a recomputation finds, and its words are true."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from cxr.core import dataset
+from cxr.core.files import read_csv, read_json
+from cxr.evaluation.corruptions import KINDS, SEVERITIES, corrupt
+from cxr.evaluation.robustness import auc, balanced_errors, mean_errors
+from cxr.evaluation.statistics import blocks
+from cxr.inference import calibration
+from cxr.models import classifier
+from cxr.models.classifier import predict
+from stages import robustness
+from tests.builders import small_classifier, write_packed, write_params
+
+
+def drawn(classes: int, conditions: int, films: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(classes)
+    labels = generator.choice(classes, films, p=[0.7, *[0.3 / (classes - 1)] * (classes - 1)])
+    evidence = np.eye(classes)[labels] + generator.normal(size=(conditions, films, classes))
+    return labels, np.exp(evidence) / np.exp(evidence).sum(axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_balanced_errors_equal_scikit_learn(classes):
+    labels, probabilities = drawn(classes, conditions=4)
+    found = balanced_errors(labels, probabilities, resamples=30)
+    weights = np.concatenate([np.ones((1, len(labels))), *blocks(labels, 30)])
+    assert found.shape == (31, 4)
+    for row, weight in zip(found, weights, strict=True):
+        for value, p in zip(row, probabilities, strict=True):
+            accuracy = balanced_accuracy_score(labels, p.argmax(axis=1), sample_weight=weight)
+            assert value == pytest.approx(1 - accuracy)
+
+
+def test_intervals_are_of_the_same_films():
+    """A corruption that changes nothing adds nothing, in every sample."""
+    labels, probabilities = drawn(2, conditions=1)
+    errors = balanced_errors(labels, np.repeat(probabilities, 6, axis=0), resamples=200)
+    found = mean_errors(errors[:, 0], [errors[:, 1:]])
+    assert [found[name] for name in ("rbe", "rbe_low", "rbe_high")] == pytest.approx([0, 0, 0])
+    assert found["be"] == pytest.approx(errors[0, 0])
+    assert found["be_low"] < found["be"] < found["be_high"]
+
+
+def test_auc_equals_scikit_learn():
+    labels, (p,) = drawn(2, conditions=1)
+    assert auc(labels, p) == pytest.approx(roc_auc_score(labels, p[:, 1]))
+    labels, (p,) = drawn(3, conditions=1)
+    assert auc(labels, p) == pytest.approx(roc_auc_score(labels, p, multi_class="ovr", average="macro"))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run the stage on an untrained classifier; returns metrics/robustness.json."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(tta: str) -> dict:
+        write_packed({"train": (20, 30), "val": (12, 14), "test": (15, 25)}, ["normal", "sick"])
+        classifier.save(small_classifier(tta=tta))
+        # Its threshold is not the decision here, its prevalence moves the most probable class.
+        calibration.save(calibration.Calibration(1.5, 0.9, prior=[0.59, 0.41], prevalence=[0.5, 0.5]))
+        write_params(tmp_path, {"compute.threads": 1, "compute.device": "cpu", "evaluate.bootstrap": 100})
+        robustness.main()
+        return read_json("metrics/robustness.json")
+
+    return call
+
+
+def test_stage_publishes_what_a_recomputation_finds(run):
+    report = run("none")
+    data, model, calibrate = dataset.load(), classifier.load(), calibration.load()
+    test = data.rows("test")
+
+    def error(films: np.ndarray) -> float:
+        probabilities = calibrate(predict(model, films, torch.device("cpu")).mean)
+        return 1 - balanced_accuracy_score(data.labels[test], probabilities.argmax(axis=1))
+
+    clean = error(data.images[test])
+    assert report["clean"]["balanced_error"] == pytest.approx(clean, abs=1e-6)
+    expected = {
+        kind: [error(corrupt(data.images[test], kind, severity)) for severity in SEVERITIES] for kind in KINDS
+    }
+    for kind, errors in expected.items():
+        found = report["kinds"][kind]
+        assert found["be"] == pytest.approx(np.mean(errors), abs=1e-6)
+        assert found["rbe"] == pytest.approx(np.mean(errors) - clean, abs=1e-6)
+        assert found["be_low"] <= found["be"] <= found["be_high"]
+    assert report["all"]["be"] == pytest.approx(np.mean(list(expected.values())), abs=1e-6)
+    assert len({round(float(np.mean(errors)), 6) for errors in expected.values()}) > 5
+
+    table = read_csv("plots/robustness.csv")
+    assert [int(row["severity"]) for row in table] == [0, *SEVERITIES]
+    for kind, errors in expected.items():
+        assert [float(row[kind]) for row in table] == pytest.approx([clean, *errors], abs=1e-6)
+
+
+@pytest.mark.parametrize("alike", [[], ["contrast_up", "contrast_down"], list(KINDS)])
+def test_means_are_kept_apart_by_the_augmentation(alike):
+    labels, probabilities = drawn(2, conditions=1 + len(KINDS) * len(SEVERITIES))
+    errors = balanced_errors(labels, probabilities, resamples=20)
+    overlaps = {kind: "augment.contrast 0.3" if kind in alike else None for kind in KINDS}
+    report = robustness.report(errors, errors[0] / 2, overlaps)
+    of_kind = errors[0, 1:].reshape(len(KINDS), len(SEVERITIES)).mean(axis=1)
+    for name, known in (("alike_in_training", True), ("new_to_classifier", False)):
+        kinds = [kind for kind in KINDS if (kind in alike) == known]
+        assert (name in report) == bool(kinds)
+        for kind in kinds:
+            words = "alike in training: augment.contrast 0.3" if known else "new to the classifier"
+            assert report["kinds"][kind]["training"] == words
+        if kinds:
+            mean = np.mean([value for kind, value in zip(KINDS, of_kind, strict=True) if kind in kinds])
+            assert report[name]["be"] == pytest.approx(mean)
+            assert report[name]["rbe"] == pytest.approx(mean - errors[0, 0])
+            assert report[name]["auc"] == pytest.approx(mean / 2)
+
+
+def test_equal_runs_write_equal_bytes_from_one_view(run):
+    def outputs(tta: str) -> list[bytes]:
+        run(tta)
+        written = [*Path("metrics").iterdir(), *Path("plots").iterdir()]
+        assert len(written) == 4
+        return [path.read_bytes() for path in sorted(written)]
+
+    one, six = outputs("none"), outputs("flip_zoom")
+    assert one[1:] == six[1:]  # robustness.json comes first and names the views that are shipped
+    assert six[0] == one[0].replace(b"shipped: none", b"shipped: flip_zoom") != one[0]
+    with Image.open("plots/robustness.png") as picture:
+        assert picture.width <= 1100

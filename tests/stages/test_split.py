@@ -1,0 +1,310 @@
+"""Splits keep ratios and patients, and what they share is counted, reported and dropped from train."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import numpy as np
+import pytest
+
+from cxr.core import dataset
+from cxr.core.dataset import SPLITS
+from cxr.core.files import read_csv, read_json
+from cxr.data import manifest
+from cxr.data.manifest import Raw
+from cxr.data.pneumoniamnist import read_pneumoniamnist
+from cxr.data.provenance import SOURCES
+from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratified, under_two_classes
+from cxr.figures import radiographs
+from cxr.params import Download
+from cxr.training.targets import make_targets
+from stages import split
+from tests.builders import files_below, noise_films, refused, settings, write_params
+
+RATIOS = {"train": 0.7, "val": 0.1, "test": 0.2}
+
+
+def share(splits: list[str], labels: np.ndarray, name: str, label: int) -> float:
+    mine = np.array(splits)[labels == label]
+    return float(np.mean(mine == name))
+
+
+@pytest.mark.parametrize("ratios", [RATIOS, {"train": 0.5, "val": 0.25, "test": 0.25}])
+def test_every_class_is_cut_by_the_ratios(ratios):
+    labels = np.repeat([0, 1, 2], [300, 71, 10])
+    splits = stratified(labels, [""] * len(labels), ratios, seed=0)
+    for label, size in enumerate(np.bincount(labels)):
+        for name, ratio in ratios.items():
+            assert abs(share(splits, labels, name, label) - ratio) * size < 1.01
+
+
+def test_rare_class_reaches_every_split():
+    labels = np.repeat([0, 1], [100, 3])
+    splits = stratified(labels, [""] * 103, RATIOS, seed=0)
+    assert sorted(splits[100:]) == sorted(SPLITS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_patient_is_in_two_splits(seed):
+    generator = np.random.default_rng(seed)
+    patients = generator.zipf(1.6, 600).clip(max=120)  # a few have very many films, most have one
+    labels = (patients * 7 % 10 < 6).astype(int) ^ (generator.random(600) < 0.05)
+    groups = [f"p{patient}" for patient in patients]
+    splits = stratified(labels, groups, RATIOS, seed)
+    of_group: dict[str, set[str]] = {}
+    for group, name in zip(groups, splits, strict=True):
+        of_group.setdefault(group, set()).add(name)
+    assert all(len(names) == 1 for names in of_group.values())
+
+
+def test_patients_do_not_spoil_the_ratios():
+    generator = np.random.default_rng(0)
+    patients = np.repeat(np.arange(400), generator.integers(1, 6, 400))
+    labels = patients % 4 // 3  # a quarter of the patients are positive
+    splits = stratified(labels, [str(patient) for patient in patients], RATIOS, seed=0)
+    for label in (0, 1):
+        for name, ratio in RATIOS.items():
+            assert share(splits, labels, name, label) == pytest.approx(ratio, abs=0.02)
+
+
+def test_unknown_patients_stand_for_themselves():
+    labels = np.zeros(200, int)
+    splits = stratified(labels, [""] * 200, RATIOS, seed=0)
+    assert set(splits) == set(SPLITS)  # one common group would have gone to one split
+
+
+@pytest.mark.parametrize("groups", [[""] * 200, [str(i // 3) for i in range(200)]], ids=["films", "patients"])
+def test_seed_decides_who_goes_where(groups):
+    labels = np.arange(200) // 3 % 2
+    first = stratified(labels, groups, RATIOS, seed=1)
+    assert stratified(labels, groups, RATIOS, seed=1) == first
+    other = stratified(labels, groups, RATIOS, seed=2)
+    assert other != first
+    assert abs(other.count("train") - first.count("train")) <= 6
+
+
+def test_duplicates_are_counted():
+    hashes = ["a", "a", "b", "b", "c", "c", "d", "d", "e", "a"]
+    splits = ["train", "train", "train", "val", "val", "test", "test", "test", "train", "val"]
+    classes = ["n", "n", "n", "n", "n", "p", "p", "p", "p", "n"]
+    assert duplicates(hashes, splits, classes) == {
+        **{"within_train": 1, "within_val": 0, "within_test": 1},
+        **{"train_val": 2, "train_test": 0, "val_test": 1, "label_conflicts": 1},
+    }
+    # Both copies of "a" and the one of "b" stand in val as well; val and test lose nothing.
+    assert leaked_into_train(hashes, splits).nonzero()[0].tolist() == [0, 1, 2]
+    assert under_two_classes(hashes, classes).nonzero()[0].tolist() == [4, 5]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_val_is_cut_from_train_by_group(seed):
+    generator = np.random.default_rng(seed)
+    numbers = np.repeat(np.arange(300), generator.integers(1, 6, 300))
+    groups = [f"p{number}" for number in numbers]
+    labels = numbers % 4 // 3
+    before = ["test" if group.endswith("7") else "train" for group in groups]
+    after = cut_val(before, labels, groups, 0.2, seed)
+    assert [split == "test" for split in after] == [split == "test" for split in before]
+    of_group: dict[str, set[str]] = {}
+    for group, name in zip(groups, after, strict=True):
+        of_group.setdefault(group, set()).add(name)
+    assert all(len(names) == 1 for names in of_group.values())
+    for label in (0, 1):
+        mine = [name for name, other in zip(after, labels, strict=True) if other == label]
+        assert mine.count("val") / (mine.count("val") + mine.count("train")) == pytest.approx(0.2, abs=0.02)
+    assert cut_val(before, labels, groups, 0.2, seed) == after
+    assert cut_val(before, labels, groups, 0.2, seed + 1) != after
+
+
+def source(**changes) -> Raw:
+    """60 pictures of 2 classes in published splits; three of train stand in val or test as well."""
+    images = noise_films(60, 16)
+    splits = ["train"] * 40 + ["val"] * 10 + ["test"] * 10
+    images[0], images[3], images[2], images[4] = images[45], images[45], images[55], images[5]
+    classes = ["sick" if i % 3 else "normal" for i in range(60)]
+    columns = {"images": images, "classes": classes, "splits": splits, "patients": [""] * 60}
+    return Raw(**(columns | {"sources": [f"film {i}" for i in range(60)]} | changes))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run the stage on a source in an empty folder, and load what it wrote."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(pictures: Raw, **changes) -> tuple[dataset.Dataset, dict]:
+        write_params(tmp_path, {f"split.{key}": value for key, value in changes.items()})
+        manifest.save(pictures)
+        split.main()
+        return dataset.load(), read_json("metrics/data.json")
+
+    return call
+
+
+def sources() -> list[str]:
+    return [row["source"] for row in read_csv(dataset.LABELS)]
+
+
+def test_shared_pictures_leave_train_only(run):
+    pictures = source()
+    data, metrics = run(pictures)
+    kept = [i for i in range(60) if i not in (0, 2, 3)]  # 4 equals 5, but both are in train
+    assert sources() == [pictures.sources[i] for i in kept]
+    assert data.splits.tolist() == [pictures.splits[i] for i in kept]
+    assert [data.classes[label] for label in data.labels] == [pictures.classes[i] for i in kept]
+    np.testing.assert_array_equal(data.images, pictures.images[kept])
+    assert metrics["duplicates"] == {
+        **{"within_train": 2, "within_val": 0, "within_test": 0, "train_val": 1, "train_test": 1},
+        **{"val_test": 0, "label_conflicts": 0, "dropped_from_train": 3, "dropped_under_two_classes": 0},
+    }
+
+
+def test_shared_pictures_stay_if_asked_for(run):
+    data, metrics = run(source(), drop_duplicates=False)
+    assert len(data.images) == 60
+    assert metrics["duplicates"]["dropped_from_train"] == 0
+    assert metrics["duplicates"]["train_val"] == 1  # reported all the same
+
+
+@pytest.mark.parametrize("drop_duplicates", [True, False])
+def test_pictures_under_two_classes_leave_every_split(run, drop_duplicates, capsys):
+    images = source().images
+    images[10] = images[12] = images[13]  # all of train: sick, normal, sick
+    images[46], images[57] = images[48], images[58]  # val: sick, normal; test: normal, sick
+    images[20] = images[54]  # sick in train, normal in test
+    pictures = source(images=images)
+    data, metrics = run(pictures, drop_duplicates=drop_duplicates)
+    conflicting = (10, 12, 13, 20, 46, 48, 54, 57, 58)
+    leaked = (0, 2, 3) if drop_duplicates else ()
+    assert sources() == [name for i, name in enumerate(pictures.sources) if i not in conflicting + leaked]
+    assert len(data.images) == 51 - len(leaked)
+    report = metrics["duplicates"]
+    assert (report["label_conflicts"], report["dropped_under_two_classes"]) == (4, 9)
+    assert report["dropped_from_train"] == len(leaked)  # a conflict that leaked is counted once
+    assert "9 under two classes" in capsys.readouterr().out
+
+
+def test_source_without_a_val_gets_one_by_patient(run):
+    patients = [f"p{i // 3}" for i in range(60)]
+    classes = ["sick" if i // 3 % 2 else "normal" for i in range(60)]
+    splits = ["train"] * 48 + ["test"] * 12
+    pictures = source(images=noise_films(60, 16), splits=splits, patients=patients, classes=classes)
+    changes = {"ratios": {"train": 0.6, "val": 0.2, "test": 0.2}}
+    data, metrics = run(pictures, **changes)
+    assert (data.splits == "test").tolist() == [False] * 48 + [True] * 12
+    placed = {(patients[int(name.split()[1])], s) for name, s in zip(sources(), data.splits, strict=True)}
+    assert len(placed) == 20
+    assert metrics["counts"]["val"] == {"normal": 6, "sick": 6}  # a quarter of 24 each
+    other, _ = run(pictures, **changes, seed=1)
+    assert other.splits.tolist() != data.splits.tolist()
+
+
+def test_every_source_is_described(run, tmp_path):
+    _, metrics = run(source())
+    assert next(iter(metrics)) == "source"
+    assert metrics["source"] == {"id": "pneumoniamnist", **asdict(SOURCES["pneumoniamnist"])}
+    assert set(SOURCES) == set(get_args(get_type_hints(Download)["source"]))
+    for each in SOURCES.values():
+        assert each.licence_id in ("cc-by-4.0", "mit", "unknown")  # that Hugging Face has a page for
+        assert each.limits.endswith(".")
+
+
+def test_described_counts_and_grey_levels(run):
+    data, metrics = run(source())
+    for name in SPLITS:
+        pixels = data.images[data.splits == name].astype(float)
+        labels = data.labels[data.splits == name]
+        assert metrics["counts"][name] == {"normal": (labels == 0).sum(), "sick": (labels == 1).sum()}
+        p5, median, p95 = np.percentile(pixels, [5, 50, 95], method="inverted_cdf")
+        expected = {"mean": pixels.mean(), "std": pixels.std(), "p5": p5, "median": median, "p95": p95}
+        expected["between_films"] = pixels.mean(axis=(1, 2)).std()
+        assert metrics["intensity"][name] == pytest.approx(expected, abs=1e-6)
+
+
+def test_grey_levels_are_drawn_by_class_and_split(run, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(radiographs, "save", lambda figure, path: drawn.setdefault(path, figure))
+    data, _ = run(source())
+    panels = drawn["plots/intensity.png"].axes
+    assert [panel.get_title() for panel in panels] == ["normal", "sick"]
+    for label, panel in enumerate(panels):
+        assert [line.get_label() for line in panel.patches] == list(SPLITS)
+        for name, line in zip(SPLITS, panel.patches, strict=True):
+            pixels = data.images[(data.labels == label) & (data.splits == name)]
+            expected, edges = np.histogram(pixels, bins=32, range=(0, 256), density=True)
+            np.testing.assert_allclose(line.get_data().values, 8 * expected)
+            np.testing.assert_array_equal(line.get_data().edges, edges)
+
+
+def test_stratified_stage_keeps_patients_together(run):
+    patients = [f"p{i // 4}" for i in range(60)]
+    classes = ["sick" if i // 4 % 2 else "normal" for i in range(60)]
+    pictures = source(images=noise_films(60, 16), splits=[""] * 60, patients=patients, classes=classes)
+    changes = {
+        "method": "stratified",
+        "by_patient": True,
+        "ratios": {"train": 0.5, "val": 0.25, "test": 0.25},
+    }
+    data, _ = run(pictures, **changes)
+    placed = {(patients[int(name.split()[1])], s) for name, s in zip(sources(), data.splits, strict=True)}
+    assert len(placed) == 15
+    again, _ = run(pictures, **changes)
+    assert again.splits.tolist() == data.splits.tolist()
+    other, _ = run(pictures, **changes, seed=1)
+    assert other.splits.tolist() != data.splits.tolist()
+
+
+@pytest.mark.parametrize(
+    ("pictures", "changes", "message"),
+    [
+        (
+            source(splits=[""] * 60),
+            {},
+            "params.yaml: split.method is published, but this source has no splits",
+        ),
+        (
+            source(splits=[""] * 60),
+            {"method": "stratified", "by_patient": True},
+            "params.yaml: split.by_patient is true, but this source does not know its patients",
+        ),
+        (
+            source(classes=["normal"] * 50 + ["sick"] * 10),
+            {},
+            "split train has no picture of class sick; add pictures or change split.ratios",
+        ),
+    ],
+    ids=["no published splits", "no patients", "a split without a class"],
+)
+def test_source_that_cannot_be_split_is_refused(run, tmp_path, pictures, changes, message):
+    with refused(message):
+        run(pictures, **changes)
+    assert files_below(tmp_path) == ["data/raw/images.npy", "data/raw/manifest.csv", "params.yaml"]
+
+
+REAL = Path(os.environ.get("CXR_MIRROR") or "CXR_MIRROR is not set").resolve() / "pneumoniamnist.npz"
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="CXR_MIRROR has no pneumoniamnist.npz")
+@pytest.mark.parametrize(
+    ("drop", "dropped", "weights"), [(True, 10, [1.9349, 0.6742]), (False, 0, [1.9390, 0.6737])]
+)
+def test_real_set_has_its_published_counts(run, monkeypatch, drop, dropped, weights):
+    monkeypatch.setenv("CXR_MIRROR", str(REAL.parent))  # absolute: `run` works in a folder of its own
+    pictures = read_pneumoniamnist(28)
+    assert np.unique(pictures.splits, return_counts=True)[1].tolist() == [624, 4708, 524]
+    data, metrics = run(pictures, drop_duplicates=drop)
+    assert metrics["duplicates"] == {
+        **{"within_train": 18, "within_val": 0, "within_test": 3, "train_val": 8, "train_test": 0},
+        **{"val_test": 0, "label_conflicts": 0, "dropped_from_train": dropped},
+        "dropped_under_two_classes": 0,
+    }
+    assert [sum(metrics["counts"][name].values()) for name in SPLITS] == [4708 - dropped, 524, 624]
+    assert metrics["counts"]["test"] == {"normal": 234, "pneumonia": 390}
+    train = data.labels[data.rows("train")]
+    chosen = settings("imbalance", strategy="class_weights", class_weights="balanced")
+    found = make_targets(chosen, train, data.classes, [""] * len(train)).weights
+    np.testing.assert_allclose(found, weights, atol=5e-5)
+
+
+def test_default_is_to_keep_published_splits_and_drop_what_leaked():
+    assert (settings("split").method, settings("split").drop_duplicates) == ("published", True)

@@ -1,0 +1,350 @@
+"""Training is repeatable to the byte, and what it ships reads films as training did."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import affine
+
+from cxr.core import dataset, device
+from cxr.core.files import read_csv
+from cxr.models import classifier, preprocess
+from cxr.models.classifier import Classifier, build_member, predict
+from cxr.models.preprocess import Preprocess, fit_normalisation, to_grey
+from cxr.training.loop import Films, Training, member_seed
+from cxr.training.targets import Targets
+from stages import train
+from tests.builders import (
+    augmentation,
+    files_below,
+    noise_films,
+    refused,
+    settings,
+    small_classifier,
+    write_packed,
+    write_params,
+)
+
+CPU = torch.device("cpu")
+STRONG = augmentation(rotation=10, scale=0.1, shift=0.1, flip=0.5, gamma=0.2, contrast=0.2, noise=0.1)
+
+
+def targets_of(labels, weights=(1.0, 1.0), **changes) -> Targets:
+    labels = np.asarray(labels, np.int64)
+    names = [str(number) for number in range(len(weights))]
+    none = np.zeros(len(weights), np.float32)
+    return Targets(names, np.arange(len(weights)), labels, np.array(weights, np.float32), none, **changes)
+
+
+def training_of(model, films, labels, *, seed=0, weights=(1.0, 1.0), augment=None, targets=None, **changes):
+    """The first member of `model` in training."""
+    options = {"epochs": 3, "batch_size": 16, "precision": "float32", "label_smoothing": 0.0} | changes
+    chosen = settings("train", **options)
+    inputs = Films(torch.from_numpy(films), augment or augmentation(), model.spec.preprocess)
+    return Training(model.members[0], inputs, targets or targets_of(labels, weights), chosen, chosen, seed)
+
+
+def fitted(films, labels, *, drawn=0, dropout=0.3, **options):
+    """A member of `small_classifier`, trained; the classifier around it and the learning rates."""
+    model = small_classifier(members=1, dropout=dropout, tta="none")
+    torch.rand(drawn)  # what was drawn before training must not matter
+    training = training_of(model, films, labels, **options)
+    return model, [training.epoch() for _ in range(training.epochs)]
+
+
+def weights_of(model) -> bytes:
+    return b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("precision", "dropout"),
+    [("float32", 0.3), ("bf16", 0.3), ("float32", 0.0)],
+    ids=["float32", "bf16", "order and augmentation alone"],
+)
+def test_same_seed_same_bytes(precision, dropout):
+    films, labels = noise_films(40), np.arange(40) % 2
+    options = {"augment": STRONG, "precision": precision, "dropout": dropout, "epochs": 2}
+    first = fitted(films, labels, seed=1, **options)[0]
+    assert weights_of(fitted(films, labels, seed=1, drawn=7, **options)[0]) == weights_of(first)
+    # The same initial weights: what differs is the course of the training.
+    assert weights_of(fitted(films, labels, seed=2, **options)[0]) != weights_of(first)
+
+
+@pytest.mark.parametrize(("epochs", "count", "batch"), [(6, 50, 16), (3, 24, 128), (1, 8, 8)])
+def test_one_cycle_lasts_as_long_as_the_training(epochs, count, batch):
+    """The incomplete last batch of an epoch is left out, and a set smaller than a batch is one."""
+    _, rates = fitted(noise_films(count), np.arange(count) % 2, epochs=epochs, batch_size=batch, lr=0.01)
+    assert rates[-1] == pytest.approx(0.01 / 25 / 1e4, rel=1e-6)
+
+
+def test_sampler_decides_what_is_drawn():
+    films = noise_films(40)
+    rare = np.zeros(40)
+    rare[[3, 8]] = 0.5
+    targets = targets_of(np.arange(40) % 2, sampling=rare)
+    training = training_of(small_classifier(members=1), films, None, targets=targets)
+    assert set(training._order().tolist()) == {3, 8}
+    assert sorted(
+        training_of(small_classifier(members=1), films, np.arange(40) % 2, batch_size=8)._order()
+    ) == [*range(40)]
+
+
+def test_average_is_shipped_and_training_goes_on_without_it():
+    films, labels = noise_films(40), np.arange(40) % 2
+    plain, averaged = (
+        training_of(small_classifier(members=1, dropout=0.0), films, labels, select=select)
+        for select in ("last", "ema")
+    )
+    for training in (plain, averaged):
+        training.epoch()
+    assert plain.shipped is plain.module
+    assert weights_of(plain.module) == weights_of(averaged.module)
+    assert weights_of(averaged.shipped) != weights_of(averaged.module)
+
+
+def test_training_can_learn_64_films_by_heart():
+    films, labels = noise_films(64), np.random.default_rng(0).integers(0, 2, 64)
+    model, _ = fitted(films, labels, epochs=20, lr=0.003, weight_decay=0.0)
+    p = predict(model, films, CPU).mean
+    assert np.array_equal(p.argmax(axis=1), labels)
+    assert p[np.arange(64), labels].mean() > 0.9
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_class_of_weight_zero_is_not_learnt(only):
+    films, labels = noise_films(64), np.arange(64) % 2
+    model, _ = fitted(films, labels, weights=[1.0 - only, float(only)], epochs=20)
+    assert set(predict(model, films, CPU).mean.argmax(axis=1)) == {only}
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_loss_that_is_not_finite_is_refused(bad):
+    with refused("epoch 1 has no finite loss; lower train.lr (or finetune.lr)"):
+        fitted(noise_films(32), np.arange(32) % 2, weights=(1.0, bad), lr=0.02)
+
+
+def test_members_share_no_seed():
+    seeds = {member_seed(seed, member) for seed in range(60) for member in range(60)}
+    assert len(seeds) == 3600
+    assert all(0 <= seed < 2**63 for seed in seeds)  # what both of PyTorch's generators take
+
+
+def test_normalisation_is_that_of_the_films():
+    films = noise_films(300)  # more than the 256 that are counted at a time
+    fitted_to = fit_normalisation(films)
+    assert fitted_to == (
+        pytest.approx(films.mean() / 255, abs=1e-6),
+        pytest.approx(films.std() / 255, abs=1e-6),
+    )
+    mean, std = fitted_to
+    x = Preprocess(16, (mean,), (std,))(to_grey(torch.from_numpy(films)))
+    assert x.shape == (300, 1, 16, 16)
+    assert float(x.mean()) == pytest.approx(0, abs=1e-4)
+    assert float(x.std()) == pytest.approx(1, abs=1e-4)
+
+
+def test_films_of_one_level_are_not_divided_by_zero():
+    assert fit_normalisation(np.full((3, 16, 16), 7, np.uint8))[1] > 0
+
+
+def test_training_and_prediction_see_the_same_input():
+    films = noise_films(16)
+    model = small_classifier(members=1, tta="none").to(memory_format=torch.channels_last)
+    seen = []
+    model.members[0].base.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    predict(model, films, CPU)
+    training_of(model, films, np.arange(16) % 2, epochs=1).epoch()
+
+    evaluated, trained = ({round(float(film.mean()), 4): film for film in batch} for batch in seen)
+    assert evaluated.keys() == trained.keys()
+    assert len(trained) == 16
+    for key, film in evaluated.items():  # 1e-5 of a grey level of 1/255: no resampling, no other scale
+        torch.testing.assert_close(trained[key], film, atol=1e-4, rtol=0)
+
+
+def test_prediction_leaves_the_classifier_differentiable():
+    # As Grad-CAM needs it after a prediction, and training after a look at the untrained network.
+    model, films = small_classifier(members=1), noise_films(4)
+    predict(model, films, CPU)
+    probabilities, _ = model(torch.from_numpy(films))
+    probabilities[0, :, 1].sum().backward()
+    assert model.members[0].head.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_subclass_probabilities_are_summed(k):
+    outputs = ["normal", *(f"pneumonia_{i}" for i in range(k)), "tuberculosis"]
+    of_class = [0] + [1] * k + [2]
+    classes = ["normal", "pneumonia", "tuberculosis"]
+    model = small_classifier(outputs=outputs, output_classes=of_class, classes=classes, tta="none")
+    films = noise_films(9)
+    prediction = predict(model, films, CPU)
+    x = (torch.from_numpy(films)[:, None].float() / 255 - 0.4) / 0.2
+    for member, found in zip(model.members, prediction.probabilities, strict=True):
+        with torch.inference_mode():
+            fine = member(x).softmax(dim=1).numpy()
+        expected = np.stack([fine[:, 0], fine[:, 1:-1].sum(axis=1), fine[:, -1]], axis=1)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(prediction.mean, prediction.probabilities.mean(axis=0))
+    np.testing.assert_allclose(prediction.mean.sum(axis=1), 1, atol=1e-5)
+
+
+def test_embedding_weighs_all_members_alike():
+    embeddings = predict(small_classifier(members=3), noise_films(5), CPU).embeddings
+    assert embeddings.shape == (5, 3 * 128)
+    np.testing.assert_allclose(np.linalg.norm(embeddings.reshape(5, 3, 128), axis=2), 1, atol=1e-5)
+
+
+def test_mirror_image_gives_the_same_answer_with_tta_only():
+    films = noise_films(20)
+    for tta in ("flip", "flip_zoom", "none"):
+        model = small_classifier(tta=tta)
+        straight, mirrored = (predict(model, batch, CPU) for batch in (films, films[:, :, ::-1]))
+        difference = abs(straight.probabilities - mirrored.probabilities).max()
+        assert difference > 0.01 if tta == "none" else difference < 1e-5
+        assert np.allclose(straight.embeddings, mirrored.embeddings, atol=1e-5) == (tta != "none")
+
+
+def test_zoomed_views_are_torchvisions():
+    grey = to_grey(torch.from_numpy(noise_films(3, size=40)))
+    views = preprocess.test_views(grey, "flip_zoom")
+    assert len(views) == 6
+    assert torch.equal(views[2], grey)
+    assert torch.equal(views[3], grey.flip(-1))
+    for view, zoom in ((views[0], 0.9), (views[4], 1.1)):
+        expected = affine(grey, 0.0, [0, 0], zoom, [0.0], InterpolationMode.BILINEAR, center=None)
+        inside = (..., slice(4, -4), slice(4, -4))  # beyond the border the two fill differently
+        torch.testing.assert_close(view[inside], expected[inside], atol=1e-3, rtol=0)
+
+
+def test_batches_do_not_show(monkeypatch):
+    films, model = noise_films(20), small_classifier()
+    whole = predict(model, films, CPU)
+    monkeypatch.setattr(classifier, "batch_size", lambda _: 7)
+    np.testing.assert_allclose(predict(model, films, CPU).probabilities, whole.probabilities, atol=1e-5)
+
+
+def test_saved_classifier_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, films = small_classifier(members=3), noise_films(10)
+    classifier.save(model)
+    assert files_below(tmp_path) == ["models/classifier.json", "models/classifier.safetensors"]
+    loaded = classifier.load()
+    assert loaded.spec == model.spec
+    assert not loaded.training
+    before, after = predict(model, films, CPU), predict(loaded, films, CPU)
+    assert np.array_equal(before.probabilities, after.probabilities)
+    assert np.array_equal(before.embeddings, after.embeddings)
+
+
+@pytest.mark.parametrize("missing", ["classifier.json", "classifier.safetensors"])
+def test_missing_model_is_refused(tmp_path, monkeypatch, missing):
+    monkeypatch.chdir(tmp_path)
+    classifier.save(small_classifier())
+    (tmp_path / "models" / missing).unlink()
+    with refused("models/classifier.safetensors: no model here", "`dvc repro`", "`dvc pull`"):
+        classifier.load()
+
+
+def test_films_of_another_size_are_refused():
+    with refused("images are 20 x 16 pixels, the classifier takes 16 x 16"):
+        predict(small_classifier(), np.zeros((2, 20, 16), np.uint8), CPU)
+
+
+def test_documented_size_of_the_network():
+    network = build_member(small_classifier(size=28, input_size=28).spec)
+    assert sum(weight.numel() for weight in network.parameters()) == pytest.approx(287_000, abs=500)
+    assert network(torch.zeros(3, 1, 28, 28)).shape == (3, 2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_that_is_not_there_is_refused():
+    with refused("params.yaml: compute.device is cuda", "set it to cpu or auto"):
+        device.configure("cuda", 1)
+
+
+def test_float32_is_float32_on_cuda_too():
+    torch.backends.cudnn.allow_tf32 = True
+    device.configure("auto", 1)
+    assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize(
+    ("has", "emulates"),
+    [
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, True),
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": True}, False),
+        ({"architecture": "aarch64"}, False),  # says nothing of it
+    ],
+)
+def test_a_processor_without_bf16_is_told_apart(monkeypatch, has, emulates):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert device.emulates_bf16(CPU) == emulates
+    assert not device.emulates_bf16(torch.device("cuda"))
+
+
+def test_stage_ships_members_that_never_saw_test(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (20, 30), "val": (6, 6), "test": (6, 6)}, ["normal", "sick"])
+    data = dataset.load()
+    rows = [(row, f"{data.classes[data.labels[row]]}_{row % 2}") for row in data.rows("train")]
+    dataset.write_csv("data/subclasses.csv", ("row", "subclass"), rows)
+    changes = {"members": 2, "epochs": 2, "batch_size": 16, "precision": "float32"}
+    changes = {f"train.{key}": value for key, value in changes.items()} | {"imbalance.strategy": "both"}
+    write_params(tmp_path, changes | {"compute.threads": 1, "compute.device": "cpu"})
+    train.main()
+    outputs = ("classifier.json", "classifier.safetensors", "history.csv")
+    first = [(tmp_path / "models" / name).read_bytes() for name in outputs]
+
+    images = np.array(data.images)
+    images[data.rows("test")] = noise_films(12, seed=9)
+    dataset.write_npy(dataset.IMAGES, images)
+    train.main()
+
+    assert [(tmp_path / "models" / name).read_bytes() for name in outputs] == first
+    model = classifier.load()
+    assert model.spec.outputs == ["normal_0", "normal_1", "sick_0", "sick_1"]
+    assert model.spec.output_classes == [0, 0, 1, 1]
+    state = load_file(classifier.WEIGHTS)
+    assert not torch.equal(state["members.0.head.weight"], state["members.1.head.weight"])
+    history = read_csv("models/history.csv")
+    assert [(row["member"], row["epoch"]) for row in history] == [*zip("0011", "1212", strict=True)]
+    alone = Classifier(replace(model.spec, members=1, tta="none"), [model.members[1]])
+    val = data.rows("val")
+    p = predict(alone, images[val], CPU).mean[np.arange(12), data.labels[val]]
+    assert float(history[-1]["val_nll"]) == pytest.approx(-np.log(p).mean(), rel=1e-4)
+    assert float(history[-1]["val_accuracy"]) == pytest.approx(np.mean(p > 0.5))
+
+
+def test_fresh_members_differ_by_seed_alone():
+    spec = small_classifier().spec
+    torch.manual_seed(3)
+    first = build_member(spec).head.weight
+    torch.manual_seed(3)
+    assert torch.equal(build_member(spec).head.weight, first)
+    assert not torch.equal(build_member(spec).head.weight, first)
+
+
+def test_mixup_lays_films_and_losses_over_each_other(monkeypatch):
+    """One batch, recomputed: the pairs from the training's generator, the proportion from the Beta law."""
+    films, labels = noise_films(16), np.arange(16) % 2
+    model = small_classifier(members=1, dropout=0.0)
+    training = training_of(model, films, labels, batch_size=16, mixup=0.3)
+    x = model.spec.preprocess(to_grey(torch.from_numpy(films)))
+    torch.manual_seed(5)
+    found = training._loss(x, training.labels)
+
+    pairs = torch.randperm(16, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(5)
+    share = float(torch.distributions.Beta(0.3, 0.3).sample())
+    assert 0 < share < 1
+    logits = model.members[0](share * x + (1 - share) * x[pairs])
+    target = torch.nn.functional.one_hot(training.labels, 2).float()
+    target = share * target + (1 - share) * target[pairs]
+    expected = -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,108 @@
+"""A training killed at any moment goes on where it was, and ends with the bytes of one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from cxr.training import checkpoints
+from tests.builders import ROOT, files_below, write_packed, write_params
+
+EPOCHS, FINETUNE = 7, 5
+CHANGES = {
+    "compute.device": "cpu",
+    "compute.threads": 1,
+    "train.members": 2,
+    "train.epochs": EPOCHS,
+    "train.batch_size": 32,
+    "train.select": "val_auc",
+    "finetune.epochs": FINETUNE,
+    "finetune.trainable": "head",
+    "finetune.lr": 0.01,
+    "finetune.schedule": "cosine",
+}
+OUTPUTS = ("classifier.json", "classifier.safetensors", "history.csv")
+
+
+def start(folder: Path) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "stages.train"]
+    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
+
+
+def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes) -> None:
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    write_packed({"train": (150, 250), "val": (20, 30), "test": (4, 4)}, ["normal", "sick"])
+    rows = [f"{row},x" for row in range(400)]
+    Path("data/subclasses.csv").write_text("row,subclass\n" + "\n".join(rows) + "\n")
+    write_params(folder, CHANGES | changes)
+
+
+def epochs_logged(folder: Path) -> int:
+    log = folder / "logs/train.log"
+    return log.read_text().count(" epoch ") if log.exists() else 0
+
+
+def results(folder: Path) -> list[bytes]:
+    return [(folder / "models" / name).read_bytes() for name in OUTPUTS]
+
+
+def test_killed_training_ends_with_the_same_bytes(tmp_path, monkeypatch):
+    """Killed in the first member, between its phases, and in the second phase of the second one."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    prepare(whole, monkeypatch)
+    assert start(whole).wait() == 0
+
+    prepare(killed, monkeypatch)
+    both = EPOCHS + FINETUNE
+    for kills, moment in enumerate((3, EPOCHS, both + EPOCHS + 2)):
+        process = start(killed)
+        while epochs_logged(killed) < moment + kills and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not any((killed / "models" / name).exists() for name in OUTPUTS)
+    assert start(killed).wait() == 0
+
+    assert results(killed) == results(whole)
+    # What was finished is not trained again: each kill costs at most the epoch it fell into, and the one
+    # that was logged but not yet saved.
+    assert 2 * both <= epochs_logged(killed) <= 2 * both + 3 * 2
+    assert not (killed / checkpoints.FOLDER).exists()
+
+
+def test_key_changes_with_everything_that_decides_the_result(tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(b"one")
+    keys = [checkpoints.key([1, "a"], [path]), checkpoints.key([2, "a"], [path])]
+    path.write_bytes(b"two")
+    keys.append(checkpoints.key([1, "a"], [path]))
+    assert len(set(keys)) == 3
+    path.write_bytes(b"one")
+    assert checkpoints.key([1, "a"], [path]) == keys[0]
+
+
+def test_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = checkpoints.path("key", 3)
+    assert checkpoints.load(place) is None
+    checkpoints.save(place, {"epoch": 1, "weights": torch.arange(3)})
+
+    class Unwritable:
+        def __reduce__(self):
+            raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        checkpoints.save(place, {"epoch": 2, "weights": Unwritable()})
+    found = checkpoints.load(place)
+    assert found["epoch"] == 1
+    assert torch.equal(found["weights"], torch.arange(3))
+    assert files_below(tmp_path) == [".resume/key/member_3.pt"]
+    checkpoints.clear()
+    assert files_below(tmp_path) == []

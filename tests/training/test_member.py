@@ -1,0 +1,166 @@
+"""A member's phases: what each trains, and what it may replace."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cxr.core import dataset
+from cxr.models.classifier import Classifier, build_member, predict
+from cxr.models.preprocess import to_grey
+from cxr.params import load
+from cxr.training.freezing import Features, HeadOnly, augmented_features, clean_features
+from cxr.training.member import MemberTask, prepare
+from cxr.training.selection import measure
+from tests.builders import augmentation, noise_films, refused, small_classifier, write_packed, write_params
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """Train one member in an empty folder with changes to params.yaml: specification and what came out."""
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (40, 60), "val": (15, 25), "test": (4, 4)}, ["normal", "sick"])
+
+    def run(**changes):
+        quick = {"train.epochs": 3, "train.batch_size": 20, "train.precision": "float32", "model.tta": "none"}
+        write_params(tmp_path, quick | {key.replace("__", "."): value for key, value in changes.items()})
+        params, data = load(), dataset.load()
+        rows = data.rows("train")
+        spec, targets = prepare(params, data, rows, [""] * len(rows))
+        return spec, MemberTask(params, spec, targets, rows, CPU)(0, lambda: None)
+
+    return run
+
+
+def base_of(state):
+    return {key: value for key, value in state.items() if key.startswith("base.")}
+
+
+def equal(a, b):
+    assert a.keys() == b.keys()
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+def val_nll(spec, state) -> float:
+    network = build_member(spec)
+    network.load_state_dict(state)
+    data = dataset.load()
+    rows = data.rows("val")
+    return measure(predict(Classifier(spec, [network]), data.images[rows], CPU).mean, data.labels[rows]).nll
+
+
+def test_frozen_base_does_not_move(train):
+    """Features computed once and the head alone in training: weights and statistics stay as drawn."""
+    spec, once = train(train__trainable="head", train__epochs=1)
+    _, twice = train(train__trainable="head", train__epochs=4)
+    assert equal(base_of(once.state), base_of(twice.state))
+    assert not torch.equal(once.state["head.weight"], twice.state["head.weight"])
+    # What val said in training of features is what the whole network says of films.
+    assert twice.history[-1][4] == pytest.approx(val_nll(spec, twice.state), rel=1e-4)
+
+
+def test_second_phase_starts_from_the_first_ones_best(train):
+    first = train(train__trainable="head", train__select="val_nll", train__lr=0.03)[1]
+    spec, both = train(
+        train__trainable="head",
+        train__select="val_nll",
+        train__lr=0.03,
+        finetune__epochs=3,
+        finetune__trainable=["block3"],
+        finetune__lr=0.003,
+    )
+    assert [row[1] for row in both.history] == [1, 2, 3, 4, 5, 6]
+    assert both.history[:3] == first.history
+    moved = {key for key in both.state if not torch.equal(both.state[key], first.state[key])}
+    assert {key.split(".")[1] for key in moved if key.startswith("base.")} == {"block3"}
+    assert "head.weight" in moved
+    assert val_nll(spec, both.state) == pytest.approx(min(row[4] for row in both.history), rel=1e-4)
+
+
+@pytest.mark.parametrize("select", ["last", "val_nll", "val_auc", "ema"])
+def test_second_phase_that_is_worse_is_not_shipped(train, select):
+    good = {"train__select": select, "train__lr": 0.003}
+    # Without a difference between the classes; with one, even a wild network can tell them apart.
+    dataset.write_npy(dataset.IMAGES, noise_films(148))
+    first = train(**good)[1]
+    both = train(**good, finetune__epochs=1, finetune__lr=30.0, finetune__optimiser="adam")[1]
+    assert len(both.history) == 4
+    assert equal(both.state, first.state)
+
+
+def test_early_stopping_ends_a_phase(train):
+    _, stopped = train(
+        train__epochs=12,
+        train__lr=1e-12,
+        train__schedule="none",
+        train__early_stopping=2,
+        train__select="val_accuracy",
+    )
+    assert len(stopped.history) < 12
+
+
+def test_best_epoch_is_shipped(train):
+    spec, found = train(train__epochs=5, train__select="val_nll", train__lr=0.05)
+    losses = [row[4] for row in found.history]
+    assert val_nll(spec, found.state) == pytest.approx(min(losses), rel=1e-3)
+
+
+def test_one_logit_learns_two_classes(train):
+    spec, found = train(train__loss="bce", train__epochs=6)
+    assert found.state["head.weight"].shape[0] == spec.logits == 1
+    assert found.history[-1][6] > 0.8  # val accuracy
+    assert val_nll(spec, found.state) == pytest.approx(found.history[-1][4], rel=1e-4)
+
+
+def test_one_logit_for_three_outputs_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (9, 9, 9), "val": (3, 3, 3), "test": (3, 3, 3)}, ["normal", "sick", "tb"])
+    write_params(tmp_path, {"train.loss": "bce"})
+    with refused(
+        "train.loss is bce, one logit, but there are 3 outputs: normal, sick, tb; set it to cross_entropy"
+    ):
+        prepare(load(), dataset.load(), dataset.load().rows("train"), [""] * 27)
+
+
+def test_features_of_views_are_those_of_the_network():
+    model, films = small_classifier(members=1), torch.from_numpy(noise_films(70))
+    network, preprocess = model.members[0], model.spec.preprocess
+    with torch.inference_mode():
+        expected = network.eval().features(preprocess(to_grey(films)))
+    clean = clean_features(network, films, preprocess, "float32")
+    torch.testing.assert_close(clean, expected, atol=1e-5, rtol=1e-4)
+    plain = augmented_features(network, films, replace(augmentation(), views=2), preprocess, "float32", 0)
+    torch.testing.assert_close(plain.views, expected.expand(2, *expected.shape), atol=1e-5, rtol=1e-4)
+    varied = augmented_features(network, films, augmentation(views=2, shift=0.2), preprocess, "float32", 0)
+    assert not torch.allclose(varied.views[0], varied.views[1])
+    again = augmented_features(network, films, augmentation(views=2, shift=0.2), preprocess, "float32", 0)
+    assert torch.equal(varied.views, again.views)
+    torch.testing.assert_close(HeadOnly(network)(clean), network.head(clean))
+
+
+def test_each_film_gets_one_of_its_views():
+    views = torch.arange(3 * 10).view(3, 10, 1).float()
+    features, rows = Features(views), torch.arange(10).repeat(30)
+    drawn = features(rows, torch.Generator().manual_seed(0))[:, 0]
+    assert torch.equal(drawn % 10, rows.float())
+    counts = np.bincount((drawn // 10).long().numpy())
+    assert len(counts) == 3
+    assert counts.min() > 70
+
+
+def test_memory_of_the_device_that_is_full_is_one_line(train, monkeypatch):
+    def full(_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr("cxr.training.loop.Training.epoch", full)
+    with refused("params.yaml: train.batch_size is 20, more than the memory of the device takes", "lower it"):
+        train()
+
+
+@pytest.mark.parametrize("section", ["train", "finetune"])
+def test_module_that_is_not_there_is_refused_before_training(train, section):
+    with refused(f"params.yaml: {section}.trainable names block9", "block1"):
+        train(finetune__epochs=1, **{f"{section}__trainable": ["block9"]}, train__epochs=10**6)

@@ -1,0 +1,124 @@
+"""Learning-rate sequences on made-up losses against their formulas; optimisers against PyTorch's own."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cxr.training.optimisation import Schedule, make_optimiser, moving_average
+from tests.builders import settings
+
+LR = 0.01
+STEPS = 5  # batches in an epoch
+
+
+def rates(name, losses, *, epochs=None, factor=0.1, patience=2, stop_at=None):
+    """The rate of the last batch of each epoch; `stop_at` goes on from saved states there."""
+    epochs = epochs or len(losses)
+
+    def fresh():
+        optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=LR)
+        return optimiser, Schedule(name, optimiser, epochs, STEPS, factor, patience)
+
+    optimiser, schedule = fresh()
+    found = []
+    for epoch, loss in enumerate(losses):
+        if epoch == stop_at:
+            saved = optimiser.state_dict(), schedule.state_dict()
+            optimiser, schedule = fresh()
+            optimiser.load_state_dict(saved[0])
+            schedule.load_state_dict(saved[1])
+        for _ in range(STEPS):
+            optimiser.step()
+            found.append(schedule.lr)
+            schedule.after_step()
+        schedule.after_epoch(loss)
+    return found[STEPS - 1 :: STEPS]
+
+
+def test_plateau_waits_for_patience_epochs_without_a_lower_loss():
+    #         best  best  1     2     3: lower   best  1    2    3: lower
+    losses = [1.00, 0.50, 0.60, 0.50, 0.70, 0.40, 0.9, 0.9, 0.9, 0.9]
+    expected = [LR] * 5 + [LR / 10] * 4 + [LR / 100]
+    np.testing.assert_allclose(rates("plateau", losses), expected, rtol=1e-9)
+    np.testing.assert_allclose(rates("plateau", losses, factor=0.5)[-1], LR / 4, rtol=1e-9)
+
+
+def test_step_falls_every_patience_epochs():
+    np.testing.assert_allclose(
+        rates("step", [1.0] * 7, factor=0.5, patience=3), [LR] * 3 + [LR / 2] * 3 + [LR / 4], rtol=1e-9
+    )
+
+
+def test_cosine_is_half_a_cosine():
+    expected = [LR * (1 + math.cos(math.pi * epoch / 8)) / 2 for epoch in range(8)]
+    np.testing.assert_allclose(rates("cosine", [1.0] * 8), expected, rtol=1e-9)
+
+
+def test_one_cycle_rises_and_falls_by_the_batch():
+    total = 10 * STEPS
+    peak = 0.3 * total - 1
+
+    def rate(step):
+        """From a 25th up to the peak, down to a 250,000th, each along half a cosine."""
+        start, end, part = (LR / 25, LR, step / peak) if step <= peak else (LR, LR / 25 / 1e4, None)
+        part = (step - peak) / (total - 1 - peak) if part is None else part
+        return end + (start - end) / 2 * (1 + math.cos(math.pi * part))
+
+    expected = [rate((epoch + 1) * STEPS - 1) for epoch in range(10)]
+    np.testing.assert_allclose(rates("one_cycle", [1.0] * 10), expected, rtol=1e-6)
+
+
+def test_none_stays():
+    assert rates("none", [1.0, 2.0, 3.0]) == [LR] * 3
+
+
+@pytest.mark.parametrize("name", ["plateau", "step", "cosine", "one_cycle", "none"])
+@pytest.mark.parametrize("stop_at", [1, 4])
+def test_schedule_goes_on_where_it_was(name, stop_at):
+    losses = [1.0, 0.9, 0.95, 0.93, 0.92, 0.91, 0.8, 0.85]
+    assert rates(name, losses, stop_at=stop_at) == rates(name, losses)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("adam", lambda weights: torch.optim.Adam(weights, lr=0.1, weight_decay=0.3)),
+        ("adamw", lambda weights: torch.optim.AdamW(weights, lr=0.1, weight_decay=0.3)),
+        ("sgd", lambda weights: torch.optim.SGD(weights, lr=0.1, weight_decay=0.3, momentum=0.9)),
+    ],
+)
+def test_optimiser_is_pytorchs(name, reference):
+    chosen = settings("train", optimiser=name, lr=0.1, weight_decay=0.3)
+
+    def steps(make):
+        weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+        optimiser = make([weight])
+        for _ in range(3):
+            optimiser.zero_grad()
+            (weight**3).sum().backward()
+            optimiser.step()
+        return weight.detach()
+
+    found = steps(lambda weights: make_optimiser(weights, chosen))
+    assert torch.equal(found, steps(reference))
+    others = [replace(chosen, optimiser=other) for other in ("adam", "adamw", "sgd") if other != name]
+    for other in others:
+        assert not torch.equal(found, steps(lambda weights, other=other: make_optimiser(weights, other)))
+
+
+def test_moving_average_is_its_recursion():
+    network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
+    average = moving_average(network)
+    expected = None
+    for step in range(4):
+        with torch.no_grad():
+            network[0].weight.fill_(float(step))
+            network[1].running_mean.fill_(10.0 * step)
+        average.update_parameters(network)
+        expected = float(step) if expected is None else 0.999 * expected + 0.001 * step
+    assert float(average.module[0].weight.detach()) == pytest.approx(expected)
+    assert float(average.module[1].running_mean) == pytest.approx(10 * expected)
