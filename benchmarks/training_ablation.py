@@ -12,7 +12,7 @@ docs/ablation.md the tables: member i of two strategies shares seed, batch order
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -97,10 +97,9 @@ class Plan:
 
 
 def plan(params: Params, data: Dataset, strategy: Strategy) -> Plan:
-    params = replace(
-        params,
-        imbalance=replace(params.imbalance, strategy=strategy.strategy),
-        train=replace(params.train, epochs=EPOCHS),
+    params = params.replace(
+        imbalance=params.imbalance.replace(strategy=strategy.strategy),
+        train=params.train.replace(epochs=EPOCHS),
     )
     train = data.rows("train")
     names = subclasses(params, data, strategy)

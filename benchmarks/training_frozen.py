@@ -14,7 +14,6 @@ extrapolated to the recipe's epochs on PneumoniaMNIST. The head's own training i
 
 import argparse
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -51,7 +50,7 @@ def main() -> None:
     films = np.random.default_rng(0).integers(0, 256, (FILMS, 28, 28), dtype=np.uint8)
     images = torch.from_numpy(films)
     preprocess = Preprocess(SIZE, (0.5,) * 3, (0.5,) * 3)
-    augmentation = replace(params.augment, views=1)
+    augmentation = params.augment.replace(views=1)
     loader = DataLoader(Pictures(films), batch, num_workers=2, persistent_workers=True)
 
     def plain() -> None:
@@ -80,7 +79,7 @@ def main() -> None:
 
     labels = np.arange(TRAIN) % 2
     targets = make_targets(params.imbalance, labels, ["normal", "pneumonia"], [""] * TRAIN)
-    settings = replace(params.train, epochs=epochs, batch_size=batch, optimiser="adam", schedule="plateau")
+    settings = params.train.replace(epochs=epochs, batch_size=batch, optimiser="adam", schedule="plateau")
     features = Features(torch.randn(views, TRAIN, backbone.dimensions))
     training = Training(HeadOnly(network), features, targets, settings, settings, seed=0)
     start = time.perf_counter()

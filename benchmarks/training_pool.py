@@ -39,9 +39,8 @@ def main() -> None:
     parser.add_argument("--augmentation", type=float, default=1.0)
     arguments = parser.parse_args()
     params = load()
-    params = replace(
-        params,
-        train=replace(params.train, epochs=arguments.epochs),
+    params = params.replace(
+        train=params.train.replace(epochs=arguments.epochs),
         augment=weaker(params.augment, arguments.augmentation),
     )
     device = configure(params.compute.device, params.compute.threads)
@@ -68,7 +67,7 @@ def main() -> None:
 
 
 def weaker(augment: Augment, factor: float) -> Augment:
-    return replace(augment, **{name: getattr(augment, name) * factor for name in STRENGTHS})
+    return augment.replace(**{name: getattr(augment, name) * factor for name in STRENGTHS})
 
 
 class Kept:

@@ -62,8 +62,8 @@ def settings(recipe: str) -> Params:
 def measured(recipe: str, films: int, epochs: int, seeds: int, precision: str) -> np.ndarray:
     """(seeds, len(MEASURES)) on val."""
     params = settings(recipe)
-    train = replace(params.train, members=seeds, epochs=epochs, precision=precision)
-    params = replace(params, train=train)
+    train = params.train.replace(members=seeds, epochs=epochs, precision=precision)
+    params = params.replace(train=train)
     device = configure(params.compute.device, params.compute.threads)
     data = dataset.load()
     rows = data.rows("train")[np.random.default_rng(0).permutation(len(data.rows("train")))[:films]]

@@ -135,8 +135,8 @@ def divide(train: np.ndarray, patients: np.ndarray, inside: np.ndarray) -> tuple
 
 
 def changed(params: Params, changes: Mapping[str, Mapping[str, Any]]) -> Params:
-    sections = {name: replace(getattr(params, name), **values) for name, values in changes.items()}
-    return replace(params, **sections)
+    sections = {name: getattr(params, name).replace(**values) for name, values in changes.items()}
+    return params.replace(**sections)
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Queue:
 
 def measure(job: Job) -> dict[str, list[float]]:
     """For each of `VIEWS` the measures on the films held out, then on val."""
-    params = replace(job.params, train=replace(job.params.train, epochs=EPOCHS))
+    params = job.params.replace(train=job.params.train.replace(epochs=EPOCHS))
     device = configure(params.compute.device, threads=1)
     data = dataset.load()
     names = np.array(data.classes)[data.labels[job.train]].tolist()

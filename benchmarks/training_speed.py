@@ -25,7 +25,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from threading import Barrier
 
@@ -120,8 +120,8 @@ def films(count: int) -> tuple[np.ndarray, np.ndarray]:
 def settings() -> Params:
     params = load()
     # The default recipe leaves noise and erasing off; here every augmentation has to be paid for.
-    every = replace(params.augment, noise=0.05, erasing=0.3)
-    return replace(params, train=replace(params.train, epochs=1), augment=every)
+    every = params.augment.replace(noise=0.05, erasing=0.3)
+    return params.replace(train=params.train.replace(epochs=1), augment=every)
 
 
 @cache
@@ -132,7 +132,7 @@ def ways(case: Case) -> dict[str, Callable[[], None]]:
     inputs = Films(images, params.augment, PREPROCESS)
 
     def loop(precision: str, channels_last: bool) -> None:
-        train = replace(params.train, precision=precision)
+        train = params.train.replace(precision=precision)
         Training(network(case, channels_last), inputs, goal, train, train, seed=0).epoch()
 
     resident = PREPROCESS(to_grey(images))

@@ -5,53 +5,59 @@ the key, its value and what is allowed. The file is read as YAML 1.2, since DVC 
 which a YAML 1.1 reader takes for a string.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from cxr.core.checked import Section, check
 from cxr.core.errors import UserError
-from cxr.schema import Form, Limits, section
 
 PATH = Path("params.yaml")
 
-Probability = Annotated[float, Limits(0, 1)]
-Fraction = Annotated[float, Limits(0, 1, below=True)]
-Count = Annotated[int, Limits(1)]
-Seed = Annotated[int, Limits(0, 2**32 - 1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Names = Annotated[list[str], Field(min_length=1)]
 
 
-@dataclass(frozen=True)
-class Compute:
+def form(pattern: str, meaning: str) -> Any:
+    """Text that matches `pattern` as a whole. meaning: what errors say is allowed, and editors too."""
+    return Field(pattern=f"^(?:{pattern})$", json_schema_extra={"patternErrorMessage": meaning})
+
+
+Commit = Annotated[str, form(r"\S+", "a branch, tag or commit")]
+
+
+class Compute(Section):
     device: Literal["auto", "cpu", "cuda"]
-    threads: Annotated[int, Limits(1, 256)]
+    threads: Annotated[int, Field(ge=1, le=256)]
 
 
-@dataclass(frozen=True)
-class Download:
+class Download(Section):
     source: Literal["pneumoniamnist", "chest_xray_pneumonia", "chest_xray_3class", "folder", "phantom"]
-    size: Annotated[int, Limits(16, 1024)]
+    size: Annotated[int, Field(ge=16, le=1024)]
     folder: str
 
 
-@dataclass(frozen=True)
-class Phantom:
-    images: Annotated[int, Limits(60, 1_000_000)]
-    classes: Annotated[int, Limits(2, 3)]
+class Phantom(Section):
+    images: Annotated[int, Field(ge=60, le=1_000_000)]
+    classes: Annotated[int, Field(ge=2, le=3)]
     seed: Seed
 
 
-@dataclass(frozen=True)
-class Ratios:
-    train: Annotated[float, Limits(0, 1, above=True, below=True)]
-    val: Annotated[float, Limits(0, 1, above=True, below=True)]
-    test: Annotated[float, Limits(0, 1, above=True, below=True)]
+class Ratios(Section):
+    train: Share
+    val: Share
+    test: Share
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(Section):
     method: Literal["published", "stratified"]
     ratios: Ratios
     by_patient: bool
@@ -59,148 +65,133 @@ class Split:
     drop_duplicates: bool
 
 
-@dataclass(frozen=True)
-class ClipEmbed:
+class ClipEmbed(Section):
     encoder: Annotated[
         str,
-        Form(
+        form(
             r"pixels|open_clip:[^/\s]+/[^/\s]+|torchvision:[^/:\s]+|[^/:\s]+/[^/:\s]+",
             "pixels, a Hugging Face id such as openai/clip-vit-base-patch32, open_clip:<model>/<pretrained> "
             "or torchvision:<name>",
         ),
     ]
-    revision: Annotated[str, Form(r"\S+", "a branch, tag or commit")]
-    dimensions: Annotated[int, Limits(2, 4096)]
+    revision: Commit
+    dimensions: Annotated[int, Field(ge=2, le=4096)]
     precision: Literal["bf16", "float32"]
 
 
-@dataclass(frozen=True)
-class Cluster:
-    classes: Literal["majority", "all"] | list[str]
-    k: Annotated[int, Limits(2, 100)] | Literal["auto"]
-    k_max: Annotated[int, Limits(2, 100)]
+class Cluster(Section):
+    classes: Literal["majority", "all"] | Names
+    k: Annotated[int, Field(ge=2, le=100)] | Literal["auto"]
+    k_max: Annotated[int, Field(ge=2, le=100)]
 
 
-@dataclass(frozen=True)
-class Imbalance:
+class Imbalance(Section):
     strategy: Literal["none", "class_weights", "sampler", "focal", "logit_adjustment", "decompose", "both"]
-    class_weights: Literal["balanced", "inverse"] | list[Annotated[float, Limits(0, above=True)]]
-    focal_gamma: Annotated[float, Limits(0, above=True)]
+    class_weights: Literal["balanced", "inverse"] | Annotated[list[Positive], Field(min_length=1)]
+    focal_gamma: Positive
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(Section):
     backbone: Annotated[
         str,
-        Form(
+        form(
             r"[a-z0-9_]+|timm:\S+",
             "compact_cnn, small_cnn, resnet18_28, a classifier of torchvision such as efficientnet_b0, "
             "or timm:<name>",
         ),
     ]
-    weights: Annotated[str, Form(r"none|imagenet|file:[^/\s]+", "none, imagenet or file:<name>")]
-    weights_sha256: Annotated[str, Form(r"none|[0-9a-f]{64}", "none, or 64 hexadecimal digits")]
-    input_size: Annotated[int, Limits(16, 1024)] | Literal["auto"]
-    hidden: Annotated[int, Limits(0, 65536)]
+    weights: Annotated[str, form(r"none|imagenet|file:[^/\s]+", "none, imagenet or file:<name>")]
+    weights_sha256: Annotated[str, form(r"none|[0-9a-f]{64}", "none, or 64 hexadecimal digits")]
+    input_size: Annotated[int, Field(ge=16, le=1024)] | Literal["auto"]
+    hidden: Annotated[int, Field(ge=0, le=65536)]
     dropout: Fraction
     tta: Literal["none", "flip", "flip_zoom"]
 
 
-@dataclass(frozen=True)
-class Augment:
-    crop: Annotated[float, Limits(0, 1, above=True)]
-    rotation: Annotated[float, Limits(0, 180)]
+class Augment(Section):
+    crop: Annotated[float, Field(gt=0, le=1)]
+    rotation: Annotated[float, Field(ge=0, le=180)]
     scale: Fraction
     shift: Fraction
     flip: Probability
-    gamma: Annotated[float, Limits(0, 3)]
+    gamma: Annotated[float, Field(ge=0, le=3)]
     contrast: Fraction
     brightness: Fraction
     noise: Fraction
     erasing: Fraction
-    views: Annotated[int, Limits(1, 1000)]
+    views: Annotated[int, Field(ge=1, le=1000)]
 
 
-Trainable = Literal["all", "head"] | list[str]
+Trainable = Literal["all", "head"] | Names
 Optimiser = Literal["adamw", "adam", "sgd"]
 ScheduleName = Literal["one_cycle", "cosine", "plateau", "step", "none"]
 
 
-@dataclass(frozen=True)
-class Train:
-    members: Annotated[int, Limits(1, 100)]
+class Train(Section):
+    members: Annotated[int, Field(ge=1, le=100)]
     trainable: Trainable
     epochs: Count
-    batch_size: Annotated[int, Limits(2)]
+    batch_size: Annotated[int, Field(ge=2)]
     loss: Literal["cross_entropy", "bce"]
     label_smoothing: Fraction
-    mixup: Annotated[float, Limits(0)]
+    mixup: Annotated[float, Field(ge=0)]
     optimiser: Optimiser
-    lr: Annotated[float, Limits(0, above=True)]
-    weight_decay: Annotated[float, Limits(0)]
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
     schedule: ScheduleName
-    factor: Annotated[float, Limits(0, 1, above=True, below=True)]
+    factor: Share
     patience: Count
     select: Literal["last", "ema", "val_nll", "val_auc", "val_accuracy"]
-    early_stopping: Annotated[int, Limits(0)]
+    early_stopping: Annotated[int, Field(ge=0)]
     precision: Literal["bf16", "float32"]
 
 
-@dataclass(frozen=True)
-class Finetune:
+class Finetune(Section):
     """The second phase: what it leaves out is as in `Train`."""
 
-    epochs: Annotated[int, Limits(0)]
+    epochs: Annotated[int, Field(ge=0)]
     trainable: Trainable
     optimiser: Optimiser
-    lr: Annotated[float, Limits(0, above=True)]
-    weight_decay: Annotated[float, Limits(0)]
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
     schedule: ScheduleName
 
 
-Prevalence = Annotated[float, Limits(0, 1, above=True, below=True)] | Literal["train", "uniform"]
+Prevalence = Share | Literal["train", "uniform"]
 
 
-@dataclass(frozen=True)
-class Calibrate:
+class Calibrate(Section):
     prevalence: Prevalence
-    threshold: (
-        Annotated[float, Limits(0, 1, above=True, below=True)]
-        | Literal["youden", "sensitivity", "specificity"]
-    )
-    target: Annotated[float, Limits(0, 1, above=True)]
+    threshold: Share | Literal["youden", "sensitivity", "specificity"]
+    target: Annotated[float, Field(gt=0, le=1)]
 
 
-@dataclass(frozen=True)
-class Evaluate:
-    bootstrap: Annotated[int, Limits(100, 100_000)]
+class Evaluate(Section):
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)]
     prevalence: Prevalence
 
 
-@dataclass(frozen=True)
-class Index:
+class Index(Section):
     embedding: Literal["classifier", "clip"]
     metric: Literal["cosine", "l2"]
     kind: Literal["auto", "flat", "ivf", "hnsw"]
     val: bool
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Section):
     writer: Annotated[
         str,
-        Form(
+        form(
             r"none|template|[^/:\s]+/[^/:\s]+",
             "none, template or a Hugging Face id such as google/medgemma-4b-it",
         ),
     ]
-    revision: Annotated[str, Form(r"\S+", "a branch, tag or commit")]
+    revision: Commit
     quantisation: Literal["none", "nf4"]
-    cases: Annotated[int, Limits(1, 1000)]
+    cases: Annotated[int, Field(ge=1, le=1000)]
 
 
-@dataclass(frozen=True)
-class Params:
+class Params(Section):
     seed: Seed
     compute: Compute
     download: Download
@@ -229,7 +220,7 @@ def load(path: Path = PATH, blame: Path | None = None) -> Params:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}: not valid YAML{where}; compare it with `git diff {path}`") from None
-    params: Params = section(Params, tree, "", blame or path)
+    params = check(Params, tree, blame or path)
     _check_together(params, blame or path)
     return params
 

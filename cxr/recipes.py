@@ -5,31 +5,30 @@ published for it. It says what differs from recipes/default.yaml, which says eve
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from cxr import params
+from cxr.core.checked import Section, check
 from cxr.core.errors import UserError
 from cxr.core.files import atomic
-from cxr.schema import Limits, section
 
 FOLDER = Path("recipes")
 DEFAULT = "default"
 
 
-@dataclass(frozen=True)
-class About:
+class About(Section):
     """weights, hardware: what it needs. minutes: on that hardware. published: test metrics by name."""
 
     summary: str
     weights: str
     hardware: str
-    minutes: Annotated[float, Limits(0)]
+    minutes: Annotated[float, Field(ge=0)]
     published: dict[str, float]
 
 
@@ -47,8 +46,7 @@ def names() -> list[str]:
 def about(name: str) -> About:
     """Raises `UserError` if there is no such recipe, or if it does not say all this."""
     path = _path(FOLDER / f"{name}.yaml")
-    found: About = section(About, _read(path).get("about"), "about", path)
-    return found
+    return check(About, _read(path).get("about"), path, "about")
 
 
 def values(name: str) -> dict[str, Any]:
@@ -82,8 +80,10 @@ def apply(recipe: Path, target: Path = params.PATH) -> None:
     """
     handler = yaml()
     changes = _read(_path(recipe))
+    if not isinstance(changes, dict):
+        raise UserError(f"{recipe}: must be sections with keys, as in params.yaml")
     tree = handler.load(target)
-    _merge(tree, changes, "", recipe)
+    _merge(tree, {key: value for key, value in changes.items() if key != "about"})
     with atomic(target) as temporary:
         handler.dump(tree, temporary)
         params.load(temporary, blame=recipe)
@@ -121,24 +121,18 @@ def _flag(key: str, value: Any) -> str:
     return f"{key}={str(value).lower() if isinstance(value, bool) else value}"
 
 
-def _merge(tree: Any, changes: Any, prefix: str, recipe: Path) -> None:
-    if not isinstance(changes, dict):
-        where = prefix.rstrip(".") or "the file"
-        raise UserError(f"{recipe}: {where} must be a section with the keys {', '.join(tree)}")
+def _merge(tree: Any, changes: dict[str, Any]) -> None:
+    """What does not fit the tree is put in all the same: `params.load` says what is wrong with it."""
     for key, value in changes.items():
-        if not prefix and key == "about":
-            continue
-        if key not in tree:
-            raise UserError(f"{recipe}: unknown key {prefix}{key}; allowed here: {', '.join(tree)}")
-        if isinstance(tree[key], dict):
-            _merge(tree[key], value, f"{prefix}{key}.", recipe)
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
         else:
             _assign(tree, key, value)
 
 
 def _assign(tree: Any, key: str, value: Any) -> None:
     """Set a value and keep the comment below it: ruamel hangs it on a scalar's key, or a list's last item."""
-    old = tree[key]
+    old = tree.get(key)
     comment = None
     if isinstance(old, CommentedSeq):
         comment = old.ca.items.get(len(old) - 1, [None])[0]

@@ -107,9 +107,7 @@ def head(spec: Tree, metrics: Mapping[str, Any]) -> ModelCardData:
 def changes(augment: Augment) -> dict[str, float]:
     """What augmentation does; `views` only says how often, and a crop to all of the image does nothing."""
     off = {"crop": 1.0}
-    return {
-        name: value for name, value in vars(augment).items() if name != "views" and value != off.get(name, 0)
-    }
+    return {name: value for name, value in augment if name != "views" and value != off.get(name, 0)}
 
 
 if __name__ == "__main__":

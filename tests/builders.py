@@ -6,7 +6,7 @@ import io
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,13 @@ def write_params(folder: Path, changes: dict[str, Any]) -> Path:
 
 def settings(section: str, **changes: Any) -> Any:
     """One section of the repository's params.yaml with some values changed."""
-    return replace(getattr(params.load(ROOT / "params.yaml"), section), **changes)
+    return getattr(params.load(ROOT / "params.yaml"), section).replace(**changes)
 
 
 def augmentation(**changes: float) -> params.Augment:
     """No augmentation at all but for `changes`."""
-    off = {field.name: 0.0 for field in fields(params.Augment)} | {"crop": 1.0, "views": 1}
-    return params.Augment(**(off | changes))
+    off = dict.fromkeys(params.Augment.model_fields, 0.0) | {"crop": 1.0, "views": 1}
+    return params.Augment.model_validate(off | changes)
 
 
 def noise_films(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
@@ -200,8 +200,9 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
     with torch.no_grad():
         for network in networks:
             features = network.eval().features(spec.preprocess(films))
-            network.head.weight *= 3 / features.std(dim=0).clamp(min=1e-3)
-            network.head.bias.copy_(-network.head.weight @ features.mean(dim=0))
+            head: Any = network.head
+            head.weight *= 3 / features.std(dim=0).clamp(min=1e-3)
+            head.bias.copy_(-head.weight @ features.mean(dim=0))
     return Classifier(spec, networks).eval()
 
 

@@ -81,7 +81,6 @@ def test_the_rooms_are_the_folders() -> None:
         "cli.py",
         "params.py",
         "recipes.py",
-        "schema.py",
     }
 
 

@@ -125,9 +125,9 @@ def assert_untouched(target: Path) -> None:
         ),
         (
             "split:\n  ratios:\n    tran: 0.1\n",
-            "unknown key split.ratios.tran; allowed here: train, val, test",
+            "unknown key split.ratios.tran; did you mean train? allowed here: train, val, test",
         ),
-        ("trian:\n  lr: 0.1\n", "unknown key trian; allowed here: seed, compute"),
+        ("trian:\n  lr: 0.1\n", "unknown key trian; did you mean train? allowed here: seed, compute"),
     ],
 )
 def test_unknown_key_is_refused(target, text, message):

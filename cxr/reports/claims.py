@@ -4,13 +4,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from cxr.core.checked import Section, check
 from cxr.core.errors import UserError
-from cxr.schema import section
 
 LEXICON = Path(__file__).with_name("claims.yaml")
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -23,11 +24,10 @@ NOT_JUDGED = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(Section):
     from_size: int | Literal["never"]
     why: str
-    words: list[str]
+    words: Annotated[list[str], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def load(path: Path = LEXICON) -> list[Claim]:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())[:120]})") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: must hold one entry for each kind of claim")
-    return [_claim(name, section(_Entry, entry, name, path), path) for name, entry in tree.items()]
+    return [_claim(name, check(_Entry, entry, path, str(name)), path) for name, entry in tree.items()]
 
 
 def flags(text: str, size: int, lexicon: Sequence[Claim]) -> list[str]:

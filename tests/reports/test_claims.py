@@ -63,6 +63,12 @@ def test_every_entry_says_why():
         ("a: {from_size: often, why: x, words: [y]}", ("a.from_size is 'often'", "never")),
         ("a: {from_size: 28, words: [y]}", ("missing key a.why",)),
         ("a: {from_size: 28, why: x, words: [y], more: 1}", ("unknown key a.more",)),
+        (
+            "a: {from_size: 28, why: x, word: [y]}",
+            ("unknown key a.word; did you mean words? allowed here: fr",),
+        ),
+        ("a: {from_size: 28, why: x, words: []}", ("a.words is []; allowed: a list of names",)),
+        ("a: 1", ("a must be a section with the keys from_size, why, words",)),
         ("a: {", ("not valid YAML",)),
         ("- a", ("one entry for each kind",)),
     ],

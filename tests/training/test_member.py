@@ -1,7 +1,5 @@
 """A member's phases: what each trains, and what it may replace."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -132,7 +130,7 @@ def test_features_of_views_are_those_of_the_network():
         expected = network.eval().features(preprocess(to_grey(films)))
     clean = clean_features(network, films, preprocess, "float32")
     torch.testing.assert_close(clean, expected, atol=1e-5, rtol=1e-4)
-    plain = augmented_features(network, films, replace(augmentation(), views=2), preprocess, "float32", 0)
+    plain = augmented_features(network, films, augmentation(views=2), preprocess, "float32", 0)
     torch.testing.assert_close(plain.views, expected.expand(2, *expected.shape), atol=1e-5, rtol=1e-4)
     varied = augmented_features(network, films, augmentation(views=2, shift=0.2), preprocess, "float32", 0)
     assert not torch.allclose(varied.views[0], varied.views[1])
