@@ -6,7 +6,10 @@ SMALLEST = 1e-12  # stands for a probability of 0 in a logarithm
 
 
 def nll(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-likelihood. probabilities: (N, classes), labels: (N,) int."""
+    """The log loss in nats: the mean negative logarithm of the true classes' probabilities.
+
+    probabilities: (N, classes) float, 0 to 1; labels: (N,) int.
+    """
     of_truth = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.clip(of_truth, SMALLEST, 1)).mean())
 

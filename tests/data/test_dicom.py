@@ -403,8 +403,8 @@ def test_pydicom_is_imported_only_for_a_dicom(tmp_path):
     (tmp_path / "film.dcm").write_bytes(dicom_bytes(dicom(PIXELS)))
     check = (
         "import sys; from cxr.data.radiograph import read_film; "
-        f"read_film({str(tmp_path / 'radiograph.png')!r}, 28); assert 'pydicom' not in sys.modules; "
-        f"read_film({str(tmp_path / 'radiograph.dcm')!r}, 28); assert 'pydicom' in sys.modules; "
+        f"read_film({str(tmp_path / 'film.png')!r}, 28); assert 'pydicom' not in sys.modules; "
+        f"read_film({str(tmp_path / 'film.dcm')!r}, 28); assert 'pydicom' in sys.modules; "
         "assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +70,7 @@ def unknown_numbers(text: str) -> list[str]:
     trees: list[object] = [json.loads(path.read_text()) for path in Path("metrics").glob("*.json")]
     settings = params.load()
     trees += [read_json(card.SPEC), settings.seed]
-    trees += [asdict(section) for section in (settings.train, settings.finetune, settings.augment)]
+    trees += [section.model_dump() for section in (settings.train, settings.finetune, settings.augment)]
     counts = read_json("metrics/data.json")["counts"]
     totals = {split: sum(of_class.values()) for split, of_class in counts.items()}
     trees += [totals, [n / totals[split] for split, of_class in counts.items() for n in of_class.values()]]

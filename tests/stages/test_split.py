@@ -16,7 +16,7 @@ from cxr.data.manifest import Raw
 from cxr.data.pneumoniamnist import read_pneumoniamnist
 from cxr.data.provenance import SOURCES
 from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratified, under_two_classes
-from cxr.figures import radiographs
+from cxr.figures import charts, radiographs
 from cxr.params import Download
 from cxr.training.targets import make_targets
 from stages import split
@@ -223,7 +223,8 @@ def test_described_counts_and_grey_levels(run):
 
 def test_grey_levels_are_drawn_by_class_and_split(run, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(radiographs, "save", lambda figure, path: drawn.setdefault(path, figure))
+    for room in (charts, radiographs):
+        monkeypatch.setattr(room, "save", lambda figure, path: drawn.setdefault(path, figure))
     data, _ = run(source())
     panels = drawn["plots/intensity.png"].axes
     assert [panel.get_title() for panel in panels] == ["normal", "sick"]

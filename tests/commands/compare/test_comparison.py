@@ -10,10 +10,11 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.compare_false_alarms import ERROR, SIGNAL, from_model
 from cxr.commands.compare.comparison import POWER, Estimate, compare, estimate, flips, mcnemar
-from cxr.evaluation.delong import Contributions, auc, case_variance, covariance, measure
+from cxr.evaluation.delong import Contributions, auc, case_variance, measure
 from cxr.evaluation.statistics import holm
 from cxr.inference.predictions import Predictions
 from tests.builders import drawn_predictions, refused
+from tests.evaluation.test_delong import covariance
 
 NAMES = ("A", "B")
 GOOD, POOR = [3.0, 3.1, 3.0, 2.9], [1.0, 1.1, 0.9, 1.0]
