@@ -39,7 +39,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from cxr.commands.compare.comparison import LEVEL, Estimate, estimate
-from cxr.evaluation.delong import auc, case_variance
+from cxr.evaluation.delong import auc_contributions, case_variance
 
 POSITIVES, NEGATIVES, SIGNAL, ERROR = 390, 234, 1.5, 0.3
 Pair = tuple[np.ndarray, np.ndarray, np.ndarray]  # labels (N,), scores of A (m, N) and of B (m, N)
@@ -80,7 +80,7 @@ def main() -> None:
 
 def one_pair(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[float, bool, bool]:
     """B - A, whether it is called a difference, and whether it would be by the test "both whole"."""
-    sides = [auc(labels[:, None] == 1, scores[:, :, None]) for scores in (a, b)]
+    sides = [auc_contributions(labels[:, None] == 1, scores[:, :, None]) for scores in (a, b)]
     found = estimate(sides[0], sides[1], labels)
     both = float(case_variance(sides[1].films.mean(axis=0) - sides[0].films.mean(axis=0), labels))
     whole = Estimate(found.difference, both, found.spread, found.noise, found.members)

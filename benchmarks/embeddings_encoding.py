@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
-from cxr.embeddings.encoders import huggingface
 from cxr.embeddings.encoders.encoder import encode
+from cxr.embeddings.encoders.huggingface import clip_encoder
 
 FILMS, SIZE, ROUNDS, THREADS = 128, 28, 5, 2
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def main() -> None:
     torch.manual_seed(0)
     films = np.random.default_rng(0).integers(0, 256, (FILMS, SIZE, SIZE), dtype=np.uint8)
     model, processor = CLIPVisionModel(CLIPVisionConfig()).eval(), CLIPImageProcessor()
-    network = huggingface.network(copy.deepcopy(model), processor)
+    network = clip_encoder(copy.deepcopy(model), processor)
     ways: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "published loop, float32": lambda x: published_loop(x, processor, model),
         "clip-embed, float32": lambda x: encode(network, x, CPU, "float32"),

@@ -28,11 +28,11 @@ import faiss
 import numpy as np
 import torch
 
-from cxr import params
-from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.embeddings.gallery import Gallery, Kind, new_index
 from cxr.embeddings.retrieval import recall
 from cxr.embeddings.vectors import embed_rows
+from cxr.params import load_params
 
 THREADS, DEPTH, WANTED = 2, 10, 0.99
 GRID = (4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512, 1024)
@@ -115,9 +115,9 @@ def main() -> None:
     parser.add_argument("vectors", type=int, nargs="?", default=1_000_000)
     count = parser.parse_args().vectors
     faiss.omp_set_num_threads(THREADS)
-    data, gallery = dataset.load(), Gallery.load()
+    data, gallery = load_dataset(), Gallery.load()
     real = gallery.index.reconstruct_n(0, gallery.index.ntotal)
-    embedded = embed_rows(gallery.meta.embedding, data, data.rows("test"), params.load(), torch.device("cpu"))
+    embedded = embed_rows(gallery.meta.embedding, data, data.rows("test"), load_params(), torch.device("cpu"))
     queries = embedded.values.copy()
     for rows in (real, queries):
         faiss.normalize_L2(rows)

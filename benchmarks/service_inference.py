@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cxr.data.radiograph import read_film_bytes
+from cxr.data.radiograph import read_radiograph_bytes
 from cxr.inference.onnx_session import PATH, OnnxModel
-from cxr.models import classifier
-from cxr.models.classifier import predict
+from cxr.models.classifier import load_classifier, predict
 
 CPU = torch.device("cpu")
 SIDE = 1000
@@ -33,7 +32,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    model, onnx = classifier.load(), OnnxModel(PATH.read_bytes(), arguments.threads)
+    model, onnx = load_classifier(), OnnxModel(PATH.read_bytes(), arguments.threads)
     size, generator = model.spec.size, np.random.default_rng(0)
 
     gradient = np.add.outer(np.linspace(0, 120, SIDE), np.linspace(0, 120, SIDE))
@@ -41,7 +40,7 @@ def main() -> None:
     file = io.BytesIO()
     Image.fromarray(film).save(file, "JPEG", quality=90)
     content = file.getvalue()
-    times = take_turns({"reading": lambda: read_film_bytes(content, "film", size)}, arguments.rounds)
+    times = take_turns({"reading": lambda: read_radiograph_bytes(content, "film", size)}, arguments.rounds)
     print(f"reading a JPEG of {len(content) / 1000:,.0f} kB   {in_words(times['reading'])}")
 
     for batch in BATCHES:

@@ -22,15 +22,14 @@ from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from cxr.core import dataset
-from cxr.core.dataset import Dataset
+from cxr.core.dataset import Dataset, load_dataset
 from cxr.core.device import configure
 from cxr.core.files import read_csv, write_csv
 from cxr.core.probabilities import nll
 from cxr.embeddings.subclasses import chosen_classes, find_clusters
 from cxr.inference.calibration import Calibration, fit_temperature
 from cxr.models.classifier import Classifier, Spec, build_member, predict
-from cxr.params import Params, load
+from cxr.params import Params, load_params
 from cxr.training.member import MemberTask, prepare
 from cxr.training.parallel import Tick, side_by_side
 from cxr.training.targets import Targets
@@ -73,8 +72,8 @@ def strategies(data: Dataset) -> list[Strategy]:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    params = load()
-    data = dataset.load()
+    params = load_params()
+    data = load_dataset()
     KEPT.mkdir(parents=True, exist_ok=True)
     plans = [plan(params, data, strategy) for strategy in strategies(data)]
     # Member by member, so that a run stopped early has as many members of every strategy.
@@ -137,7 +136,7 @@ class Queue:
         job = self.jobs[number]
         plan = job.plan
         device = configure(plan.params.compute.device, threads=1)
-        rows = dataset.load().rows("train")
+        rows = load_dataset().rows("train")
         trained = MemberTask(plan.params, plan.spec, plan.targets, rows, device)(job.member, lambda: None)
         unfinished = job.weights.with_suffix(".part")
         save_file(trained.state, unfinished)

@@ -21,13 +21,13 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from cxr import recipes
-from cxr.models import backbones
+from cxr.models.backbones import build_backbone
 from cxr.models.network import Network
 from cxr.models.preprocess import Preprocess
-from cxr.params import load
+from cxr.params import load_params
+from cxr.recipes import recipe_values
 from cxr.training.freezing import Features, HeadOnly, augmented_features, clean_features, freeze
-from cxr.training.loop import Training
+from cxr.training.loop import Phase
 from cxr.training.targets import make_targets
 
 FILMS = 96
@@ -38,11 +38,11 @@ SIZE = 299
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    params = load()
-    changes = recipes.values("inception_frozen")
+    params = load_params()
+    changes = recipe_values("inception_frozen")
     epochs, views, batch = changes["train.epochs"], changes["augment.views"], changes["train.batch_size"]
     torch.set_num_threads(params.compute.threads)
-    backbone = backbones.build(
+    backbone = build_backbone(
         "inception_v3", weights="none", weights_sha256="none", size=SIZE, stored_size=28
     )
     network = Network(backbone.base, backbone.dimensions, 2, 0.5, changes["model.hidden"])
@@ -81,7 +81,7 @@ def main() -> None:
     targets = make_targets(params.imbalance, labels, ["normal", "pneumonia"], [""] * TRAIN)
     settings = params.train.replace(epochs=epochs, batch_size=batch, optimiser="adam", schedule="plateau")
     features = Features(torch.randn(views, TRAIN, backbone.dimensions))
-    training = Training(HeadOnly(network), features, targets, settings, settings, seed=0)
+    training = Phase(HeadOnly(network), features, targets, settings, settings, seed=0)
     start = time.perf_counter()
     for _ in range(epochs):
         training.epoch()

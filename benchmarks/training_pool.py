@@ -18,11 +18,12 @@ from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.device import configure
 from cxr.core.files import read_csv
 from cxr.models.classifier import Classifier, build_member, predict
-from cxr.params import Augment, load
-from cxr.training import checkpoints
+from cxr.params import Augment, load_params
+from cxr.training.checkpoints import resume_key
 from cxr.training.member import MemberTask, Trained, prepare
 from cxr.training.parallel import Tick, side_by_side
 
@@ -38,18 +39,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--augmentation", type=float, default=1.0)
     arguments = parser.parse_args()
-    params = load()
+    params = load_params()
     params = params.replace(
         train=params.train.replace(epochs=arguments.epochs),
         augment=weaker(params.augment, arguments.augmentation),
     )
     device = configure(params.compute.device, params.compute.threads)
-    data = dataset.load()
+    data = load_dataset()
     train, test = data.rows("train"), data.rows("test")
     subclasses = [row["subclass"] for row in read_csv(SUBCLASSES)]
     spec, targets = prepare(params, data, train, subclasses)
     spec = replace(spec, members=1)
-    folder = KEPT / checkpoints.key([params], [dataset.IMAGES, dataset.LABELS, SUBCLASSES])
+    folder = KEPT / resume_key([params], [dataset.IMAGES, dataset.LABELS, SUBCLASSES])
     folder.mkdir(parents=True, exist_ok=True)
     task = Kept(MemberTask(params, spec, targets, train, device), folder)
     with tqdm(total=arguments.runs * arguments.epochs, unit="epoch") as bar:

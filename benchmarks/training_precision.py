@@ -20,13 +20,13 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from cxr import recipes
-from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.device import configure
 from cxr.core.files import read_csv
 from cxr.core.probabilities import nll
 from cxr.models.classifier import Classifier, build_member, predict
-from cxr.params import PATH, Params, load
+from cxr.params import PATH, Params, load_params
+from cxr.recipes import switch_to
 from cxr.training.member import MemberTask, prepare
 from cxr.training.parallel import side_by_side
 
@@ -55,8 +55,8 @@ def main() -> None:
 def settings(recipe: str) -> Params:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(shutil.copy(PATH, folder))
-        recipes.switch(recipe, path)
-        return load(path)
+        switch_to(recipe, path)
+        return load_params(path)
 
 
 def measured(recipe: str, films: int, epochs: int, seeds: int, precision: str) -> np.ndarray:
@@ -65,7 +65,7 @@ def measured(recipe: str, films: int, epochs: int, seeds: int, precision: str) -
     train = params.train.replace(members=seeds, epochs=epochs, precision=precision)
     params = params.replace(train=train)
     device = configure(params.compute.device, params.compute.threads)
-    data = dataset.load()
+    data = load_dataset()
     rows = data.rows("train")[np.random.default_rng(0).permutation(len(data.rows("train")))[:films]]
     place = {row: number for number, row in enumerate(data.rows("train"))}
     names = [row["subclass"] for row in read_csv("data/subclasses.csv")]

@@ -32,12 +32,13 @@ from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
 from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.device import configure
 from cxr.core.files import read_csv
 from cxr.core.probabilities import nll
 from cxr.inference.calibration import Calibration, fit_temperature
 from cxr.models.classifier import Classifier, build_member, predict
-from cxr.params import Params, load
+from cxr.params import Params, load_params
 from cxr.training.member import MemberTask, prepare
 from cxr.training.parallel import Tick, side_by_side
 
@@ -78,8 +79,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("patients", type=Path)
     arguments = parser.parse_args()
-    params = changed(load(), BEFORE)
-    data = dataset.load()
+    params = changed(load_params(), BEFORE)
+    data = load_dataset()
     train = data.rows("train")
     patients = patients_of(data, train, arguments.patients)
     if not ROWS.exists():
@@ -166,7 +167,7 @@ def measure(job: Job) -> dict[str, list[float]]:
     """For each of `VIEWS` the measures on the films held out, then on val."""
     params = job.params.replace(train=job.params.train.replace(epochs=EPOCHS))
     device = configure(params.compute.device, threads=1)
-    data = dataset.load()
+    data = load_dataset()
     names = np.array(data.classes)[data.labels[job.train]].tolist()
     spec, targets = prepare(params, data, job.train, names)
     trained = MemberTask(params, spec, targets, job.train, device)(0, lambda: None)

@@ -41,11 +41,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from cxr.core.device import autocast
-from cxr.models import backbones
+from cxr.models.backbones import build_backbone
 from cxr.models.network import Network
 from cxr.models.preprocess import Preprocess, to_grey
-from cxr.params import Params, load
-from cxr.training.loop import Films, Training
+from cxr.params import Params, load_params
+from cxr.training.loop import AugmentedImages, Phase
 from cxr.training.targets import make_targets
 
 ROUNDS = 5
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="compact_cnn")
     parser.add_argument("--films", type=int, default=4096, help="in one round")
     case = Case(**vars(parser.parse_args()))
-    params = load()
+    params = load_params()
     workers = params.compute.threads
     torch.set_num_threads(workers)
     context = multiprocessing.get_context("spawn")
@@ -118,7 +118,7 @@ def films(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def settings() -> Params:
-    params = load()
+    params = load_params()
     # The default recipe leaves noise and erasing off; here every augmentation has to be paid for.
     every = params.augment.replace(noise=0.05, erasing=0.3)
     return params.replace(train=params.train.replace(epochs=1), augment=every)
@@ -129,11 +129,11 @@ def ways(case: Case) -> dict[str, Callable[[], None]]:
     params = settings()
     images, targets = (torch.from_numpy(array) for array in films(case.films))
     goal = make_targets(params.imbalance, targets.numpy(), ["normal", "pneumonia"], [""] * case.films)
-    inputs = Films(images, params.augment, PREPROCESS)
+    inputs = AugmentedImages(images, params.augment, PREPROCESS)
 
     def loop(precision: str, channels_last: bool) -> None:
         train = params.train.replace(precision=precision)
-        Training(network(case, channels_last), inputs, goal, train, train, seed=0).epoch()
+        Phase(network(case, channels_last), inputs, goal, train, train, seed=0).epoch()
 
     resident = PREPROCESS(to_grey(images))
     size = params.train.batch_size
@@ -174,7 +174,7 @@ def run_common(case: Case) -> float:
 
 
 def network(case: Case, channels_last: bool = True) -> Network:
-    built = backbones.build(case.backbone, weights="none", weights_sha256="none", size=None, stored_size=28)
+    built = build_backbone(case.backbone, weights="none", weights_sha256="none", size=None, stored_size=28)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return Network(built.base, built.dimensions, 2, dropout=0.3).to(memory_format=layout)
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cxr.core.checked import Section, check
+from cxr.core.checked import Section, check_section
 from cxr.core.errors import UserError
 
 PATH = Path("params.yaml")
@@ -210,7 +210,7 @@ class Params(Section):
     report: Report
 
 
-def load(path: Path = PATH, blame: Path | None = None) -> Params:
+def load_params(path: Path = PATH, blame: Path | None = None) -> Params:
     """Read and check `path`. Raises `UserError` for the first mistake found; it names `blame` as the file."""
     try:
         tree = YAML(typ="safe").load(path)
@@ -220,7 +220,7 @@ def load(path: Path = PATH, blame: Path | None = None) -> Params:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}: not valid YAML{where}; compare it with `git diff {path}`") from None
-    params = check(Params, tree, blame or path)
+    params = check_section(Params, tree, blame or path)
     _check_together(params, blame or path)
     return params
 

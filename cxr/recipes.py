@@ -1,6 +1,6 @@
 """Recipes: named sets of parameters in recipes/*.yaml.
 
-A recipe is a part of params.yaml's tree, and beside it `about`: what it is, what it needs, and what was
+A recipe is a part of params.yaml's tree, and beside it `about_recipe`: what it is, what it needs, and what was
 published for it. It says what differs from recipes/default.yaml, which says everything.
 """
 
@@ -14,9 +14,10 @@ from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from cxr import params
-from cxr.core.checked import Section, check
+from cxr.core.checked import Section, check_section
 from cxr.core.errors import UserError
 from cxr.core.files import atomic
+from cxr.params import load_params
 
 FOLDER = Path("recipes")
 DEFAULT = "default"
@@ -39,40 +40,40 @@ def yaml() -> YAML:
     return handler
 
 
-def names() -> list[str]:
+def recipe_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def about(name: str) -> About:
+def about_recipe(name: str) -> About:
     """Raises `UserError` if there is no such recipe, or if it does not say all this."""
     path = _path(FOLDER / f"{name}.yaml")
-    return check(About, _read(path).get("about"), path, "about")
+    return check_section(About, _read(path).get("about"), path, "about")
 
 
-def values(name: str) -> dict[str, Any]:
+def recipe_values(name: str) -> dict[str, Any]:
     """All parameters under the recipe `name`, by dotted key such as "train.lr"."""
     complete = dict(leaves(_read(_path(FOLDER / f"{DEFAULT}.yaml"))))
     return complete | dict(leaves(_read(_path(FOLDER / f"{name}.yaml"))))
 
 
-def flags(name: str, target: Path = params.PATH) -> list[str]:
+def experiment_flags(name: str, target: Path = params.PATH) -> list[str]:
     """The `-S` flags of `dvc exp run` that turn `target` into the recipe."""
     now = dict(leaves(_read(target)))
     return [
         part
-        for key, value in values(name).items()
+        for key, value in recipe_values(name).items()
         if now.get(key) != value
         for part in ("-S", _flag(key, value))
     ]
 
 
-def switch(name: str, target: Path = params.PATH) -> None:
+def switch_to(name: str, target: Path = params.PATH) -> None:
     """Turn `target` into the recipe `name`, whatever it said before."""
     for recipe in (DEFAULT, name):
-        apply(FOLDER / f"{recipe}.yaml", target)
+        apply_recipe(FOLDER / f"{recipe}.yaml", target)
 
 
-def apply(recipe: Path, target: Path = params.PATH) -> None:
+def apply_recipe(recipe: Path, target: Path = params.PATH) -> None:
     """Write the recipe's values into `target`, keeping its comments.
 
     Raises `UserError`, and leaves `target` as it was, if the recipe has a key that params.yaml does not
@@ -86,7 +87,7 @@ def apply(recipe: Path, target: Path = params.PATH) -> None:
     _merge(tree, {key: value for key, value in changes.items() if key != "about"})
     with atomic(target) as temporary:
         handler.dump(tree, temporary)
-        params.load(temporary, blame=recipe)
+        load_params(temporary, blame=recipe)
 
 
 def _path(recipe: Path) -> Path:
@@ -104,7 +105,7 @@ def _read(recipe: Path) -> Any:
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a tree of sections, by dotted key; `about` is no part of it."""
+    """The values of a tree of sections, by dotted key; `about_recipe` is no part of it."""
     for key, value in tree.items():
         if not prefix and key == "about":
             continue

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cxr import recipes
+from cxr.recipes import apply_recipe
 from scripts import workspace
 
 DEMO = Path("build/demo")
@@ -13,7 +13,7 @@ DEMO = Path("build/demo")
 
 def main() -> None:
     workspace.copy_tracked(Path(), DEMO)
-    recipes.apply(Path("recipes/demo.yaml"), DEMO / "params.yaml")
+    apply_recipe(Path("recipes/demo.yaml"), DEMO / "params.yaml")
     try:
         workspace.call(DEMO, "dvc", "repro")
         workspace.call(DEMO, "dvc", "plots", "show", "--quiet")

@@ -23,6 +23,7 @@ from typing import Any
 from cxr import recipes
 from cxr.core.files import read_csv, read_json, write_csv
 from cxr.models.classifier import Spec, build_member
+from cxr.recipes import about_recipe, recipe_names, recipe_values, switch_to
 from cxr.training.freezing import freeze
 from scripts import workspace
 
@@ -97,10 +98,10 @@ def measured(name: str) -> list[object]:
     recipe, changes = name, {}
     if name in STAND_INS:
         recipe, changes = STAND_INS[name].recipe, STAND_INS[name].changes
-    values = recipes.values(recipe) | changes
+    values = recipe_values(recipe) | changes
     copy = RUNS / name
     workspace.copy_tracked(Path(), copy)
-    recipes.switch(recipe, copy / "params.yaml")
+    switch_to(recipe, copy / "params.yaml")
     start = time.monotonic()
     members: list[dict[str, float]] = []
     wanted = values["train.members"] if name in STAND_INS else max(MEMBERS, values["train.members"])
@@ -159,10 +160,10 @@ def table() -> str:
         "| recipe | parameters | published | here | members |",
         "|---|---|---|---|---|",
     ]
-    for name in recipes.names():
+    for name in recipe_names():
         if name == "demo":
             continue
-        about = recipes.about(name)
+        about = about_recipe(name)
         published = ", ".join(f"{metric} {value:g}" for metric, value in about.published.items())
         if name in rows:
             cells = measured_cells(rows[name])

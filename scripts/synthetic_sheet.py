@@ -1,7 +1,7 @@
 """Write docs/phantoms.png: ten phantoms of each class, drawn at 224 pixels, the first ones of seed 0."""
 
 from cxr.data.phantom.cohort import CLASSES, make_phantoms
-from cxr.figures import radiographs
+from cxr.figures.radiographs import image_rows
 
 TEN = 10
 
@@ -13,7 +13,7 @@ def main() -> None:
         mine = films.images[films.labels == label]
         rows[name] = list(mine[: TEN // 2])
         rows[f"{name} "] = list(mine[TEN // 2 : TEN])
-    radiographs.film_rows("docs/phantoms.png", rows, "Built-in phantoms, not patients")
+    image_rows("docs/phantoms.png", rows, "Built-in phantoms, not patients")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from service.overlay import overlay
 from service.schemas import multipart, problems
 from service.served import Cases, Served
 from service.state import State
-from service.uploads import read, uploaded
+from service.uploads import read_upload, uploaded
 
 TOP_K = 3
 UPLOAD = (400, 401, 408, 413, 415, 422, 503)
@@ -34,7 +34,7 @@ def routes(state: State) -> APIRouter:
                 return await state.work.run(work, files)
 
     def original(file: UploadFile) -> Original:
-        return read(file.file.read(), settings)
+        return read_upload(file.file.read(), settings)
 
     def answered(served: Served, film: Original) -> Answer:
         return served.model(film.resized(served.model.facts.size)[None])

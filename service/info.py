@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from cxr.reports.disclaimer import NOTICE
 from service import schemas
 from service.errors import Problem
-from service.schemas import problems
+from service.schemas import MetricEstimate, problems
 from service.served import Cases
 from service.state import State
 
@@ -66,7 +66,7 @@ def routes(state: State) -> APIRouter:
             model_version=f"{state.revision} sha256:{served.model.sha256}",
             classes=facts.classes,
             metrics_summary={
-                name: schemas.Estimate(value=found["ensemble"], low=found["low"], high=found["high"])
+                name: MetricEstimate(value=found["ensemble"], low=found["low"], high=found["high"])
                 for name in SUMMARY
                 if (found := measured.get(name))
             }

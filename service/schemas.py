@@ -20,7 +20,7 @@ class OperatingPoint(BaseModel):
     positive: str | None = Field(description="the class that is decided for from the threshold on")
 
 
-class Estimate(BaseModel):
+class MetricEstimate(BaseModel):
     value: float
     low: float = Field(description="end of the 95 % interval over test films")
     high: float
@@ -30,7 +30,7 @@ class Metadata(BaseModel):
     model_name: str
     model_version: str = Field(description="Git revision at start, and the SHA-256 of the model file")
     classes: list[str]
-    metrics_summary: dict[str, Estimate] | None = Field(
+    metrics_summary: dict[str, MetricEstimate] | None = Field(
         description="on test, of the model served; None where no metrics of it are here"
     )
     operating_point: OperatingPoint
@@ -103,7 +103,7 @@ class Batch(BaseModel):
     results: list[BatchItem]
 
 
-class Case(BaseModel):
+class SimilarCase(BaseModel):
     row: int = Field(description="of data/labels.csv")
     label: str = Field(description="the confirmed class")
     split: str
@@ -113,7 +113,7 @@ class Case(BaseModel):
 
 class Similar(BaseModel):
     metric: Literal["cosine", "l2"]
-    cases: list[Case] = Field(description="nearest first")
+    cases: list[SimilarCase] = Field(description="nearest first")
     model_sha256: str
 
 

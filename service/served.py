@@ -16,10 +16,10 @@ from cxr.core import dataset
 from cxr.core.errors import UserError
 from cxr.core.files import read_csv
 from cxr.core.probabilities import decide
-from cxr.embeddings.gallery import Found, Gallery, Vectors
+from cxr.embeddings.gallery import Gallery, SearchResult, Vectors
 from cxr.inference.onnx_session import Answer, OnnxModel
 from service.overlay import png
-from service.schemas import Case, Observed, OperatingPoint
+from service.schemas import Observed, OperatingPoint, SimilarCase
 from service.settings import Settings
 
 EXPORT = Path("metrics/export.json")
@@ -68,12 +68,12 @@ class Cases:
     images: np.ndarray
     table: list[dict[str, str]]
 
-    def nearest(self, answer: Answer, model: OnnxModel, k: int) -> list[Case]:
+    def nearest(self, answer: Answer, model: OnnxModel, k: int) -> list[SimilarCase]:
         """answer: of a single film."""
         vectors = Vectors(answer.embedding, model.facts.classifier_sha256)
-        found: Found = self.gallery.search(vectors, min(k, len(self.gallery.meta.rows)))
+        found: SearchResult = self.gallery.search(vectors, min(k, len(self.gallery.meta.rows)))
         return [
-            Case(
+            SimilarCase(
                 row=int(row),
                 label=self.table[row]["class"],
                 split=self.table[row]["split"],
@@ -84,7 +84,7 @@ class Cases:
         ]
 
 
-def load(settings: Settings) -> Served:
+def load_served(settings: Settings) -> Served:
     """Raises `UserError` if there is no model, or if its file is damaged or of another kind."""
     try:
         content = settings.model.read_bytes()

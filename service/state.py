@@ -11,7 +11,7 @@ from fastapi.security import APIKeyHeader
 from cxr.core.errors import UserError
 from service.errors import Problem
 from service.pool import Work
-from service.served import Served, load, revision
+from service.served import Served, load_served, revision
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -40,7 +40,7 @@ class State:
     def reload(self) -> None:
         """Serve what the model file holds now; if that is no model, what was served before stays."""
         try:
-            served = load(self.settings)
+            served = load_served(self.settings)
         except UserError as error:
             log.error("model refused", extra={"fields": {"reason": str(error)}})
             if isinstance(self._served, str):

@@ -84,7 +84,7 @@ async def _counted(request: Request, most: int) -> AsyncGenerator[bytes, None]:
         yield chunk
 
 
-def read(data: bytes, settings: Settings) -> Original:
+def read_upload(data: bytes, settings: Settings) -> Original:
     """Raises `Problem`: 413 too many pixels, 415 no film, 400 a damaged or unsuitable one."""
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
         raise Problem(400, "unreadable-film", f"the film: a JPEG of more than {MAX_SCANS} scans")

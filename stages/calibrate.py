@@ -1,31 +1,29 @@
 """Fit the temperature and choose the decision threshold, both on val alone; declare the prevalence."""
 
-from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.device import configure
 from cxr.core.errors import run
 from cxr.core.probabilities import nll
-from cxr.inference import calibration
-from cxr.inference.calibration import Calibration, fit_temperature
-from cxr.inference.prevalence import declared, shares
-from cxr.inference.thresholds import choose
-from cxr.models import classifier
-from cxr.models.classifier import predict
-from cxr.params import load
+from cxr.inference.calibration import Calibration, fit_temperature, save_calibration
+from cxr.inference.prevalence import class_prevalence, declared
+from cxr.inference.thresholds import choose_thresholds
+from cxr.models.classifier import load_classifier, predict
+from cxr.params import load_params
 
 # calibrate.threshold: its operating point
 RULES = {"youden": "youden", "sensitivity": "target_sensitivity", "specificity": "target_specificity"}
 
 
 def main() -> None:
-    params = load()
+    params = load_params()
     device = configure(params.compute.device, params.compute.threads)
-    data = dataset.load()
+    data = load_dataset()
     val = data.rows("val")
     labels = data.labels[val]
-    model = classifier.load()
+    model = load_classifier()
     raw, prior = predict(model, data.images[val], device).mean, model.spec.prior
 
-    of_train = shares(data.labels[data.rows("train")], len(data.classes))
+    of_train = class_prevalence(data.labels[data.rows("train")], len(data.classes))
     there = declared(params.calibrate.prevalence, of_train, "calibrate.prevalence")
     prevalence = [round(float(share), 6) for share in there]  # as calibration.json keeps them
 
@@ -39,11 +37,11 @@ def main() -> None:
     threshold: float | None = None
     if len(data.classes) == 2:
         rule = params.calibrate.threshold
-        points = choose(labels == 1, scaled[:, 1], params.calibrate.target)
+        points = choose_thresholds(labels == 1, scaled[:, 1], params.calibrate.target)
         if isinstance(rule, float):
             points["fixed"] = rule
         threshold = points["fixed" if isinstance(rule, float) else RULES[rule]]
-    calibration.save(Calibration(temperature, threshold, prior, prevalence, points))
+    save_calibration(Calibration(temperature, threshold, prior, prevalence, points))
     print(f"temperature {temperature:.3f}, threshold {threshold}")
     print(f"val nll {before:.4f} before, {after:.4f} after, at val's own prevalence")
 

@@ -12,8 +12,8 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from cxr.core.errors import UserError, run
 from cxr.core.files import atomic, read_json, sha256
-from cxr.params import Augment, load
-from cxr.reports.markdown import Tree, render
+from cxr.params import Augment, load_params
+from cxr.reports.markdown import Tree, render_template
 
 METRICS = (
     "data",
@@ -46,10 +46,10 @@ HUB_METRICS = {
 
 
 def main() -> None:
-    params = load()
+    params = load_params()
     spec = read_json(there(SPEC))
     metrics = {name: read_json(there(Path(f"metrics/{name}.json"))) for name in METRICS}
-    text = render(
+    text = render_template(
         TEMPLATE,
         head=head(spec, metrics).to_yaml(),
         spec=spec,

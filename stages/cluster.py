@@ -3,17 +3,18 @@
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.errors import run
 from cxr.core.files import write_csv, write_json, write_npy
 from cxr.embeddings.subclasses import Clusters, chosen_classes, find_clusters
-from cxr.figures import charts, radiographs
-from cxr.params import load
+from cxr.figures import charts
+from cxr.figures.radiographs import image_rows
+from cxr.params import load_params
 
 
 def main() -> None:
-    params = load()
-    data = dataset.load()
+    params = load_params()
+    data = load_dataset()
     embeddings = np.load("data/embeddings.npy")
     train = data.rows("train")
     labels = data.labels[train]
@@ -41,13 +42,13 @@ def main() -> None:
     )
     charts.projection("plots/subclasses.png", embeddings[train], names)
     nearest = {
-        f"{name}_{number}": nearest_films(
+        f"{name}_{number}": nearest_to_centroid(
             embeddings[train], data.images, train, names == f"{name}_{number}", centroid
         )
         for name, clusters in found.items()
         for number, centroid in enumerate(clusters.centroids)
     }
-    radiographs.film_rows("plots/centroids.png", nearest, "Films nearest each sub-class centroid")
+    image_rows("plots/centroids.png", nearest, "Films nearest each sub-class centroid")
     print(", ".join(f"{name} {count:,}" for name, count in after.items()))
 
 
@@ -60,7 +61,7 @@ def summary(clusters: Clusters) -> dict[str, object]:
     }
 
 
-def nearest_films(
+def nearest_to_centroid(
     points: np.ndarray, images: np.ndarray, rows: np.ndarray, inside: np.ndarray, centroid: np.ndarray
 ) -> list[np.ndarray]:
     """The eight films of one sub-class closest to its centroid, nearest first."""

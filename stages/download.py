@@ -7,17 +7,18 @@ import numpy as np
 from cxr.core.errors import UserError, run
 from cxr.data import manifest
 from cxr.data.kaggle import read_pneumonia, read_three_class
+from cxr.data.manifest import save_manifest
 from cxr.data.own_folder import read_folder
 from cxr.data.phantom.cohort import CLASSES, MAX_SIZE, make_phantoms
 from cxr.data.pneumoniamnist import read_pneumoniamnist
-from cxr.params import Phantom, load
+from cxr.params import Phantom, load_params
 
 # Shares of PneumoniaMNIST: how large each split is, and how many of its films are normal.
 PHANTOM_SPLITS = {"train": (0.804, 0.258), "val": (0.089, 0.258), "test": (0.107, 0.375)}
 
 
 def main() -> None:
-    params = load()
+    params = load_params()
     size = params.download.size
     match params.download.source:
         case "pneumoniamnist":
@@ -30,7 +31,7 @@ def main() -> None:
             data = read_folder(Path(params.download.folder), size)
         case "phantom":
             data = phantoms(params.phantom, size)
-    manifest.save(data)
+    save_manifest(data)
     print(f"{len(data.images):,} pictures of {size} x {size} pixels in {len(set(data.classes))} classes")
 
 

@@ -3,39 +3,40 @@
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.device import configure
 from cxr.core.errors import UserError, run
 from cxr.core.files import read_csv, write_csv, write_json
 from cxr.core.probabilities import decide
 from cxr.evaluation import reliability
 from cxr.evaluation.details import details
-from cxr.evaluation.metrics import majority_baseline, summarise, top_confusion
-from cxr.evaluation.platt import methods
+from cxr.evaluation.metrics import majority_baseline, most_frequent_error, summarise
+from cxr.evaluation.platt import calibration_methods
+from cxr.evaluation.reliability import reliability_curve
 from cxr.figures import charts
-from cxr.figures.charts import Diagram
-from cxr.inference import calibration, predictions
-from cxr.inference.predictions import Predictions
-from cxr.inference.prevalence import declared, shares
-from cxr.models import classifier
-from cxr.models.classifier import predict
-from cxr.params import load
+from cxr.figures.charts import ReliabilityDiagram
+from cxr.inference import calibration
+from cxr.inference.calibration import load_calibration
+from cxr.inference.predictions import Predictions, load_predictions, save_predictions
+from cxr.inference.prevalence import class_prevalence, declared
+from cxr.models.classifier import load_classifier, predict
+from cxr.params import load_params
 
 
 def main() -> None:
-    params = load()
+    params = load_params()
     device = configure(params.compute.device, params.compute.threads)
-    data = dataset.load()
-    calibrate = calibration.load()
+    data = load_dataset()
+    calibrate = load_calibration()
     if calibrate.prevalence is None:
         raise UserError(
             f"{calibration.PATH}: states no prevalence; build it again with `dvc repro calibrate`"
         )
-    of_train = shares(data.labels[data.rows("train")], len(data.classes))
+    of_train = class_prevalence(data.labels[data.rows("train")], len(data.classes))
     wanted = declared(params.evaluate.prevalence, of_train, "evaluate.prevalence")
     rows = data.rows("val", "test")
-    raw = predict(classifier.load(), data.images[rows], device)
-    predictions.save(
+    raw = predict(load_classifier(), data.images[rows], device)
+    save_predictions(
         Predictions(
             classes=data.classes,
             rows=rows,
@@ -46,7 +47,7 @@ def main() -> None:
         )
     )
     # From here on only the published file counts, so that anyone can recompute every number from it.
-    published = predictions.load()
+    published = load_predictions()
     test = published.of("test")
     splits = {split: published.of(split) for split in ("val", "test")}
     resamples = params.evaluate.bootstrap
@@ -54,7 +55,7 @@ def main() -> None:
     summary = summaries["test"].headline()
     write_json("metrics/test.json", {**summary, "majority_baseline": majority_baseline(test.labels)})
     stated = np.array(calibrate.prevalence)
-    ways = methods(published, calibrate, stated)
+    ways = calibration_methods(published, calibrate, stated)
     of_split = {split: {name: p[published.splits == split] for name, p in ways.items()} for split in splits}
     write_json(
         "metrics/details.json",
@@ -68,12 +69,12 @@ def main() -> None:
     write_learning_curve()
     for name, value in summary.items():
         print(f"{name:24} {value['mean']:.4f} +- {value['std']:.4f}   ensemble {value['ensemble']:.4f}")
-    print(top_confusion(test.labels, decide(test.ensemble, None), test.classes))
+    print(most_frequent_error(test.labels, decide(test.ensemble, None), test.classes))
 
 
 def write_reliability(test: Predictions, ways: dict[str, np.ndarray], prevalence: np.ndarray) -> None:
     """The reliability diagram of each way to calibrate, of films weighted to what probabilities refer to."""
-    curves = {name: reliability.curve(test.labels, p, prevalence) for name, p in ways.items()}
+    curves = {name: reliability_curve(test.labels, p, prevalence) for name, p in ways.items()}
     shipped = curves["temperature"]
     # `calibrated` is the probability again: a diagonal to plot.
     header = ("probability", "found", "calibrated", "low", "high", "films")
@@ -89,7 +90,7 @@ def write_reliability(test: Predictions, ways: dict[str, np.ndarray], prevalence
     charts.reliability_diagrams(
         "plots/reliability.png",
         [
-            Diagram(
+            ReliabilityDiagram(
                 f"{name}: ECE {curve.error:.3f}",
                 *(curve.probability, curve.share, curve.low, curve.high, curve.films),
                 bins=reliability.BINS,

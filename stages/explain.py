@@ -8,25 +8,27 @@ import numpy as np
 import torch
 
 from cxr.core import dataset
-from cxr.core.dataset import Dataset
+from cxr.core.dataset import Dataset, load_dataset
 from cxr.core.device import configure
 from cxr.core.errors import UserError, run
 from cxr.core.files import read_csv, write_json
 from cxr.core.probabilities import decide
-from cxr.embeddings import subclasses
 from cxr.embeddings.gallery import META, Gallery, Meta
+from cxr.embeddings.subclasses import subclass_of_each
 from cxr.embeddings.vectors import embed_rows
-from cxr.evaluation import slices
-from cxr.evaluation.metrics import top_confusion
+from cxr.evaluation import subgroups
+from cxr.evaluation.metrics import most_frequent_error
 from cxr.evaluation.sanity import randomised, similarity
-from cxr.figures import charts, panels, style
+from cxr.evaluation.subgroups import Subgroups, measure_subgroups, worst_subgroup
+from cxr.figures import panels, style
+from cxr.figures.charts import subgroup_table
 from cxr.figures.panels import Case, Tile
 from cxr.inference import predictions
 from cxr.inference.gradcam import gradcam
-from cxr.inference.predictions import Predictions
+from cxr.inference.predictions import Predictions, load_predictions
 from cxr.models import classifier
-from cxr.models.classifier import Classifier
-from cxr.params import Params, load
+from cxr.models.classifier import Classifier, load_classifier
+from cxr.params import Params, load_params
 
 SHOWN = 16  # errors in a picture, shared out among the kinds of error
 CORRECT = 2  # correct films of each class
@@ -35,13 +37,13 @@ DRAWS = 5  # of random weights: a single head may happen to point the trained on
 
 
 def main() -> None:
-    params = load()
+    params = load_params()
     device = configure(params.compute.device, params.compute.threads)
     faiss.omp_set_num_threads(params.compute.threads)
-    data = dataset.load()
-    model = classifier.load()
+    data = load_dataset()
+    model = load_classifier()
     gallery = Gallery.load()
-    test = predictions.load().of("test")
+    test = load_predictions().of("test")
     check(test, data, model, gallery.meta)
 
     decisions = decide(test.ensemble, None)
@@ -51,10 +53,10 @@ def main() -> None:
         f"{test.classes[truth]} taken for {test.classes[taken]}: {total:,}": chosen
         for (truth, taken), (total, chosen) in most_confident_errors(test.labels, test.ensemble).items()
     }
-    nearest = nearest_films(errors, gallery, test, data, params, device)
+    nearest = nearest_to_errors(errors, gallery, test, data, params, device)
     accuracy = float(right.mean())
-    words = slices.worst(of_slices, accuracy)
-    confusion = top_confusion(test.labels, decisions, test.classes)
+    words = worst_subgroup(of_slices, accuracy)
+    confusion = most_frequent_error(test.labels, decisions, test.classes)
     write_json(
         "metrics/slices.json",
         {
@@ -66,7 +68,7 @@ def main() -> None:
             "slices": of_slices,
         },
     )
-    charts.slice_table("plots/slices.png", of_slices, accuracy, "Accuracy on slices of test")
+    subgroup_table("plots/slices.png", of_slices, accuracy, "Accuracy on slices of test")
 
     picture_failures(data, test, errors, nearest, gallery.meta.measure)
     correct = {
@@ -103,19 +105,19 @@ def check(test: Predictions, data: Dataset, model: Classifier, meta: Meta) -> No
         raise UserError(f"{META} does not belong to {dataset.LABELS}: other rows; run `dvc repro index`")
 
 
-def slice_up(right: np.ndarray, data: Dataset) -> tuple[slices.Slices, dict[str, list[float]]]:
+def slice_up(right: np.ndarray, data: Dataset) -> tuple[Subgroups, dict[str, list[float]]]:
     """right: (N,) bool of the test films. Also returns the grey levels between the thirds of train."""
     train, test = data.rows("train"), data.rows("test")
     groups, limits = {}, {}
     for name, measured in (("brightness", np.mean), ("contrast", np.std)):
         values = np.array([measured(image) for image in data.images])
-        limits[name] = slices.limits(values[train])
-        groups[name] = slices.terciles(values[test], limits[name])
+        limits[name] = subgroups.limits(values[train])
+        groups[name] = subgroups.terciles(values[test], limits[name])
     groups["class"] = np.array(data.classes)[data.labels[test]]
-    groups["sub-class"] = subclasses.of_films(data)[test]
+    groups["sub-class"] = subclass_of_each(data)[test]
     hashes = [row["sha256"] for row in read_csv(dataset.LABELS)]
-    groups["duplicates"] = slices.duplicate_status(hashes, test)
-    return slices.measure(right, groups), limits
+    groups["duplicates"] = subgroups.duplicate_status(hashes, test)
+    return measure_subgroups(right, groups), limits
 
 
 def most_confident_errors(
@@ -138,7 +140,7 @@ def caption(test: Predictions, i: int) -> str:
     return f"{test.classes[decision]} {test.ensemble[i, decision]:.3f}\n(is {test.classes[test.labels[i]]})"
 
 
-def nearest_films(
+def nearest_to_errors(
     errors: Mapping[str, np.ndarray],
     gallery: Gallery,
     test: Predictions,
@@ -201,7 +203,7 @@ def picture_gradcam(
         cases[title] = [
             (
                 Tile(films[n], caption(test, i)),
-                *(overlay(films[n], test.classes[pair[k][n]], maps[k][n]) for k in (0, 1)),
+                *(overlay_tile(films[n], test.classes[pair[k][n]], maps[k][n]) for k in (0, 1)),
             )
             for n, i in enumerate(positions)
         ]
@@ -214,7 +216,7 @@ def picture_gradcam(
     )
 
 
-def overlay(film: np.ndarray, name: str, heat: np.ndarray) -> Tile:
+def overlay_tile(film: np.ndarray, name: str, heat: np.ndarray) -> Tile:
     return Tile(film, f"{'for' if heat.any() else 'nothing for'}\n{name}", heat=heat)
 
 
@@ -252,7 +254,7 @@ def sanity(model: Classifier, images: np.ndarray, test: Predictions, device: tor
     }
 
 
-def print_table(of_slices: slices.Slices) -> None:
+def print_table(of_slices: Subgroups) -> None:
     print(f"{'slice':36}{'films':>7}{'errors':>8}{'accuracy':>10}{'95 % interval':>18}{'p (Holm)':>10}")
     for group, names in of_slices.items():
         for name, each in names.items():

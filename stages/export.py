@@ -5,30 +5,32 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cxr.core import dataset, device
-from cxr.core.dataset import Dataset
+from cxr.core import device
+from cxr.core.dataset import Dataset, load_dataset
 from cxr.core.errors import UserError, run
 from cxr.core.files import atomic, read_json, sha256, write_json
 from cxr.inference import calibration, predictions
+from cxr.inference.calibration import load_calibration
 from cxr.inference.gradcam import coarse_maps
 from cxr.inference.onnx_graph import OPSET, to_onnx
 from cxr.inference.onnx_session import PATH, Answer, ModelMetadata, OnnxModel
+from cxr.inference.predictions import load_predictions
 from cxr.models import classifier
-from cxr.models.classifier import Classifier, embed, predict
-from cxr.params import load
+from cxr.models.classifier import Classifier, embed_images, load_classifier, predict
+from cxr.params import load_params
 
 CPU = torch.device("cpu")  # where the service runs; a GPU rounds more coarsely
-BOUND = 1e-4  # the largest difference from PyTorch, see `compare`
+BOUND = 1e-4  # the largest difference from PyTorch, see `largest_differences`
 ELSEWHERE = 0.01  # in a probability, between one device and another
 DATA = Path("metrics/data.json")
 DESCRIPTIONS = (Path("metrics/test.json"), Path("metrics/reliability.csv"))  # of `evaluate`
 
 
 def main() -> None:
-    params = load()
+    params = load_params()
     device.configure(params.compute.device, params.compute.threads)
-    data = dataset.load()
-    model, calibrate = classifier.load(), calibration.load()
+    data = load_dataset()
+    model, calibrate = load_classifier(), load_calibration()
     spec = model.spec
     facts = ModelMetadata(
         backbone=spec.backbone,
@@ -49,10 +51,10 @@ def main() -> None:
     found = answer(onnx, films)
     expected = Answer(
         probabilities=calibrate(predict(model, films, CPU).mean),
-        embedding=embed(model, films, CPU),
+        embedding=embed_images(model, films, CPU),
         maps=maps(model, films) if onnx.has_maps else None,
     )
-    differences = compare(found, expected)
+    differences = largest_differences(found, expected)
     for name, difference in differences.items():
         if not difference <= BOUND:
             raise UserError(
@@ -109,7 +111,7 @@ def maps(model: Classifier, films: np.ndarray) -> np.ndarray:
     return (stacked * stacked[0, 0].numel()).cpu().numpy()
 
 
-def compare(found: Answer, expected: Answer) -> dict[str, float]:
+def largest_differences(found: Answer, expected: Answer) -> dict[str, float]:
     """The largest difference in each output, as a share of its largest number if that is above 1; NaN if an
     output holds one."""
     return {
@@ -121,7 +123,7 @@ def compare(found: Answer, expected: Answer) -> dict[str, float]:
 
 def check_published(probabilities: np.ndarray, data: Dataset) -> None:
     """Raises `UserError` if `evaluate` described another classifier than these (N, classes) are of."""
-    published, rows = predictions.load().of("test"), data.rows("test")
+    published, rows = load_predictions().of("test"), data.rows("test")
     same = published.classes == data.classes and np.array_equal(published.rows, rows)
     if not same or np.abs(probabilities - published.ensemble).max() > ELSEWHERE:
         raise UserError(

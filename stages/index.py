@@ -7,26 +7,28 @@ import faiss
 import numpy as np
 
 from cxr.core import dataset
-from cxr.core.dataset import Dataset
+from cxr.core.dataset import Dataset, load_dataset
 from cxr.core.device import configure
 from cxr.core.errors import UserError, run
 from cxr.core.files import write_json
-from cxr.embeddings import retrieval, subclasses
-from cxr.embeddings.gallery import Embedding, Found, Gallery, Meta, Metric, Vectors
+from cxr.embeddings import retrieval
+from cxr.embeddings.gallery import Embedding, Gallery, Meta, Metric, SearchResult, Vectors
+from cxr.embeddings.retrieval import retrieval_report
+from cxr.embeddings.subclasses import subclass_of_each
 from cxr.embeddings.vectors import embed_rows
 from cxr.figures import retrieval as retrieval_figures
 from cxr.figures.retrieval import Search
-from cxr.params import load
+from cxr.params import load_params
 
 DEPTH = max(retrieval.DEPTHS)
 
 
 def main() -> None:
-    params = load()
+    params = load_params()
     settings, resamples = params.index, params.evaluate.bootstrap
     device = configure(params.compute.device, params.compute.threads)
     faiss.omp_set_num_threads(params.compute.threads)
-    data = dataset.load()
+    data = load_dataset()
     rows = data.rows("train", "val") if settings.val else data.rows("train")
     queries = data.rows("test")
     if len(rows) < DEPTH:
@@ -51,7 +53,7 @@ def main() -> None:
 
     def describe(neighbours: dict[Embedding, np.ndarray], available: np.ndarray) -> dict[Embedding, Any]:
         return {
-            name: retrieval.report(data.labels[near], labels, available, data.classes, resamples)
+            name: retrieval_report(data.labels[near], labels, available, data.classes, resamples)
             for name, near in neighbours.items()
         }
 
@@ -67,7 +69,7 @@ def main() -> None:
     galleries[settings.embedding].save()
     write_json("metrics/retrieval.json", headline | {"recall_at_10": recalls})
     write_json("metrics/retrieval_details.json", details)
-    draw(data, queries, found[settings.embedding], galleries[settings.embedding].meta)
+    draw_figures(data, queries, found[settings.embedding], galleries[settings.embedding].meta)
     for name, section in headline.items():
         for embedding in get_args(Embedding):
             values = (f"{key} {section[embedding][key]:.4f}" for key in PRINTED if key in section[embedding])
@@ -75,12 +77,12 @@ def main() -> None:
         print(f"{name:14}chance     {section['chance']:.4f}")
 
 
-def draw(data: Dataset, queries: np.ndarray, found: Found, meta: Meta) -> None:
+def draw_figures(data: Dataset, queries: np.ndarray, found: SearchResult, meta: Meta) -> None:
     """plots/retrieval*.png of what was found in the gallery of `meta` for the test films `queries`, (Q,)."""
     hits = data.labels[found.rows] == data.labels[queries][:, None]
     closeness = found.values[:, 0] if meta.metric == "cosine" else -found.values[:, 0]
-    groups = subclasses.of_films(data)
-    retrieval_figures.draw(
+    groups = subclass_of_each(data)
+    retrieval_figures.draw_retrieval(
         Search(data.images, queries, found.rows, found.values, meta.measure),
         names=np.array(data.classes)[data.labels],
         subclasses=groups,

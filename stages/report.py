@@ -12,19 +12,21 @@ import numpy as np
 import torch
 
 from cxr.core import dataset
-from cxr.core.dataset import Dataset
+from cxr.core.dataset import Dataset, load_dataset
 from cxr.core.device import configure
 from cxr.core.errors import UserError, run
 from cxr.core.files import atomic, write_json
 from cxr.core.probabilities import decide
-from cxr.figures.case import draw
+from cxr.figures.case import draw_case
 from cxr.inference import predictions
-from cxr.inference.predictions import Predictions
-from cxr.params import Report, load
-from cxr.reports import claims, page, prompts, scoring
-from cxr.reports.cases import choose, describe
-from cxr.reports.claims import Claim
-from cxr.reports.page import Entry, record
+from cxr.inference.predictions import Predictions, load_predictions
+from cxr.params import Report, load_params
+from cxr.reports import scoring
+from cxr.reports.cases import choose_cases, describe_cases
+from cxr.reports.claims import Claim, load_claims
+from cxr.reports.page import Entry, record, render_page
+from cxr.reports.prompts import load_prompts
+from cxr.reports.scoring import summarise_texts
 from cxr.reports.writers import Nobody, Template, Writer
 
 PAGE, LINES = Path("reports/cases.md"), Path("reports/cases.jsonl")
@@ -32,18 +34,18 @@ PICTURES = Path("reports/cases")
 
 
 def main() -> None:
-    params = load()
+    params = load_params()
     device = configure(params.compute.device, params.compute.threads)
     faiss.omp_set_num_threads(params.compute.threads)
-    data = dataset.load()
-    test = predictions.load().of("test")
+    data = load_dataset()
+    test = load_predictions().of("test")
     check(test, data)
-    chosen = choose(test.labels, decide(test.ensemble, None), params.report.cases, params.seed)
-    lexicon = claims.load()
+    chosen = choose_cases(test.labels, decide(test.ensemble, None), params.report.cases, params.seed)
+    lexicon = load_claims()
 
     # Nothing is written before the last text is: a model that fails leaves all as it was.
     with closing(open_writer(params.report, device)) as writer:
-        cases = describe(data, test, chosen, params, device)
+        cases = describe_cases(data, test, chosen, params, device)
         entries = [
             Entry(
                 case,
@@ -57,16 +59,16 @@ def main() -> None:
             for place, (case, label) in enumerate(zip(cases, test.labels[chosen], strict=True), start=1)
         ]
 
-    metrics = measure(entries, lexicon)
+    metrics = summarise_cases(entries, lexicon)
     shutil.rmtree(PICTURES, ignore_errors=True)
     for entry in entries:
         case = entry.case
         neighbours = [(data.images[each.row], f"{each.name} {each.value:.3f}") for each in case.neighbours]
         path = PAGE.parent / entry.picture
-        draw(path, case.film, case.heat, case.decision, neighbours, case.metric)
+        draw_case(path, case.film, case.heat, case.decision, neighbours, case.metric)
     write_lines(entries)
     with atomic(PAGE) as temporary:
-        text = page.render(params.report, entries, metrics, lexicon)
+        text = render_page(params.report, entries, metrics, lexicon)
         temporary.write_text(text, encoding="utf-8", newline="\n")
     write_json("metrics/report.json", metrics)
     for prompt, found in metrics["prompts"].items():
@@ -88,7 +90,7 @@ def check(test: Predictions, data: Dataset) -> None:
         )
 
 
-def measure(entries: Sequence[Entry], lexicon: Sequence[Claim]) -> dict[str, Any]:
+def summarise_cases(entries: Sequence[Entry], lexicon: Sequence[Claim]) -> dict[str, Any]:
     """The content of metrics/report.json: of the cases, and of the texts by prompt."""
     truths = [entry.truth for entry in entries]
     decisions = [entry.case.decision for entry in entries]
@@ -97,7 +99,7 @@ def measure(entries: Sequence[Entry], lexicon: Sequence[Claim]) -> dict[str, Any
         "cases": {name: truths.count(name) for name in entries[0].case.probabilities},
         "classifier": scoring.agreement(decisions, truths),
         "prompts": {
-            texts[0].prompt: scoring.summarise(texts, truths, decisions, lexicon) for texts in by_prompt
+            texts[0].prompt: summarise_texts(texts, truths, decisions, lexicon) for texts in by_prompt
         },
     }
 
@@ -119,7 +121,7 @@ def open_writer(settings: Report, device: torch.device) -> Writer:
     # Takes seconds to import, and the template does without it.
     from cxr.reports.language_model import HuggingFace
 
-    return HuggingFace(settings, prompts.load(), device)
+    return HuggingFace(settings, load_prompts(), device)
 
 
 if __name__ == "__main__":

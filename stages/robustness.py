@@ -13,24 +13,25 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.device import configure
 from cxr.core.errors import run
 from cxr.core.files import read_csv, write_csv, write_json
 from cxr.evaluation import shift
 from cxr.evaluation.corruptions import KINDS, SEVERITIES, corrupt, overlap
-from cxr.evaluation.robustness import auc, balanced_errors, mean_errors, with_interval
+from cxr.evaluation.robustness import balanced_errors, macro_auc, mean_errors, named_interval
 from cxr.figures import charts, style
-from cxr.inference import calibration
-from cxr.models import classifier
-from cxr.models.classifier import predict
-from cxr.params import load
+from cxr.figures.charts import SeverityCurve
+from cxr.inference.calibration import load_calibration
+from cxr.models.classifier import load_classifier, predict
+from cxr.params import load_params
 
 
 def main() -> None:
-    params = load()
+    params = load_params()
     device = configure(params.compute.device, params.compute.threads)
-    data = dataset.load()
-    model, calibrate = classifier.load(), calibration.load()
+    data = load_dataset()
+    model, calibrate = load_classifier(), load_calibration()
     shipped, model = model.spec.tta, model.with_tta("none")
     test = data.rows("test")
     films, labels = data.images[test], data.labels[test]
@@ -40,15 +41,15 @@ def main() -> None:
         for severity in SEVERITIES:
             conditions.append(calibrate(predict(model, corrupt(films, kind, severity), device).mean))
     errors = balanced_errors(labels, np.stack(conditions), params.evaluate.bootstrap)
-    aucs = np.array([auc(labels, probabilities) for probabilities in conditions])
+    aucs = np.array([macro_auc(labels, probabilities) for probabilities in conditions])
     overlaps = {kind: overlap(kind, params.augment) for kind in KINDS}
 
-    found = {"views": f"one of each film (shipped: {shipped})"} | report(errors, aucs, overlaps)
+    found = {"views": f"one of each film (shipped: {shipped})"} | robustness_report(errors, aucs, overlaps)
     write_json("metrics/robustness.json", found)
     by_severity = errors[0, 1:].reshape(len(KINDS), len(SEVERITIES)).T
     rows = [np.full(len(KINDS), errors[0, 0]), *by_severity]
     write_csv("plots/robustness.csv", ("severity", *KINDS), [(s, *row) for s, row in enumerate(rows)])
-    picture(errors, overlaps)
+    draw_robustness(errors, overlaps)
 
     drawn = shift.drawn_rows(data)
     embeddings = predict(model, data.images[drawn], device).embeddings
@@ -61,7 +62,9 @@ def main() -> None:
     print(f"clean {errors[0, 0]:.3f}, mean over kinds {found['all']['be']:.3f}")
 
 
-def report(errors: np.ndarray, aucs: np.ndarray, overlaps: Mapping[str, str | None]) -> dict[str, Any]:
+def robustness_report(
+    errors: np.ndarray, aucs: np.ndarray, overlaps: Mapping[str, str | None]
+) -> dict[str, Any]:
     """metrics/robustness.json. errors: see `balanced_errors`, of clean films and then of each kind at each
     severity; aucs: one for each of these conditions."""
     starts = 1 + len(SEVERITIES) * np.arange(len(KINDS))
@@ -83,7 +86,7 @@ def report(errors: np.ndarray, aucs: np.ndarray, overlaps: Mapping[str, str | No
     }
     return {
         "decision": "the most probable class",
-        "clean": with_interval("balanced_error", clean[:, 0]) | {"auc": float(clean_auc[0])},
+        "clean": named_interval("balanced_error", clean[:, 0]) | {"auc": float(clean_auc[0])},
         **{name: mean_of(chosen) for name, chosen in groups.items() if any(chosen)},
         "kinds": kinds,
     }
@@ -93,14 +96,14 @@ def in_words(overlap: str | None) -> str:
     return f"alike in training: {overlap}" if overlap else "new to the classifier"
 
 
-def picture(errors: np.ndarray, overlaps: Mapping[str, str | None]) -> None:
+def draw_robustness(errors: np.ndarray, overlaps: Mapping[str, str | None]) -> None:
     low, high = np.percentile(errors[1:], [2.5, 97.5], axis=0)
     curves = []
     for number, (kind, known) in enumerate(overlaps.items()):
         mine = slice(1 + number * len(SEVERITIES), 1 + (number + 1) * len(SEVERITIES))
         title = f"{kind}\n({known})" if known else kind
         colour = style.COLOURS[0] if known else style.COLOURS[1]
-        curves.append(charts.Curve(title, errors[0, mine], low[mine], high[mine], colour))
+        curves.append(SeverityCurve(title, errors[0, mine], low[mine], high[mine], colour))
     title = (
         "Corrupted test films: balanced error with 95 % interval (dashed: clean films)\n"
         "blue: augmentation changed training films alike, orange: new to the classifier"

@@ -5,19 +5,21 @@ from dataclasses import asdict
 import numpy as np
 
 from cxr.core import dataset
-from cxr.core.dataset import SPLITS, count_levels, mean_and_std
+from cxr.core.dataset import SPLITS, count_levels, mean_and_std, save_dataset
 from cxr.core.errors import UserError, run
 from cxr.core.files import write_json
 from cxr.data import manifest
+from cxr.data.manifest import load_manifest
 from cxr.data.provenance import SOURCES
 from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratified, under_two_classes
 from cxr.figures import charts, radiographs
-from cxr.params import Split, load
+from cxr.figures.radiographs import image_rows
+from cxr.params import Split, load_params
 
 
 def main() -> None:
-    params = load()
-    source = manifest.load()
+    params = load_params()
+    source = load_manifest()
     splits = assign(source, params.split)
     hashes = dataset.hash_images(source.images)
     report = duplicates(hashes, splits, source.classes)
@@ -34,7 +36,7 @@ def main() -> None:
     where = np.array([row[0] for row in table])
     check_every_split(labels, where, classes)
 
-    dataset.save(images, table)
+    save_dataset(images, table)
     counts = {s: {c: int(np.sum(labels[where == s] == i)) for i, c in enumerate(classes)} for s in SPLITS}
     intensity = {s: statistics(images[where == s]) for s in SPLITS}
     write_json(
@@ -54,7 +56,7 @@ def main() -> None:
     means = {
         c: [images[mine].mean(axis=0).astype(np.uint8) for mine in of.values()] for c, of in masks.items()
     }
-    radiographs.film_rows("plots/mean_films.png", means, f"The mean film of each class: {', '.join(SPLITS)}")
+    image_rows("plots/mean_films.png", means, f"The mean film of each class: {', '.join(SPLITS)}")
     print(", ".join(f"{split} {sum(of_class.values()):,}" for split, of_class in counts.items()))
     print(
         f"dropped: {leaked.sum():,} of train that are held out too, {conflicting.sum():,} under two classes"

@@ -19,21 +19,20 @@ from pydicom.uid import ExplicitVRLittleEndian
 from torchvision import models
 
 from cxr import params, recipes
-from cxr.core.dataset import hash_images, load, save
+from cxr.core.dataset import hash_images, load_dataset, save_dataset
 from cxr.core.errors import UserError
 from cxr.core.files import write_csv, write_json
 from cxr.embeddings.gallery import Gallery
 from cxr.embeddings.vectors import classifier_vectors
 from cxr.evaluation.metrics import summarise
-from cxr.inference import calibration
-from cxr.inference.calibration import Calibration
+from cxr.inference.calibration import Calibration, save_calibration
 from cxr.inference.predictions import Predictions
-from cxr.inference.predictions import save as save_predictions
+from cxr.inference.predictions import save_predictions as save_predictions
 from cxr.models import classifier
-from cxr.models.classifier import Classifier, Spec, build_member
-from cxr.reports import measurements
+from cxr.models.classifier import Classifier, Spec, build_member, save_classifier
+from cxr.params import load_params
 from cxr.reports.cases import Case, Neighbour
-from cxr.reports.measurements import Rank
+from cxr.reports.measurements import Rank, zone_fractions
 from stages import evaluate, export
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,7 +71,7 @@ def write_params(folder: Path, changes: dict[str, Any]) -> Path:
 
 def settings(section: str, **changes: Any) -> Any:
     """One section of the repository's params.yaml with some values changed."""
-    return getattr(params.load(ROOT / "params.yaml"), section).replace(**changes)
+    return getattr(load_params(ROOT / "params.yaml"), section).replace(**changes)
 
 
 def augmentation(**changes: float) -> params.Augment:
@@ -134,7 +133,7 @@ def write_packed(counts: dict[str, tuple[int, ...]], classes: list[str], size: i
     # Shuffled, as in a real data set: neither splits nor classes stand in blocks.
     order = generator.permutation(len(rows))
     hashes = hash_images(pictures)
-    save(pictures[order], [(*rows[i], hashes[i], "") for i in order])
+    save_dataset(pictures[order], [(*rows[i], hashes[i], "") for i in order])
 
 
 def drawn_predictions(
@@ -169,7 +168,7 @@ def write_films(predictions: Predictions) -> None:
     for row, split, label in zip(predictions.rows, predictions.splits, predictions.labels, strict=True):
         table[row] = (split, predictions.classes[label], "", "", "")
     levels = np.arange(count, dtype=np.uint8)[:, None, None]
-    save(np.broadcast_to(levels, (count, 16, 16)), table)
+    save_dataset(np.broadcast_to(levels, (count, 16, 16)), table)
 
 
 def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classifier:
@@ -211,10 +210,10 @@ def write_report_run(changes: dict[str, Any] | None = None, classes: int = 2) ->
     names = ["normal", "pneumonia", "tuberculosis"][:classes]
     write_packed({"train": (15,) * classes, "val": (4,) * classes, "test": (4,) * classes}, names)
     model = small_classifier(classes=names, outputs=names, output_classes=list(range(classes)))
-    classifier.save(model)
+    save_classifier(model)
     even = [1 / classes] * classes
-    calibration.save(Calibration(1.0, 0.5 if classes == 2 else None, even, even))
-    data, device = load(), torch.device("cpu")
+    save_calibration(Calibration(1.0, 0.5 if classes == 2 else None, even, even))
+    data, device = load_dataset(), torch.device("cpu")
     rows = data.rows("val", "test")
     raw = classifier.predict(model, data.images[rows], device)
     save_predictions(
@@ -235,7 +234,7 @@ def case(**changes: Any) -> Case:
         probabilities={"normal": 0.2, "pneumonia": 0.8},
         prevalence={"normal": 0.5, "pneumonia": 0.5},
         heat=heat,
-        zones=measurements.shares(heat),
+        zones=zone_fractions(heat),
         exposure={"mean": Rank(127.4, 0.31), "contrast": Rank(74.0, 0.99), "clipped": Rank(0.012, 0.5)},
         neighbours=tuple(
             Neighbour(row, name, 0.99 - 0.01 * row)
@@ -250,8 +249,8 @@ def write_exported() -> None:
     """What evaluate, index and export write of an untrained classifier, in the working directory."""
     write_packed({"train": (20, 30), "val": (6, 6), "test": (10, 15)}, ["normal", "pneumonia"])
     model = small_classifier()
-    classifier.save(model)
-    calibration.save(Calibration(1.5, 0.4, [0.4, 0.6], [0.5, 0.5], {"youden": 0.4, "one_half": 0.5}))
+    save_classifier(model)
+    save_calibration(Calibration(1.5, 0.4, [0.4, 0.6], [0.5, 0.5], {"youden": 0.4, "one_half": 0.5}))
     columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
     write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
     write_params(Path(), {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"})
@@ -263,7 +262,7 @@ def write_exported() -> None:
 
 def save_gallery(model: Classifier) -> None:
     """models/index.* of the training films in the working directory."""
-    data = load()
+    data = load_dataset()
     rows = data.rows("train")
     vectors = classifier_vectors(model, data.images[rows], torch.device("cpu"))
     Gallery.build(vectors, rows, "classifier", "cosine", "flat").save()

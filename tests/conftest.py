@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from cxr import cli, recipes
+from cxr import cli
+from cxr.recipes import apply_recipe
 from scripts import workspace
 from tests import builders
 from tests.builders import ROOT
@@ -54,7 +55,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     repository = Repository(folder / "repository")
     workspace.copy_tracked(ROOT, repository.path)
     (folder / "tiny.yaml").write_text(TINY)
-    recipes.apply(folder / "tiny.yaml", repository.path / "params.yaml")
+    apply_recipe(folder / "tiny.yaml", repository.path / "params.yaml")
     repository.run("dvc", "repro")
     workspace.commit(repository.path, "tiny run")
     return repository

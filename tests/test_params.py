@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from cxr import recipes
-from cxr.params import Params, load
+from cxr.params import Params, load_params
+from cxr.recipes import apply_recipe
 from tests.builders import ROOT, refused, write_params
 
 TEXT = (ROOT / "params.yaml").read_text()
@@ -32,12 +33,12 @@ def test_sections_are_the_tree_of_the_file(tmp_path, recipe):
     raises an error, so no code in it can change what a stage gets."""
     path = write_params(tmp_path, {})
     if recipe:
-        recipes.apply(recipe, path)
-    assert load(path).model_dump() == YAML(typ="safe").load(path)
+        apply_recipe(recipe, path)
+    assert load_params(path).model_dump() == YAML(typ="safe").load(path)
 
 
 def test_sections_travel_to_other_processes_and_cannot_be_changed():
-    params = load(ROOT / "params.yaml")
+    params = load_params(ROOT / "params.yaml")
     assert pickle.loads(pickle.dumps(params)) == params
     with pytest.raises(ValidationError, match="frozen"):
         params.train.lr = 1.0
@@ -45,15 +46,15 @@ def test_sections_travel_to_other_processes_and_cannot_be_changed():
 
 def test_text_of_sections_tells_every_value_apart():
     """`cxr.training.checkpoints.key` hashes it."""
-    params = load(ROOT / "params.yaml")
+    params = load_params(ROOT / "params.yaml")
     changed = params.replace(train=params.train.replace(lr=0.0030000000000000005))
-    assert repr(load(ROOT / "params.yaml")) == repr(params) != repr(changed)
+    assert repr(load_params(ROOT / "params.yaml")) == repr(params) != repr(changed)
     for section in Params.model_fields:
         assert repr(getattr(params, section)) in repr(params)
 
 
 def test_copy_is_checked_like_a_file():
-    train = load(ROOT / "params.yaml").train
+    train = load_params(ROOT / "params.yaml").train
     assert train.replace(lr=1, epochs=3).model_dump() == train.model_dump() | {"lr": 1.0, "epochs": 3}
     for changes in ({"lr": -1}, {"lrr": 1.0}):
         with pytest.raises(ValidationError):
@@ -66,7 +67,7 @@ def test_edge_values_are_allowed(tmp_path):
         {"seed": 2**32 - 1, "augment.flip": 1, "augment.rotation": 180, "train.weight_decay": 0}
         | {"cluster.k": "auto", "cluster.classes": ["normal"], "calibrate.threshold": 0.5},
     )
-    params = load(path)
+    params = load_params(path)
     assert params.seed == 2**32 - 1
     assert (params.augment.flip, params.augment.rotation, params.train.weight_decay) == (1, 180, 0)
     assert (params.cluster.k, params.cluster.classes, params.calibrate.threshold) == ("auto", ["normal"], 0.5)
@@ -78,7 +79,7 @@ def test_edge_values_are_allowed(tmp_path):
     ids=["as DVC writes it", "as a person writes it", "capital E", "whole number", "no leading zero"],
 )
 def test_number_arrives_as_float(tmp_path, written, value):
-    lr = load(edited(tmp_path, "lr: 0.003", f"lr: {written}")).train.lr
+    lr = load_params(edited(tmp_path, "lr: 0.003", f"lr: {written}")).train.lr
     assert type(lr) is float
     assert lr == value
 
@@ -158,7 +159,7 @@ def test_number_arrives_as_float(tmp_path, written, value):
 def test_impossible_value_is_refused(tmp_path, key, value, allowed):
     path = write_params(tmp_path, {key: value})
     with refused(f"{path}: {key} is {value!r}; allowed: ", allowed):
-        load(path)
+        load_params(path)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_impossible_value_is_refused(tmp_path, key, value, allowed):
 def test_broken_tree_is_refused(tmp_path, old, new, parts):
     path = edited(tmp_path, old, new)
     with refused(str(path), *parts):
-        load(path)
+        load_params(path)
 
 
 def test_first_mistake_is_named(tmp_path):
@@ -215,7 +216,7 @@ def test_first_mistake_is_named(tmp_path):
     def assert_named(message: str) -> None:
         recipes.yaml().dump(tree, path)
         with refused(f"{path}: {message}"):
-            load(path)
+            load_params(path)
 
     tree["seed"], tree["report"]["cases"] = -1, -1
     assert_named("seed is -1")
@@ -230,7 +231,7 @@ def test_first_mistake_is_named(tmp_path):
 def test_invalid_yaml_names_the_line(tmp_path):
     line = TEXT[: TEXT.index("  lr: 0.003")].count("\n") + 2  # the second of two equal keys
     with refused(f"not valid YAML in line {line};"):
-        load(edited(tmp_path, "  lr: 0.003", "  lr: 0.003\n  lr: 0.1"))
+        load_params(edited(tmp_path, "  lr: 0.003", "  lr: 0.003\n  lr: 0.1"))
 
 
 @pytest.mark.parametrize("content", [b"", b"- 1\n", b"text\n"], ids=["empty", "list", "text"])
@@ -238,25 +239,26 @@ def test_file_that_is_no_tree_is_refused(tmp_path, content):
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
     with refused(f"{path}: the file must be a section with the keys seed, compute"):
-        load(path)
+        load_params(path)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_bytes(b"seed: \xff\xfe")
     with refused(f"{path}: not valid YAML"):
-        load(path)
+        load_params(path)
 
 
 def test_missing_file_is_refused(tmp_path):
     with refused(f"{tmp_path / 'params.yaml'}: no such file", "repository's root"):
-        load(tmp_path / "params.yaml")
+        load_params(tmp_path / "params.yaml")
 
 
 def test_ratios_may_carry_rounding(tmp_path):
     thirds: dict[str, Any] = {f"split.ratios.{name}": 0.3333333 for name in ("train", "val")}
     assert (
-        load(write_params(tmp_path, thirds | {"split.ratios.test": 0.3333334})).split.ratios.val == 0.3333333
+        load_params(write_params(tmp_path, thirds | {"split.ratios.test": 0.3333334})).split.ratios.val
+        == 0.3333333
     )
 
 

@@ -8,7 +8,7 @@ import jsonschema_rs
 import pytest
 from ruamel.yaml import YAML
 
-from cxr import recipes
+from cxr.recipes import apply_recipe
 from scripts import params_schema
 from tests.builders import ROOT, write_params
 
@@ -67,7 +67,7 @@ def test_comments_are_the_descriptions():
 def test_every_recipe_is_valid(tmp_path, name):
     path = write_params(tmp_path, {})
     assert valid(path)
-    recipes.apply(ROOT / "recipes" / f"{name}.yaml", path)
+    apply_recipe(ROOT / "recipes" / f"{name}.yaml", path)
     assert valid(path)
 
 

@@ -8,8 +8,9 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from cxr import cli, params
-from cxr.recipes import about, apply, flags, switch
+from cxr import cli
+from cxr.params import load_params
+from cxr.recipes import about_recipe, apply_recipe, experiment_flags, switch_to
 from scripts import recipe_table
 from tests.builders import ROOT, files_below, refused, write_params
 
@@ -39,8 +40,8 @@ def leaves(tree: dict, prefix: str = "") -> dict[str, object]:
 def test_every_recipe_of_the_repository_applies(target, path):
     wanted = leaves(YAML(typ="safe").load(path))
     before = leaves(YAML(typ="safe").load(target))
-    apply(path, target)
-    params.load(target)
+    apply_recipe(path, target)
+    load_params(target)
     assert leaves(YAML(typ="safe").load(target)) == before | wanted
     assert files_below(target.parent) == ["params.yaml"]
 
@@ -49,16 +50,16 @@ def test_default_recipe_is_what_is_committed(target, monkeypatch):
     monkeypatch.chdir(ROOT)
     default = next(path for path in RECIPES if path.stem == "default")
     assert leaves(YAML(typ="safe").load(default)) == leaves(YAML(typ="safe").load(ROOT / "params.yaml"))
-    assert flags("default", target) == []
+    assert experiment_flags("default", target) == []
 
 
 @pytest.mark.parametrize("name", recipe_table.STAND_INS)
 def test_stand_ins_of_the_table_are_valid_parameters(target, name, monkeypatch):
     monkeypatch.chdir(ROOT)
     run = recipe_table.STAND_INS[name]
-    switch(run.recipe, target)
+    switch_to(run.recipe, target)
     recipe_table.assign(target, run.changes)
-    params.load(target)
+    load_params(target)
     written = leaves(YAML(typ="safe").load(target))
     assert {key: written[key] for key in run.changes} == run.changes
 
@@ -66,7 +67,7 @@ def test_stand_ins_of_the_table_are_valid_parameters(target, name, monkeypatch):
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES])
 def test_recipe_says_what_it_is_and_needs(name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    found = about(name)
+    found = about_recipe(name)
     assert found.summary
     assert found.minutes > 0
 
@@ -74,10 +75,10 @@ def test_recipe_says_what_it_is_and_needs(name, monkeypatch):
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES])
 def test_there_and_back_every_comment_is_kept(target, monkeypatch, name):
     monkeypatch.chdir(ROOT)
-    switch(name, target)
+    switch_to(name, target)
     comments = [line for line in TEXT.splitlines() if "#" in line]
     assert [line for line in target.read_text().splitlines() if "#" in line] == comments
-    switch("default", target)
+    switch_to("default", target)
     assert target.read_text() == TEXT
 
 
@@ -85,12 +86,12 @@ def test_there_and_back_every_comment_is_kept(target, monkeypatch, name):
 def test_flags_do_what_apply_does(target, monkeypatch, name):
     """As DVC reads `-S`: its own parser and its own way to change the file."""
     monkeypatch.chdir(ROOT)
-    given = flags(name, target)
+    given = experiment_flags(name, target)
     assert given[::2] == ["-S"] * (len(given) // 2)
     changed = target.parent / "changed.yaml"
     changed.write_text(TEXT)
     apply_overrides(changed, given[1::2])
-    switch(name, target)
+    switch_to(name, target)
     assert leaves(YAML(typ="safe").load(changed)) == leaves(YAML(typ="safe").load(target))
 
 
@@ -100,14 +101,14 @@ def test_there_is_a_demo_without_download():
 
 
 def test_only_the_lines_of_changed_values_change(target):
-    apply(recipe(target, "seed: 7\ntrain:\n  lr: 1e-05\nsplit:\n  ratios:\n    val: 0.1\n"), target)
+    apply_recipe(recipe(target, "seed: 7\ntrain:\n  lr: 1e-05\nsplit:\n  ratios:\n    val: 0.1\n"), target)
     lines = zip(TEXT.splitlines(), target.read_text().splitlines(), strict=True)
     assert [new for old, new in lines if old != new] == ["seed: 7", "  lr: 1e-05"]
 
 
 def test_lists_are_replaced(target):
-    apply(recipe(target, "cluster:\n  classes:\n  - pneumonia\n  k: auto\n"), target)
-    cluster = params.load(target).cluster
+    apply_recipe(recipe(target, "cluster:\n  classes:\n  - pneumonia\n  k: auto\n"), target)
+    cluster = load_params(target).cluster
     assert (cluster.classes, cluster.k) == (["pneumonia"], "auto")
 
 
@@ -133,7 +134,7 @@ def assert_untouched(target: Path) -> None:
 def test_unknown_key_is_refused(target, text, message):
     path = recipe(target, text)
     with refused(f"{path}: {message}"):
-        apply(path, target)
+        apply_recipe(path, target)
     assert_untouched(target)
 
 
@@ -147,7 +148,7 @@ BAD_VALUES = [
 @pytest.mark.parametrize(("text", "message"), BAD_VALUES)
 def test_value_that_is_not_allowed_is_refused(target, text, message):
     with refused(message):
-        apply(recipe(target, text), target)
+        apply_recipe(recipe(target, text), target)
     assert_untouched(target)
 
 
@@ -155,7 +156,7 @@ def test_value_that_is_not_allowed_is_refused(target, text, message):
 def test_refusal_names_the_recipe(target, text, message):
     path = recipe(target, text)
     with refused(f"{path}: {message}"):
-        apply(path, target)
+        apply_recipe(path, target)
 
 
 @pytest.mark.parametrize(
@@ -166,14 +167,14 @@ def test_refusal_names_the_recipe(target, text, message):
 def test_recipe_that_is_no_tree_is_refused(target, text):
     path = recipe(target, text)
     with refused(str(path)):
-        apply(path, target)
+        apply_recipe(path, target)
     assert_untouched(target)
 
 
 def test_missing_recipe_names_those_there_are(target):
     path = recipe(target, "seed: 1\n").with_name("yours.yaml")
     with refused(f"{path}: no such recipe; there are mine, params"):
-        apply(path, target)
+        apply_recipe(path, target)
     assert_untouched(target)
 
 
@@ -196,7 +197,7 @@ def test_command_prints_flags_for_a_shell(monkeypatch, capsys, name):
     words = subprocess.run(
         ["sh", "-c", "printf '%s\\n' $(cat)"], input=out, capture_output=True, text=True, check=True
     ).stdout
-    assert words.split("\n")[:-1] == (flags(name) or [""])
+    assert words.split("\n")[:-1] == (experiment_flags(name) or [""])
 
 
 def test_command_lists_what_each_needs(monkeypatch, capsys):
@@ -210,7 +211,7 @@ def test_command_writes_params(target, monkeypatch, capsys):
     (target.parent / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.chdir(target.parent)
     assert command(monkeypatch, capsys, "--apply", "small_cnn")[0] == 0
-    assert params.load().model.backbone == "small_cnn"
+    assert load_params().model.backbone == "small_cnn"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ STATISTICS = ("mean", "ensemble")  # of the members, and of what is shipped
 
 
 @dataclass(frozen=True)
-class Row:
+class Experiment:
     """One experiment. params: values by dotted key. metrics: test metrics by `<metric>.<statistic>`."""
 
     name: str
@@ -41,7 +41,7 @@ def call(arguments: argparse.Namespace) -> None:
     print("\n".join(table(rows)))
 
 
-def experiments() -> list[Row]:
+def experiments() -> list[Experiment]:
     """The run at HEAD and the experiments on it, as DVC keeps them."""
     import dvc.api  # here, so that `cxr --help` does not wait for it
 
@@ -54,13 +54,13 @@ def experiments() -> list[Row]:
             # DVC's table holds every number as a float.
             shown = {key: int(value) if _whole(value) else value for key, value in shown.items()}
             settings = {key: shown.get(key) for key in known}
-            rows.append(Row(shown["Experiment"] or shown["rev"], settings, metrics))
+            rows.append(Experiment(shown["Experiment"] or shown["rev"], settings, metrics))
     return rows
 
 
-def table(rows: Sequence[Row]) -> list[str]:
+def table(rows: Sequence[Experiment]) -> list[str]:
     """Lines of text. The first row is the one that the others' changes are told against."""
-    groups: dict[tuple[tuple[str, str], ...], list[Row]] = defaultdict(list)
+    groups: dict[tuple[tuple[str, str], ...], list[Experiment]] = defaultdict(list)
     for row in rows:
         same = tuple((key, str(value)) for key, value in sorted(row.params.items()) if key != "seed")
         groups[same].append(row)

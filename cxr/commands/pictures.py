@@ -15,9 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cxr.core.errors import UserError
-from cxr.figures import style
-from cxr.figures.radiographs import show_film
-from cxr.figures.style import COLOURS, HEAT
+from cxr.figures.radiographs import show_image
+from cxr.figures.style import COLOURS, HEAT, save_figure
 from cxr.reports.disclaimer import NOTICE
 
 ROWS = 20  # in one picture: more take long to lay out, and nobody scrolls through them
@@ -45,7 +44,7 @@ class Explained:
 
 
 @dataclass(frozen=True)
-class Similar:
+class SimilarImages:
     """A film and the cases most similar to it, nearest first.
 
     film, seen: as for `Explained`. cases: k films, (size, size) uint8, with their classes and captions.
@@ -59,7 +58,7 @@ class Similar:
     captions: Sequence[str]
 
 
-def explanation(path: Path, films: Sequence[Explained]) -> None:
+def explanation_figure(path: Path, films: Sequence[Explained]) -> None:
     """A row for each film: itself, with the map laid over it, and as the model sees it.
 
     Raises `UserError` if `path` cannot be written.
@@ -68,9 +67,9 @@ def explanation(path: Path, films: Sequence[Explained]) -> None:
     _head(figure, f"Grad-CAM: what speaks for the decision. {NOTICE}")
     for axes, each in zip(grid, films, strict=True):
         for ax in axes[:2]:
-            show_film(ax, each.film)
+            show_image(ax, each.film)
         _lay_over(axes[1], each.heat, len(each.film))
-        show_film(axes[2], each.seen)
+        show_image(axes[2], each.seen)
         speaks = "what speaks" if each.heat.any() else "nothing speaks"
         axes[0].set_title(f"{_short(each.name, 30)} (centre square)")
         axes[1].set_title(f"{speaks} for {each.decision}: p = {each.probability:.3f}")
@@ -85,7 +84,7 @@ def explanation(path: Path, films: Sequence[Explained]) -> None:
     _save(figure, path)
 
 
-def neighbours(path: Path, films: Sequence[Similar], classes: Sequence[str]) -> None:
+def neighbour_figure(path: Path, films: Sequence[SimilarImages], classes: Sequence[str]) -> None:
     """Each film, as its file holds it and as the model sees it, beside its similar cases.
 
     classes: names of all classes, which decide the colours of frames. Raises `UserError` if `path` cannot be
@@ -141,7 +140,7 @@ def _lay_over(ax: Axes, heat: np.ndarray, side: int) -> None:
 
 def _tile(ax: Axes, film: np.ndarray, caption: str, frame: str | None = None) -> None:
     ax.set_axis_on()
-    show_film(ax, film, frame=frame)
+    show_image(ax, film, frame=frame)
     ax.set_title(caption, fontsize=9)
 
 
@@ -153,6 +152,6 @@ def _short(name: str, longest: int) -> str:
 
 def _save(figure: Figure, path: Path) -> None:
     try:
-        style.save(figure, path)
+        save_figure(figure, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None

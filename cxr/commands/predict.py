@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr.commands import radiographs
-from cxr.commands.radiographs import Films
+from cxr.commands.radiographs import Radiographs, read_named
 from cxr.core.errors import UserError
 from cxr.reports.disclaimer import NOTICE
 
@@ -39,11 +39,11 @@ def add(commands: Any) -> None:
 def call(arguments: argparse.Namespace) -> None:
     """Raises `UserError` if there is no model or a picture cannot be drawn, SystemExit with code 1 if a film
     could not be read."""
-    from cxr.inference import calibration
-    from cxr.models import classifier
+    from cxr.inference.calibration import load_calibration
+    from cxr.models.classifier import load_classifier
 
-    model, calibrate = classifier.load(), calibration.load()
-    films = radiographs.read(arguments.images, model.spec.size)
+    model, calibrate = load_classifier(), load_calibration()
+    films = read_named(arguments.images, model.spec.size)
     targets = _targets(arguments.explain, films) if arguments.explain else []
     results = _results(films, model, calibrate) if films.paths else []
     if targets:
@@ -59,7 +59,7 @@ def call(arguments: argparse.Namespace) -> None:
     films.end()
 
 
-def _results(films: Films, model: "Classifier", calibrate: "Calibration") -> list[dict[str, Any]]:
+def _results(films: Radiographs, model: "Classifier", calibrate: "Calibration") -> list[dict[str, Any]]:
     """`path`, `probabilities` by class and `decision` of each film."""
     import torch
 
@@ -81,7 +81,7 @@ def _results(films: Films, model: "Classifier", calibrate: "Calibration") -> lis
 
 
 def _document(
-    films: Films, model: "Classifier", calibrate: "Calibration", results: list[dict[str, Any]]
+    films: Radiographs, model: "Classifier", calibrate: "Calibration", results: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """threshold: of the second class, null where the most probable class is the decision. prevalence: the
     shares of the classes that probabilities refer to, null if none were declared."""
@@ -117,7 +117,7 @@ def _print_table(classes: list[str], calibrate: "Calibration", results: list[dic
         print(f"Decision: {classes[1]} from p = {calibrate.threshold:.3f} (chosen on val).")
 
 
-def _targets(explain: Path, films: Films) -> list[Path]:
+def _targets(explain: Path, films: Radiographs) -> list[Path]:
     """Of each film the picture that it is drawn into. Raises `UserError` if that cannot be."""
     from cxr.commands import pictures
 
@@ -140,7 +140,9 @@ def _targets(explain: Path, films: Films) -> list[Path]:
     return targets
 
 
-def _draw(targets: list[Path], films: Films, model: "Classifier", results: list[dict[str, Any]]) -> None:
+def _draw(
+    targets: list[Path], films: Radiographs, model: "Classifier", results: list[dict[str, Any]]
+) -> None:
     import numpy as np
     import torch
 
@@ -163,6 +165,6 @@ def _draw(targets: list[Path], films: Films, model: "Classifier", results: list[
             )
             for number in mine
         ]
-        pictures.explanation(target, cases)
+        pictures.explanation_figure(target, cases)
         for number in mine:
             results[number]["explanation"] = str(target)

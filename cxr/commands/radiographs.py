@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from cxr.core.errors import UserError
 from cxr.data.folders import radiographs_in
-from cxr.data.radiograph import read_film
+from cxr.data.radiograph import read_radiograph
 
 
 @dataclass(frozen=True)
-class Films:
+class Radiographs:
     """paths: of the N films that could be read. images: (N, size, size) uint8. errors: `path` and `message`
     of each that could not."""
 
@@ -29,7 +29,7 @@ class Films:
             raise SystemExit(1)
 
 
-def read(named: Iterable[Path], size: int) -> Films:
+def read_named(named: Iterable[Path], size: int) -> Radiographs:
     """Read files, and of folders all films at any depth, in the order of their path.
 
     What cannot be read is one line each on stderr, and the others still go on. In a folder a film is told by
@@ -45,7 +45,7 @@ def read(named: Iterable[Path], size: int) -> Films:
 
     def attempt(path: Path) -> np.ndarray | UserError:
         try:
-            return read_film(path, size)
+            return read_radiograph(path, size)
         except UserError as error:
             return error
 
@@ -61,10 +61,10 @@ def read(named: Iterable[Path], size: int) -> Films:
     for error in errors:
         print(f"error: {error['path']}: {error['message']}", file=sys.stderr)
     images = np.stack(list(films.values())) if films else np.empty((0, size, size), np.uint8)
-    return Films([paths[number] for number in films], images, errors)
+    return Radiographs([paths[number] for number in films], images, errors)
 
 
-def check_picture(target: Path, option: str, films: Films | None = None) -> None:
+def check_picture(target: Path, option: str, films: Radiographs | None = None) -> None:
     """Raises `UserError` if `target` is no name for a PNG, or the name of one of `films`."""
     if target.suffix.lower() != ".png" or target.is_dir():
         raise UserError(f"{option} {target}: not the name of a .png file")

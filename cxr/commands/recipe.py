@@ -3,8 +3,9 @@
 import argparse
 from typing import Any
 
-from cxr import params, recipes
+from cxr import params
 from cxr.core.errors import UserError
+from cxr.recipes import about_recipe, experiment_flags, recipe_names, switch_to
 
 
 def add(commands: Any) -> None:
@@ -25,18 +26,18 @@ def add(commands: Any) -> None:
 def call(arguments: argparse.Namespace) -> None:
     """Raises `UserError` if no recipe is named, or one that does not exist."""
     if arguments.list:
-        show()
+        list_recipes()
     elif not arguments.name:
-        raise UserError(f"name a recipe: {', '.join(recipes.names())}; `cxr recipe --list` says more")
+        raise UserError(f"name a recipe: {', '.join(recipe_names())}; `cxr recipe --list` says more")
     elif arguments.apply:
-        recipes.switch(arguments.name)
+        switch_to(arguments.name)
         print(f"{params.PATH} is now the recipe {arguments.name}; run it with `dvc repro`")
     else:
-        print(" ".join(recipes.flags(arguments.name)))  # no quotes: `$(...)` would hand them on
+        print(" ".join(experiment_flags(arguments.name)))  # no quotes: `$(...)` would hand them on
 
 
-def show() -> None:
-    for name in recipes.names():
-        about = recipes.about(name)
+def list_recipes() -> None:
+    for name in recipe_names():
+        about = about_recipe(name)
         print(f"{name:24} {about.summary}")
         print(f"{'':24} weights: {about.weights}; {about.hardware}, about {about.minutes:g} minutes")

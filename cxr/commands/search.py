@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr.commands import radiographs
-from cxr.commands.radiographs import Films
+from cxr.commands.radiographs import Radiographs, read_named
 from cxr.core.errors import UserError
 from cxr.reports.disclaimer import NOTICE
 
@@ -49,7 +49,7 @@ def call(arguments: argparse.Namespace) -> None:
     radiographs.check_picture(arguments.picture, "--picture")
     gallery = Gallery.load()
     data = _data(gallery)
-    films = radiographs.read(arguments.images, data.images.shape[1])
+    films = read_named(arguments.images, data.images.shape[1])
     radiographs.check_picture(arguments.picture, "--picture", films)
     results = []
     drawn = max(1, pictures.ROWS // pictures.rows_of(arguments.k))
@@ -69,6 +69,7 @@ def call(arguments: argparse.Namespace) -> None:
 def _data(gallery: "Gallery") -> "Dataset":
     """Raises `UserError` if the data set is not there, or is not the one that the gallery was made of."""
     from cxr.core import dataset
+    from cxr.core.dataset import load_dataset
     from cxr.embeddings.gallery import META
 
     for path in (dataset.IMAGES, dataset.LABELS):
@@ -76,23 +77,23 @@ def _data(gallery: "Gallery") -> "Dataset":
             raise UserError(
                 f"{path}: no data set here; build it with `dvc repro`, or fetch it with `dvc pull`"
             )
-    data = dataset.load()
+    data = load_dataset()
     if not set(gallery.meta.rows) <= set(data.rows("train", "val").tolist()):
         raise UserError(f"{META} does not belong to {dataset.LABELS}: other rows; run `dvc repro index`")
     return data
 
 
-def _results(films: Films, gallery: "Gallery", data: "Dataset", k: int) -> list[dict[str, Any]]:
+def _results(films: Radiographs, gallery: "Gallery", data: "Dataset", k: int) -> list[dict[str, Any]]:
     """`path` of each film and `neighbours`, nearest first, each with its `row`, `class`, `source` (the file
     it came from), and `cosine` or `distance`."""
     import torch
 
     from cxr.core.dataset import LABELS
     from cxr.core.files import read_csv
-    from cxr.embeddings.vectors import embed_films
-    from cxr.params import load
+    from cxr.embeddings.vectors import embed_new
+    from cxr.params import load_params
 
-    vectors = embed_films(gallery.meta, films.images, load(), torch.device("cpu"))
+    vectors = embed_new(gallery.meta, films.images, load_params(), torch.device("cpu"))
     found, table = gallery.search(vectors, k), read_csv(LABELS)
     value = VALUES[gallery.meta.metric]
     return [
@@ -113,7 +114,7 @@ def _results(films: Films, gallery: "Gallery", data: "Dataset", k: int) -> list[
 
 
 def _document(
-    films: Films, gallery: "Gallery", results: list[dict[str, Any]], picture: Path
+    films: Radiographs, gallery: "Gallery", results: list[dict[str, Any]], picture: Path
 ) -> dict[str, Any]:
     """source_sha256: of what made the gallery's vectors, for the classifier's features the model's."""
     return {
@@ -143,13 +144,16 @@ def _print(results: list[dict[str, Any]], gallery: "Gallery") -> None:
     print(f"Searched {len(gallery.meta.rows):,} cases by {made[gallery.meta.embedding]}.")
 
 
-def _draw(path: Path, films: Films, data: "Dataset", metric: str, results: list[dict[str, Any]]) -> None:
+def _draw(
+    path: Path, films: Radiographs, data: "Dataset", metric: str, results: list[dict[str, Any]]
+) -> None:
     from cxr.commands import pictures
+    from cxr.commands.pictures import SimilarImages
     from cxr.data.radiograph import read_original
 
     value = VALUES[metric]
     queries = [
-        pictures.Similar(
+        SimilarImages(
             name=film.name,
             film=read_original(film).full(),
             seen=seen,
@@ -162,4 +166,4 @@ def _draw(path: Path, films: Films, data: "Dataset", metric: str, results: list[
         )
         for film, seen, result in zip(films.paths, films.images, results, strict=False)
     ]
-    pictures.neighbours(path, queries, data.classes)
+    pictures.neighbour_figure(path, queries, data.classes)

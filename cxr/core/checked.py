@@ -27,7 +27,7 @@ class Section(BaseModel):
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-def check(model: type[AnySection], tree: Any, path: Path, *prefix: str) -> AnySection:
+def check_section(model: type[AnySection], tree: Any, path: Path, *prefix: str) -> AnySection:
     """`tree` as a `model`. path: the file that an error names. prefix: the sections of that file in which
     the tree lies.
 

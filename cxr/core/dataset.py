@@ -35,13 +35,13 @@ def hash_images(images: np.ndarray) -> list[str]:
     return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
 
 
-def save(images: np.ndarray, rows: Sequence[Sequence[object]]) -> None:
+def save_dataset(images: np.ndarray, rows: Sequence[Sequence[object]]) -> None:
     """`rows` holds split, class, source, sha256 and group of each of the (N, H, W) uint8 `images`."""
     write_npy(IMAGES, images)
     write_csv(LABELS, COLUMNS, [(number, *row) for number, row in enumerate(rows)])
 
 
-def load() -> Dataset:
+def load_dataset() -> Dataset:
     table = read_csv(LABELS)
     classes = class_order(row["class"] for row in table)
     return Dataset(

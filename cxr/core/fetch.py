@@ -69,7 +69,7 @@ def one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def fetch(url: str, md5: str) -> Iterator[Path]:
+def fetch_published(url: str, md5: str) -> Iterator[Path]:
     """Yield the path of the file behind `url`, checked; a downloaded copy is gone after the block.
 
     Raises `UserError` if neither the mirror nor the network has the file, or if its md5 is wrong.

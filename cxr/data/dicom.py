@@ -33,7 +33,7 @@ from pydicom.uid import (
 )
 
 from cxr.core.errors import PixelCountError, UserError
-from cxr.data import grayscale
+from cxr.data.grayscale import to_grey_levels
 
 HEADER = (
     "Modality",
@@ -119,7 +119,7 @@ def read_dicom(file: BinaryIO, name: str, max_pixels: int) -> Radiograph:
         content.seek(0)
         dataset = dcmread(content, specific_tags=[*HEADER, "PixelData"])
         values = _decode(dataset, syntax)
-        picture = _colour(dataset, values) if values.ndim == 3 else grayscale.show(dataset, values)
+        picture = _colour(dataset, values) if values.ndim == 3 else to_grey_levels(dataset, values)
         return Radiograph(_square_pixels(picture, dataset), int(dataset.BitsStored))
     except UserError as error:
         raise type(error)(f"{name}: {error}") from None

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from cxr.core.dataset import SPLITS
 from cxr.core.errors import UserError
-from cxr.data.radiograph import SUFFIXES, is_dicom, read_film
+from cxr.data.radiograph import SUFFIXES, is_dicom, read_radiograph
 
 
-class Film(NamedTuple):
+class RadiographFile(NamedTuple):
     """A picture file: its split (empty if the tree has none), its class and where it lies."""
 
     split: str
@@ -43,17 +43,17 @@ def split_folders(root: Path) -> dict[str, Path]:
     return {split: found[split] for split in SPLITS if split in found}
 
 
-def list_films(folder: Path, split: str) -> list[Film]:
+def list_radiographs(folder: Path, split: str) -> list[RadiographFile]:
     """Every PNG, JPEG and DICOM in the class folders of `folder`, at any depth, in the order of its path."""
     return [
-        Film(split, category.name, path)
+        RadiographFile(split, category.name, path)
         for category in subfolders(folder)
         for path in sorted(category.rglob("*"))
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     ]
 
 
-def check_classes(root: Path, splits: Iterable[str], films: Sequence[Film]) -> None:
+def check_classes(root: Path, splits: Iterable[str], films: Sequence[RadiographFile]) -> None:
     """Raises `UserError` for fewer than two classes, or one of `splits` without pictures of one of them."""
     classes = sorted({film.category for film in films})
     if len(classes) < 2:
@@ -67,11 +67,11 @@ def check_classes(root: Path, splits: Iterable[str], films: Sequence[Film]) -> N
             )
 
 
-def read_films(films: Sequence[Film], size: int) -> np.ndarray:
+def read_radiographs(films: Sequence[RadiographFile], size: int) -> np.ndarray:
     """(N, size, size) uint8. Raises `UserError` for the first picture that cannot be read."""
     images = np.empty((len(films), size, size), np.uint8)
     with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without holding the GIL
-        pictures = pool.map(lambda film: read_film(film.path, size), films)
+        pictures = pool.map(lambda film: read_radiograph(film.path, size), films)
         for row, picture in enumerate(tqdm(pictures, total=len(films), desc="reading films", disable=None)):
             images[row] = picture
     return images

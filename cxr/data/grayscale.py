@@ -23,7 +23,7 @@ class Levels(NamedTuple):
     high: float
 
 
-def show(dataset: Dataset, stored: np.ndarray) -> Image.Image:
+def to_grey_levels(dataset: Dataset, stored: np.ndarray) -> Image.Image:
     """Grey levels from 0, black, to 255 in Pillow's float mode. stored: (H, W) int.
 
     The modality LUT (PS3.3 C.11.1) is a rescale slope and intercept, or a table. The VOI LUT (C.11.2) is the

@@ -24,7 +24,14 @@ from pathlib import Path
 from cxr.core.dataset import SPLITS
 from cxr.core.errors import UserError
 from cxr.core.fetch import in_mirror, searched
-from cxr.data.folders import Film, check_classes, list_films, read_films, split_folders, subfolders
+from cxr.data.folders import (
+    RadiographFile,
+    check_classes,
+    list_radiographs,
+    read_radiographs,
+    split_folders,
+    subfolders,
+)
 from cxr.data.manifest import Raw
 
 PNEUMONIA = "paultimothymooney/chest-xray-pneumonia/versions/2"
@@ -137,7 +144,7 @@ def read_three_class(size: int) -> Raw:
         return _read(root, _films(root, ("normal", "pneumonia", "tuberculosis")), size)
 
 
-def check_pneumonia(root: Path, films: Sequence[Film]) -> None:
+def check_pneumonia(root: Path, films: Sequence[RadiographFile]) -> None:
     """Raises `UserError` unless `films` has the published counts and file names."""
     remedy = "an altered copy? Take the published set"
     counts = Counter((film.split, film.category) for film in films)
@@ -165,12 +172,12 @@ def patient(name: str) -> str:
     return match[1]
 
 
-def _films(root: Path, classes: Sequence[str]) -> list[Film]:
+def _films(root: Path, classes: Sequence[str]) -> list[RadiographFile]:
     """The films of the published splits, with the names of the class folders in lower case."""
     films = [
         film._replace(category=film.category.lower())
         for split, folder in split_folders(root).items()
-        for film in list_films(folder, split)
+        for film in list_radiographs(folder, split)
     ]
     check_classes(root, SPLITS, films)
     found = sorted({film.category for film in films})
@@ -179,9 +186,9 @@ def _films(root: Path, classes: Sequence[str]) -> list[Film]:
     return films
 
 
-def _read(root: Path, films: Sequence[Film], size: int) -> Raw:
+def _read(root: Path, films: Sequence[RadiographFile], size: int) -> Raw:
     return Raw(
-        images=read_films(films, size),
+        images=read_radiographs(films, size),
         classes=[film.category for film in films],
         sources=[film.path.relative_to(root).as_posix() for film in films],
         splits=[film.split for film in films],

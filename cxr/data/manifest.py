@@ -27,13 +27,13 @@ class Raw:
     patients: list[str]
 
 
-def save(raw: Raw) -> None:
+def save_manifest(raw: Raw) -> None:
     write_npy(IMAGES, raw.images)
     rows = zip(raw.splits, raw.classes, raw.sources, raw.patients, strict=True)
     write_csv(MANIFEST, ("split", "class", "source", "patient"), rows)
 
 
-def load() -> Raw:
+def load_manifest() -> Raw:
     rows = read_csv(MANIFEST)
     images = np.load(IMAGES, mmap_mode="r")
     columns = {name: [row[name] for row in rows] for name in ("class", "source", "split", "patient")}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cxr.core.dataset import SPLITS
 from cxr.core.errors import UserError
-from cxr.data.folders import check_classes, list_films, read_films, split_folders, subfolders
+from cxr.data.folders import check_classes, list_radiographs, read_radiographs, split_folders, subfolders
 from cxr.data.manifest import Raw
 
 PATIENTS = "patients.csv"
@@ -22,11 +22,11 @@ def read_folder(root: Path, size: int) -> Raw:
     if not root.is_dir():
         raise UserError(f"params.yaml: download.folder is {str(root)!r}, which is not a folder")
     splits = _splits(root)
-    films = [film for split, part in splits.items() for film in list_films(part, split)]
+    films = [film for split, part in splits.items() for film in list_radiographs(part, split)]
     check_classes(root, splits, films)
     names = [film.path.relative_to(root).as_posix() for film in films]
     return Raw(
-        images=read_films(films, size),
+        images=read_radiographs(films, size),
         classes=[film.category for film in films],
         sources=names,
         splits=[film.split for film in films],

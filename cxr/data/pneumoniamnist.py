@@ -9,7 +9,7 @@ import numpy as np
 
 from cxr.core.dataset import SPLITS
 from cxr.core.errors import UserError
-from cxr.core.fetch import fetch
+from cxr.core.fetch import fetch_published
 from cxr.data.manifest import Raw
 
 
@@ -24,7 +24,7 @@ def read_pneumoniamnist(size: int) -> Raw:
     suffix = "" if size == 28 else f"_{size}"
     if f"url{suffix}" not in info:
         raise UserError(f"params.yaml: download.size is {size}; pneumoniamnist has 28, 64, 128 and 224")
-    with fetch(info[f"url{suffix}"], info[f"MD5{suffix}"]) as path:
+    with fetch_published(info[f"url{suffix}"], info[f"MD5{suffix}"]) as path:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}

@@ -51,13 +51,13 @@ class Original:
         return _to_uint8(self.square)
 
 
-def read_film(path: Path | str, size: int) -> np.ndarray:
+def read_radiograph(path: Path | str, size: int) -> np.ndarray:
     """Read a PNG, JPEG or DICOM file as a (size, size) uint8 image; refuses as `read_original` does."""
     return read_original(path).resized(size)
 
 
-def read_film_bytes(data: bytes, name: str, size: int) -> np.ndarray:
-    """`read_film` of what a file holds. name: what messages call it."""
+def read_radiograph_bytes(data: bytes, name: str, size: int) -> np.ndarray:
+    """`read_radiograph` of what a file holds. name: what messages call it."""
     return read_original_bytes(data, name).resized(size)
 
 

@@ -63,7 +63,7 @@ class Vectors:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """rows: (Q, k) int64 rows of the data set, nearest first. values: (Q, k) float32, as the gallery's metric
     says the cosine (-1 to 1, larger is nearer) or the Euclidean distance (0 or more, smaller is nearer)."""
 
@@ -99,7 +99,7 @@ class Gallery:
         meta = Meta(embedding, metric, chosen, dimensions, vectors.source_sha256, rows.tolist())
         return cls(index, meta)
 
-    def search(self, vectors: Vectors, k: int) -> Found:
+    def search(self, vectors: Vectors, k: int) -> SearchResult:
         """The `k` (1 or more) films nearest to each of the `vectors`.
 
         Raises `UserError` if the vectors were not made by what made the gallery's, or if it has fewer films.
@@ -116,7 +116,7 @@ class Gallery:
             scores[part], positions[part] = self._nearest(queries[part], k)
         # FAISS leaves squared distances, and a cosine may round to a little above 1.
         scores = np.sqrt(scores) if self.meta.metric == "l2" else scores.clip(-1, 1)
-        return Found(np.array(self.meta.rows, np.int64)[positions], scores)
+        return SearchResult(np.array(self.meta.rows, np.int64)[positions], scores)
 
     def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         scores, positions = self.index.search(queries, k)

@@ -26,7 +26,7 @@ HARDEST = 6  # queries, shared out among the classes
 DRAWS = 20_000  # random answers to a query of each class, so that chance is off by 0.004 at most
 
 
-def measure(found: np.ndarray, queries: np.ndarray, available: np.ndarray) -> dict[str, np.ndarray]:
+def retrieval_scores(found: np.ndarray, queries: np.ndarray, available: np.ndarray) -> dict[str, np.ndarray]:
     """Each measure of each query, (Q,) float64, at the depths that `found` has.
 
     found: (Q, K) classes of the films found, nearest first; queries: (Q,) their own classes; available:
@@ -61,28 +61,28 @@ def majority(found: np.ndarray, classes: int) -> np.ndarray:
     return (voted.sum(axis=1) - first / found.shape[1]).argmax(axis=1)
 
 
-def by_chance(available: np.ndarray, depth: int) -> dict[str, np.ndarray]:
-    """What `measure` gives on average for films drawn at random from the gallery, with replacement: (C,)
+def random_retrieval(available: np.ndarray, depth: int) -> dict[str, np.ndarray]:
+    """What `retrieval_scores` gives on average for films drawn at random from the gallery, with replacement: (C,)
     float64 for a query of each class."""
     generator = np.random.default_rng(0)
     shares = available / available.sum(axis=1, keepdims=True)
     found = []
     for label, share in enumerate(shares):
         drawn = generator.choice(len(share), (DRAWS, depth), p=share)
-        values = measure(drawn, np.full(DRAWS, label), available)
+        values = retrieval_scores(drawn, np.full(DRAWS, label), available)
         found.append({name: value.mean() for name, value in values.items()})
     means = {name: np.array([each[name] for each in found]) for name in found[0]}
     return means | {name: shares.diagonal() for name in means if name.startswith("precision")}  # exactly
 
 
-def report(
+def retrieval_report(
     found: np.ndarray, queries: np.ndarray, available: np.ndarray, classes: list[str], resamples: int
 ) -> Report:
     """For all queries (`overall`) and those of each class, of each measure: its mean `value`, `low` and
     `high`, the 95 % interval over `resamples` bootstrap samples of the queries within each class, and what
-    `chance` reaches. The gallery counts as given. found, queries, available: see `measure`.
+    `chance` reaches. The gallery counts as given. found, queries, available: see `retrieval_scores`.
     """
-    values, chance = measure(found, queries, available), by_chance(available, found.shape[1])
+    values, chance = retrieval_scores(found, queries, available), random_retrieval(available, found.shape[1])
     table = np.stack(list(values.values()), axis=1)
     weights = np.concatenate(list(blocks(queries, resamples)))
     groups = {"overall": np.ones(len(queries), bool)}

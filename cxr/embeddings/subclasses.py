@@ -82,7 +82,7 @@ def _silhouette(points: np.ndarray, assignment: np.ndarray) -> float:
     return float(silhouette_score(points, assignment, sample_size=sample, random_state=0))
 
 
-def of_films(data: Dataset) -> np.ndarray:
+def subclass_of_each(data: Dataset) -> np.ndarray:
     """(N,) str: of the sub-classes of a film's class, the one with the nearest centroid; "" for a class that
     has none. That is the rule by which k-means has given the training films theirs.
     """

@@ -6,42 +6,42 @@ import numpy as np
 import torch
 
 from cxr.core import dataset
-from cxr.core.dataset import Dataset
+from cxr.core.dataset import Dataset, load_dataset
 from cxr.core.errors import UserError
 from cxr.core.files import sha256
-from cxr.embeddings.encoders import pixels
-from cxr.embeddings.encoders.embed import load_network
+from cxr.embeddings.encoders.embed import load_encoder
+from cxr.embeddings.encoders.pixels import fit_components
 from cxr.embeddings.gallery import Embedding, Meta, Vectors
 from cxr.models import classifier
-from cxr.models.classifier import Classifier
+from cxr.models.classifier import Classifier, embed_images, load_classifier
 from cxr.params import ClipEmbed, Params
 
 STORED = "data/embeddings.npy"
 
 
-def embed_films(meta: Meta, films: np.ndarray, params: Params, device: torch.device) -> Vectors:
+def embed_new(meta: Meta, films: np.ndarray, params: Params, device: torch.device) -> Vectors:
     """Vectors to search the gallery of `meta` with, of films that need not belong to the data set.
 
     films: (N, S, S) uint8. Raises `UserError` if the model, the data set that `pixels` is fitted to or the
     encoder's weights are missing, or if the films have another size than the gallery's.
     """
     if meta.embedding == "classifier":
-        return classifier_vectors(classifier.load(), films, device)
+        return classifier_vectors(load_classifier(), films, device)
     settings = params.clip_embed
     if settings.encoder != "pixels":
         from cxr.embeddings.encoders.encoder import encode
 
-        values = encode(load_network(settings), films, device, settings.precision)
+        values = encode(load_encoder(settings), films, device, settings.precision)
         return Vectors(values, network_sha256(settings))
     if not dataset.IMAGES.is_file():
         raise UserError(
             f"{dataset.IMAGES}: not here, and clip_embed.encoder pixels is fitted to its training films; "
             "run `dvc pull` or `dvc repro`"
         )
-    data = dataset.load()
+    data = load_dataset()
     train = data.images[data.rows("train")]
     # Components are not stored: the same training films give the same ones.
-    return Vectors(pixels.fit(train, settings.dimensions).transform(films), pixels_sha256(data, settings))
+    return Vectors(fit_components(train, settings.dimensions).transform(films), pixels_sha256(data, settings))
 
 
 def embed_rows(
@@ -52,7 +52,7 @@ def embed_rows(
     Raises `UserError` if the model is missing or data/embeddings.npy belongs to other films.
     """
     if embedding == "classifier":
-        return classifier_vectors(classifier.load(), data.images[rows], device)
+        return classifier_vectors(load_classifier(), data.images[rows], device)
     stored = np.load(STORED)
     if len(stored) != len(data.labels):
         raise UserError(
@@ -69,7 +69,7 @@ def classifier_vectors(model: Classifier, images: np.ndarray, device: torch.devi
 
     images: (N, size, size) uint8.
     """
-    return Vectors(classifier.embed(model, images, device), sha256(classifier.WEIGHTS))
+    return Vectors(embed_images(model, images, device), sha256(classifier.WEIGHTS))
 
 
 def network_sha256(settings: ClipEmbed) -> str:

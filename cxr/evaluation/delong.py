@@ -25,7 +25,7 @@ class Contributions:
     films: np.ndarray
 
 
-def measure(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Contributions]:
+def contributions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Contributions]:
     """The metrics of metrics/test.json that are compared, and `nll`; AUC, the primary one, comes first.
 
     labels: (N,) int. probabilities: (M, N, classes) float64. The most probable class is the decision.
@@ -45,11 +45,11 @@ def measure(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Contribu
     found = {name: Contributions(each.sum(axis=1).round(12), each) for name, each in sums.items()}
     positive = labels[:, None] == np.arange(classes)
     if classes == 2:
-        return {"auc": auc(positive[:, 1:], probabilities[:, :, 1:])} | found
-    return {"auc_ovr_macro": auc(positive, probabilities)} | found
+        return {"auc": auc_contributions(positive[:, 1:], probabilities[:, :, 1:])} | found
+    return {"auc_ovr_macro": auc_contributions(positive, probabilities)} | found
 
 
-def auc(positive: np.ndarray, scores: np.ndarray) -> Contributions:
+def auc_contributions(positive: np.ndarray, scores: np.ndarray) -> Contributions:
     """The mean of K AUCs. positive: (N, K) bool. scores: (M, N, K) float, higher for positive films."""
     members, films, count = scores.shape
     values, contributions = np.zeros(members), np.zeros((members, films))

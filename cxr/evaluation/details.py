@@ -3,12 +3,12 @@
 import numpy as np
 
 from cxr.core.probabilities import decide
-from cxr.evaluation import reliability
-from cxr.evaluation.diagnostic_accuracy import describe
-from cxr.evaluation.metrics import Summary, confusion, per_class, top_confusion
+from cxr.evaluation.diagnostic_accuracy import diagnostic_accuracy
+from cxr.evaluation.metrics import Summary, confusion, most_frequent_error, per_class
+from cxr.evaluation.reliability import calibration_scores, ece_by_chance
 from cxr.inference.calibration import Calibration
 from cxr.inference.predictions import Predictions
-from cxr.inference.prevalence import shares, shifted
+from cxr.inference.prevalence import class_prevalence, shifted
 
 
 def details(
@@ -38,20 +38,20 @@ def details(
         "decisions": {
             name: {
                 "confusion": confusion(split.labels, chosen, len(split.classes)),
-                "top_confusion": top_confusion(split.labels, chosen, split.classes),
+                "top_confusion": most_frequent_error(split.labels, chosen, split.classes),
                 "per_class": per_class(split.labels, chosen, split.classes),
             }
             for name, chosen in decisions.items()
         },
         "calibration": {
-            "shares": shares(split.labels, len(split.classes)),
+            "shares": class_prevalence(split.labels, len(split.classes)),
             "prevalence": stated,
-            "ece_by_chance": reliability.by_chance(split.labels, split.ensemble, resamples),
+            "ece_by_chance": ece_by_chance(split.labels, split.ensemble, resamples),
             **{name: _calibration(split.labels, p, stated, resamples) for name, p in ways.items()},
         },
         "shifted": {
             "prevalence": wanted,
-            **reliability.report(
+            **calibration_scores(
                 split.labels, shifted(split.ensemble, stated, wanted), resamples, prevalence=wanted
             ),
         },
@@ -60,7 +60,7 @@ def details(
         found["operating_points"] = {
             name: {
                 "threshold": threshold,
-                **describe(split.labels, decide(split.ensemble, threshold), float(wanted[1])),
+                **diagnostic_accuracy(split.labels, decide(split.ensemble, threshold), float(wanted[1])),
             }
             for name, threshold in shipped.operating_points.items()
         }
@@ -71,7 +71,7 @@ def _calibration(
     labels: np.ndarray, probabilities: np.ndarray, stated: np.ndarray, resamples: int
 ) -> dict[str, dict[str, float]]:
     """Over the films as they are, and with `_at_prevalence` weighted to the shares `stated`."""
-    weighted = reliability.report(labels, probabilities, resamples, prevalence=stated)
-    return reliability.report(labels, probabilities, resamples) | {
+    weighted = calibration_scores(labels, probabilities, resamples, prevalence=stated)
+    return calibration_scores(labels, probabilities, resamples) | {
         f"{name}_at_prevalence": value for name, value in weighted.items()
     }

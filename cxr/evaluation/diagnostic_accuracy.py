@@ -6,7 +6,7 @@ from cxr.evaluation.metrics import confusion
 from cxr.evaluation.statistics import predictive_value, wilson
 
 
-def describe(labels: np.ndarray, decisions: np.ndarray, prevalence: float) -> dict[str, object]:
+def diagnostic_accuracy(labels: np.ndarray, decisions: np.ndarray, prevalence: float) -> dict[str, object]:
     """What `decisions` mean, each number with its 95 % interval as `value`, `low` and `high`.
 
     labels, decisions: (N,) int, 0 or 1, at least one film of each class. prevalence: share of the positive

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxr.core.probabilities import decide
-from cxr.evaluation.delong import auc, case_variance
+from cxr.evaluation.delong import auc_contributions, case_variance
 from cxr.evaluation.reliability import scores
 from cxr.evaluation.statistics import Z, blocks, interval
 from cxr.inference.predictions import Predictions
@@ -138,7 +138,7 @@ def delong(predictions: Predictions) -> dict[str, float]:
     1."""
     first = 1 if len(predictions.classes) == 2 else 0
     shown = np.arange(first, len(predictions.classes))
-    found = auc(predictions.labels[:, None] == shown, predictions.ensemble[None, :, shown])
+    found = auc_contributions(predictions.labels[:, None] == shown, predictions.ensemble[None, :, shown])
     std = float(np.sqrt(case_variance(found.films, predictions.labels)[0]))
     value = float(found.values[0])
     return {"films_std": std, "low": max(0.0, value - Z * std), "high": min(1.0, value + Z * std)}
@@ -158,7 +158,7 @@ def per_class(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> 
     }
 
 
-def top_confusion(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> str:
+def most_frequent_error(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> str:
     """The mistake that is made most often, in words."""
     table = confusion(labels, decisions, len(classes))
     mistakes = table - np.diag(np.diag(table))

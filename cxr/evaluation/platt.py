@@ -12,18 +12,18 @@ from sklearn.linear_model import LogisticRegression
 from cxr.core.probabilities import SMALLEST
 from cxr.inference.calibration import Calibration
 from cxr.inference.predictions import Predictions
-from cxr.inference.prevalence import shares, shifted
+from cxr.inference.prevalence import class_prevalence, shifted
 
 C = 1e6  # of scikit-learn: next to no penalty
 
 
-def fit(probabilities: np.ndarray, labels: np.ndarray) -> LogisticRegression:
-    """For `apply`. probabilities: (N, classes) float, labels: (N,) int."""
+def fit_platt(probabilities: np.ndarray, labels: np.ndarray) -> LogisticRegression:
+    """For `apply_platt`. probabilities: (N, classes) float, labels: (N,) int."""
     return LogisticRegression(C=C, max_iter=10_000).fit(_logits(probabilities), labels)
 
 
-def apply(model: LogisticRegression, probabilities: np.ndarray) -> np.ndarray:
-    """(N, classes) float64, which refer to the classes' shares in the films of `fit`."""
+def apply_platt(model: LogisticRegression, probabilities: np.ndarray) -> np.ndarray:
+    """(N, classes) float64, which refer to the classes' shares in the films of `fit_platt`."""
     found: np.ndarray = model.predict_proba(_logits(probabilities))
     return found
 
@@ -34,7 +34,9 @@ def _logits(probabilities: np.ndarray) -> np.ndarray:
     return logs[:, 1:] - logs[:, :1]
 
 
-def methods(published: Predictions, shipped: Calibration, prevalence: np.ndarray) -> dict[str, np.ndarray]:
+def calibration_methods(
+    published: Predictions, shipped: Calibration, prevalence: np.ndarray
+) -> dict[str, np.ndarray]:
     """(N, classes) float64 probabilities of the ensemble for all films of `published`, val and test.
 
     before: at temperature 1. temperature: as shipped. platt: `cxr.evaluation.platt`, fitted on val. All refer
@@ -44,9 +46,9 @@ def methods(published: Predictions, shipped: Calibration, prevalence: np.ndarray
     raw = shipped.undo(published.ensemble)
     val = published.splits == "val"
     labels = published.labels[val]
-    fitted = apply(fit(raw[val], labels), raw)
+    fitted = apply_platt(fit_platt(raw[val], labels), raw)
     return {
         "before": Calibration(1.0, None, shipped.prior, shipped.prevalence)(raw),
         "temperature": published.ensemble,
-        "platt": shifted(fitted, shares(labels, len(prevalence)), prevalence),
+        "platt": shifted(fitted, class_prevalence(labels, len(prevalence)), prevalence),
     }

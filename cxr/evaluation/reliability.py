@@ -8,7 +8,7 @@ https://arxiv.org/abs/1904.01685) estimate with less bias (Roelofs et al., 2022,
 https://arxiv.org/abs/2012.08668). Films of equal probability share a bin, so their order does not count.
 
 An ECE is never below 0, so chance makes it larger, the more so the fewer films there are: a perfectly
-calibrated classifier has one above 0, too (`by_chance`).
+calibrated classifier has one above 0, too (`ece_by_chance`).
 
 **Which prevalence?** A probability refers to films among which the classes have certain shares
 (`calibrate.prevalence`), and a split may have others (62.5 % of PneumoniaMNIST's test films are pneumonia).
@@ -24,7 +24,7 @@ import numpy as np
 
 from cxr.core.probabilities import SMALLEST
 from cxr.evaluation.statistics import blocks, interval, wilson
-from cxr.inference.prevalence import film_weights
+from cxr.inference.prevalence import case_weights
 
 BINS = 15
 
@@ -67,7 +67,7 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -
     }
 
 
-def report(
+def calibration_scores(
     labels: np.ndarray, probabilities: np.ndarray, resamples: int, prevalence: np.ndarray | None = None
 ) -> dict[str, dict[str, float]]:
     """`scores` over the films as they are, or weighted so that the classes have the shares `prevalence`.
@@ -75,7 +75,7 @@ def report(
     Each has its `value`, and its 95 % interval `low` to `high` (`bootstrap.interval`) over `resamples`
     bootstrap samples of the films within each class.
     """
-    weights = np.ones(len(labels)) if prevalence is None else film_weights(labels, prevalence)
+    weights = np.ones(len(labels)) if prevalence is None else case_weights(labels, prevalence)
     values = scores(labels, probabilities, weights[None])
     samples = [scores(labels, probabilities, counts * weights) for counts in blocks(labels, resamples)]
     return {
@@ -87,7 +87,7 @@ def report(
     }
 
 
-def by_chance(labels: np.ndarray, probabilities: np.ndarray, resamples: int) -> dict[str, float]:
+def ece_by_chance(labels: np.ndarray, probabilities: np.ndarray, resamples: int) -> dict[str, float]:
     """The ECE that a classifier with these probabilities, all of them true, would have on as many films.
 
     Events are drawn from the probabilities (consistency resampling: Bröcker & Smith, 2007,
@@ -103,7 +103,7 @@ def by_chance(labels: np.ndarray, probabilities: np.ndarray, resamples: int) -> 
 
 
 @dataclass(frozen=True)
-class Curve:
+class ReliabilityCurve:
     """A reliability diagram's points, one for each bin that is not empty, all (bins,) float64 but `films`.
 
     probability: the mean probability. share: of the films with the event; low, high: its 95 % Wilson
@@ -118,11 +118,13 @@ class Curve:
     error: float
 
 
-def curve(labels: np.ndarray, probabilities: np.ndarray, prevalence: np.ndarray) -> Curve:
+def reliability_curve(
+    labels: np.ndarray, probabilities: np.ndarray, prevalence: np.ndarray
+) -> ReliabilityCurve:
     """The diagram of films weighted to `prevalence`. A bin counts for its Wilson interval as the number of
     equal films that would tell as much as its weighted ones (Kish, 1965: squared sum over sum of squares)."""
     probability, found = events(labels, probabilities)
-    weights = film_weights(labels, prevalence)[None]
+    weights = case_weights(labels, prevalence)[None]
     order, starts, bins = _bins(probability, weights)
 
     def sums(values: np.ndarray) -> np.ndarray:
@@ -135,7 +137,7 @@ def curve(labels: np.ndarray, probabilities: np.ndarray, prevalence: np.ndarray)
     low, high = wilson(share, mass**2 / sums(weights**2)[used])
     mean = sums(weights * probability)[used] / mass
     error = calibration_error(probability, found, weights)
-    return Curve(mean, share, low, high, films[used], float(error[0]))
+    return ReliabilityCurve(mean, share, low, high, films[used], float(error[0]))
 
 
 def _bins(probability: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -31,16 +31,16 @@ def mean_errors(clean: np.ndarray, corrupted: Sequence[np.ndarray]) -> dict[str,
     clean: (1 + resamples,) and corrupted: (1 + resamples, severities) for each kind, of `balanced_errors`.
     """
     be = np.mean([errors.mean(axis=1) for errors in corrupted], axis=0)
-    return with_interval("be", be) | with_interval("rbe", be - clean)
+    return named_interval("be", be) | named_interval("rbe", be - clean)
 
 
-def with_interval(name: str, samples: np.ndarray) -> dict[str, float]:
+def named_interval(name: str, samples: np.ndarray) -> dict[str, float]:
     """The first of `samples` and the ends of the interval that the others span."""
     ends = interval(name, float(samples[0]), samples[1:])
     return {name: float(samples[0])} | {f"{name}_{end}": value for end, value in ends.items()}
 
 
-def auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+def macro_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Area under the ROC curve; with three classes or more the mean of one class against the others."""
     truth = np.eye(probabilities.shape[-1])[labels]
     return float(roc_auc_score(truth, probabilities, average="macro"))

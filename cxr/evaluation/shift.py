@@ -64,7 +64,7 @@ def compare_splits(
                 mine = np.flatnonzero(np.isin(splits, pair) & (labels == label))
                 second = splits[mine] == pair[1]
                 if folds(second, groups[mine]) >= 2:
-                    classes[name] = compare(points[mine], second, groups[mine])
+                    classes[name] = compare_samples(points[mine], second, groups[mine])
             found.setdefault(space, {})["_".join(pair)] = classes
     return found
 
@@ -73,7 +73,7 @@ def _components(count: int) -> PCA:
     return PCA(count, svd_solver="covariance_eigh")
 
 
-def compare(points: np.ndarray, second: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+def compare_samples(points: np.ndarray, second: np.ndarray, groups: np.ndarray) -> dict[str, float]:
     low, high = chance_band(second)
     distance, p_value = energy_distance(points, second)
     return {

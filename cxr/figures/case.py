@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cxr.figures import radiographs, style
-from cxr.figures.style import HEAT
+from cxr.figures.radiographs import show_image
+from cxr.figures.style import HEAT, save_figure
 
 # Inches. Places are fixed: a layout by what they hold would take longer than all the rest.
 WIDTH, HEIGHT, EDGE = 9.6, 3.2, 0.1
@@ -16,7 +16,7 @@ LARGE, SMALL, CAPTION = 2.6, 1.1, 0.22
 LINES, COLUMNS = 2, 3  # of neighbours
 
 
-def draw(
+def draw_case(
     path: Path,
     image: np.ndarray,
     heat_map: np.ndarray,
@@ -31,10 +31,10 @@ def draw(
     """
     figure = Figure(figsize=(WIDTH, HEIGHT))
     film = _place(figure, EDGE, EDGE, LARGE)
-    radiographs.show_film(film, image)
+    show_image(film, image)
     film.set_title(f"the film, {len(image)} x {len(image)} pixels", fontsize=10)
     heat = _place(figure, LARGE + 2 * EDGE, EDGE, LARGE)
-    radiographs.show_film(heat, image)
+    show_image(heat, image)
     heat.imshow(heat_map, cmap=HEAT, vmin=0, vmax=1, alpha=0.5, interpolation="antialiased")
     heat.set_title(f"Grad-CAM: what speaks for {decision}\n(yellow most, violet nothing)", fontsize=10)
     start, step = 2 * LARGE + 4 * EDGE, SMALL + CAPTION
@@ -43,9 +43,9 @@ def draw(
     for place, (near, caption) in enumerate(neighbours):
         line, column = divmod(place, COLUMNS)
         ax = _place(figure, start + column * (SMALL + EDGE), EDGE + (LINES - 1 - line) * step, SMALL)
-        radiographs.show_film(ax, near)
+        show_image(ax, near)
         ax.set_title(caption, fontsize=8, pad=3)
-    style.save(figure, path)
+    save_figure(figure, path)
 
 
 def _place(figure: Figure, left: float, bottom: float, side: float) -> Axes:

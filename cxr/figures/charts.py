@@ -10,13 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cxr.figures.style import COLOURS, save
+from cxr.figures.style import COLOURS, save_figure
 
 HISTOGRAM = np.linspace(0, 1, 21)
 
 
 @dataclass(frozen=True)
-class Diagram:
+class ReliabilityDiagram:
     """probability: the mean of each of the B bins that are not empty; share: of its films with the event, low
     and high: the ends of its interval, all (B,) float. films: (B,) int. bins: how many there are with the
     empty ones. probabilities: (N,) float, of all films."""
@@ -32,7 +32,7 @@ class Diagram:
 
 
 def reliability_diagrams(
-    path: Path | str, diagrams: Sequence[Diagram], title: str, axes: tuple[str, str]
+    path: Path | str, diagrams: Sequence[ReliabilityDiagram], title: str, axes: tuple[str, str]
 ) -> None:
     """A panel for each diagram, and below it how many films are given which probability.
 
@@ -47,10 +47,10 @@ def reliability_diagrams(
         grid[1][number].set(xlabel=axes[0], yscale="log")
     grid[0][0].set_ylabel(axes[1])
     grid[1][0].set_ylabel("films")
-    save(figure, path)
+    save_figure(figure, path)
 
 
-def _draw(ax: Axes, diagram: Diagram, colour: str) -> None:
+def _draw(ax: Axes, diagram: ReliabilityDiagram, colour: str) -> None:
     ax.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
     ends = np.abs([diagram.share - diagram.low, diagram.high - diagram.share])
     ax.errorbar(diagram.probability, diagram.share, ends, fmt="o-", color=colour, markersize=4, linewidth=1.2)
@@ -61,7 +61,7 @@ def _draw(ax: Axes, diagram: Diagram, colour: str) -> None:
     ax.set(title=diagram.title, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
 
 
-def slice_table(
+def subgroup_table(
     path: Path | str, slices: Mapping[str, Mapping[str, Mapping[str, Any]]], overall: float, title: str
 ) -> None:
     """Accuracy of each slice with its interval, beside the `overall` one.
@@ -87,7 +87,7 @@ def slice_table(
         xlabel="accuracy, with its 95 % interval (Wilson)",
     )
     ax.legend(frameon=False, loc="lower left")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def class_counts(path: Path | str, counts: Mapping[str, Mapping[str, int]], title: str) -> None:
@@ -104,7 +104,7 @@ def class_counts(path: Path | str, counts: Mapping[str, Mapping[str, int]], titl
         ax.set(title=f"{label}: {total:,}", xlabel="films", xlim=(0, 1.9 * max(panel.values())))
         ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
         ax.invert_yaxis()
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def intensity(path: Path | str, levels: Mapping[str, Mapping[str, np.ndarray]], title: str) -> None:
@@ -123,11 +123,11 @@ def intensity(path: Path | str, levels: Mapping[str, Mapping[str, np.ndarray]], 
         ax.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1, decimals=0))
     axes[-1].set(xlabel="grey level, 0 is black", xticks=range(0, 257, 32))
     axes[0].legend(frameon=False)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 @dataclass(frozen=True)
-class Curve:
+class SeverityCurve:
     """Values at x = 1, 2, ... with the ends of their intervals; `colour` is that of the line and title."""
 
     title: str
@@ -137,7 +137,7 @@ class Curve:
     colour: str
 
 
-def severity_curves(path: Path | str, curves: Sequence[Curve], reference: float, title: str) -> None:
+def severity_curves(path: Path | str, curves: Sequence[SeverityCurve], reference: float, title: str) -> None:
     """A panel for each curve with its interval as a band, all on one scale; dashed: `reference`."""
     columns = 4
     rows = -(-len(curves) // columns)
@@ -157,7 +157,7 @@ def severity_curves(path: Path | str, curves: Sequence[Curve], reference: float,
         ax.set_axis_off()
     figure.supxlabel("severity")
     figure.supylabel("balanced error on test")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def projection(path: Path | str, points: np.ndarray, names: np.ndarray) -> None:
@@ -180,7 +180,7 @@ def projection(path: Path | str, points: np.ndarray, names: np.ndarray) -> None:
         ylabel=f"second principal component ({share[1]:.0%} of variance)",
     )
     ax.legend(markerscale=3, frameon=False)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def _colour(names: Sequence[str], name: str) -> str:

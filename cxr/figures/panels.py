@@ -10,8 +10,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from cxr.figures.radiographs import show_film
-from cxr.figures.style import HEAT, save
+from cxr.figures.radiographs import show_image
+from cxr.figures.style import HEAT, save_figure
 
 # inches: a side of a film, what a case's caption takes above it, a section's title, the colour bar
 TILE, CAPTION, TITLE, BAR = 1.3, 0.42, 0.35, 0.8
@@ -45,7 +45,7 @@ def sections(
     figure.suptitle(title)
     if not cases:
         figure.text(0.5, 0.4, "no film", ha="center")
-        save(figure, path)
+        save_figure(figure, path)
         return
     ratios = [*heights, BAR] if scale else heights
     parts = figure.subfigures(len(ratios), 1, height_ratios=ratios, squeeze=False)[:, 0]
@@ -65,12 +65,12 @@ def sections(
         parts[-1].colorbar(
             heat, cax=parts[-1].add_axes((0.3, 0.6, 0.4, 0.2)), orientation="horizontal", label=scale
         )
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw(ax: Axes, tile: Tile) -> None:
     ax.set_axis_on()
-    show_film(ax, tile.film, frame=tile.frame)
+    show_image(ax, tile.film, frame=tile.frame)
     if tile.heat is not None:
         ax.imshow(tile.heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.5, interpolation="bilinear")
     ax.set_title(tile.caption, fontsize=9)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cxr.figures.style import COLOURS, save
+from cxr.figures.style import COLOURS, save_figure
 
 
 def sample_grid(
@@ -20,10 +20,10 @@ def sample_grid(
         for split in dict.fromkeys(splits.tolist())
         for label, name in enumerate(classes)
     }
-    film_rows(path, rows, "The first films of each class in each split")
+    image_rows(path, rows, "The first films of each class in each split")
 
 
-def film_rows(path: Path | str, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
+def image_rows(path: Path | str, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
     """A labelled row of (H, W) uint8 films for each key of `rows`."""
     columns = max(len(films) for films in rows.values())
     figure = Figure(figsize=(1.6 + 1.05 * columns, 0.5 + 1.05 * len(rows)), layout="constrained")
@@ -33,12 +33,12 @@ def film_rows(path: Path | str, rows: Mapping[str, Sequence[np.ndarray]], title:
         for ax in axes:
             ax.set_axis_off()
         for ax, film in zip(axes, films, strict=False):
-            show_film(ax, film)
+            show_image(ax, film)
         axes[0].text(-0.12, 0.5, label, transform=axes[0].transAxes, ha="right", va="center")
-    save(figure, path)
+    save_figure(figure, path)
 
 
-def show_film(ax: Axes, film: np.ndarray, frame: str | None = None) -> None:
+def show_image(ax: Axes, film: np.ndarray, frame: str | None = None) -> None:
     """Draw a (H, W) uint8 film on its full grey scale; `frame` is the colour of a border.
 
     A small film is shown pixel by pixel, one that has to shrink is smoothed.
@@ -77,13 +77,13 @@ def neighbour_rows(
     figure.suptitle(f"{title}\nframe: blue = same {group} as the query, orange = another {group}")
     if not rows:
         figure.text(0.5, 0.4, "no film", ha="center")
-        save(figure, path)
+        save_figure(figure, path)
         return
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
-        show_film(axes[0], row.film)
+        show_image(axes[0], row.film)
         axes[0].set_title(f"{row.title}\n{row.truth}", fontsize=10)
         for ax, film, name, score in zip(axes[1:], row.films, row.classes, row.similarity, strict=True):
-            show_film(ax, film, frame=COLOURS[0] if name == row.truth else COLOURS[1])
+            show_image(ax, film, frame=COLOURS[0] if name == row.truth else COLOURS[1])
             ax.set_title(f"{name}\n{measure} {score:#.4g}", fontsize=10)
-    save(figure, path)
+    save_figure(figure, path)

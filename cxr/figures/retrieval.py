@@ -23,7 +23,7 @@ class Search:
     measure: str
 
 
-def draw(
+def draw_retrieval(
     search: Search, names: np.ndarray, subclasses: np.ndarray, hardest: Sequence[int], first: Sequence[int]
 ) -> None:
     """plots/retrieval*.png. names, subclasses: (N,) str, of every film of the data set; a sub-class is ""

@@ -19,6 +19,6 @@ mpl.rcParams.update(
 )
 
 
-def save(figure: Figure, path: Path | str) -> None:
+def save_figure(figure: Figure, path: Path | str) -> None:
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})

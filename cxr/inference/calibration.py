@@ -66,11 +66,11 @@ def fit_temperature(
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
-def save(calibration: Calibration) -> None:
+def save_calibration(calibration: Calibration) -> None:
     write_json(PATH, asdict(calibration))
 
 
-def load() -> Calibration:
+def load_calibration() -> Calibration:
     """Raises `UserError` if the calibration has not been built."""
     if not PATH.is_file():
         raise UserError(

@@ -24,8 +24,8 @@ from cxr.inference.calibration import Calibration
 from cxr.inference.gradcam import Layer, find_layer, to_maps
 from cxr.inference.onnx_session import INPUT, OUTPUTS, ModelMetadata
 from cxr.models.classifier import Classifier, Spec
-from cxr.models.network import Network, two_sided
-from cxr.models.preprocess import ZOOMS, test_views, to_grey
+from cxr.models.network import Network, binary_to_two_logits
+from cxr.models.preprocess import ZOOMS, augmented_copies, to_grey
 
 OPSET = 20  # what PyTorch's exporter writes by itself; a newer one only relabels it
 
@@ -114,7 +114,7 @@ class Graph(nn.Module):
             torch.cat(parts).unflatten(0, (len(self.members), -1, len(self.rows)))
             for parts in zip(*of_members, strict=True)
         )
-        fine = two_sided(logits).softmax(dim=-1).mean(dim=(0, 2))
+        fine = binary_to_two_logits(logits).softmax(dim=-1).mean(dim=(0, 2))
         embedding = normalize(features[:, :, self.plain : self.mirrored].mean(dim=2), dim=-1)
         outputs = (self.calibrated(fine @ self.summing), embedding.transpose(0, 1).flatten(1))
         if not self.layer:
@@ -135,7 +135,7 @@ def view_matrices(spec: Spec) -> tuple[Tensor, Tensor]:
     resized = replace(spec.preprocess, mean=(0.0,), std=(1.0,))
 
     def views(films: Tensor) -> Tensor:
-        return torch.stack([resized(view) for view in test_views(films, spec.tta)])
+        return torch.stack([resized(view) for view in augmented_copies(films, spec.tta)])
 
     # Films with a single white row are what R makes of this row, in every column; in turn for columns.
     rows, columns = [], []

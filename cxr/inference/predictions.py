@@ -35,7 +35,7 @@ class Predictions:
         )
 
 
-def save(predictions: Predictions, path: Path = PATH) -> None:
+def save_predictions(predictions: Predictions, path: Path = PATH) -> None:
     names = predictions.classes
     header = ["row", "split", "label", *(f"p_{name}" for name in names)]
     header += [f"m{i}_p_{name}" for i in range(len(predictions.members)) for name in names]
@@ -52,7 +52,7 @@ def save(predictions: Predictions, path: Path = PATH) -> None:
     )
 
 
-def load(path: Path = PATH) -> Predictions:
+def load_predictions(path: Path = PATH) -> Predictions:
     table = read_csv(path)
     columns = [name for name in table[0] if name.startswith("p_")]
     classes = class_order(name.removeprefix("p_") for name in columns)

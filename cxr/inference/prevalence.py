@@ -10,7 +10,7 @@ import numpy as np
 from cxr.core.errors import UserError
 
 
-def shares(labels: np.ndarray, classes: int) -> np.ndarray:
+def class_prevalence(labels: np.ndarray, classes: int) -> np.ndarray:
     """(classes,) float64. labels: (n,) int."""
     return np.bincount(labels, minlength=classes) / len(labels)
 
@@ -40,9 +40,9 @@ def shifted(probabilities: np.ndarray, prior: np.ndarray, prevalence: np.ndarray
     return joint / joint.sum(axis=-1, keepdims=True)
 
 
-def film_weights(labels: np.ndarray, prevalence: np.ndarray) -> np.ndarray:
+def case_weights(labels: np.ndarray, prevalence: np.ndarray) -> np.ndarray:
     """(N,) float64, N in all: as much as a film must count for the classes to have the shares `prevalence`.
 
     labels: (N,) int, at least one film of each class.
     """
-    return (prevalence / shares(labels, len(prevalence)))[labels]
+    return (prevalence / class_prevalence(labels, len(prevalence)))[labels]

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_curve
 DECIMALS = 6  # as models/calibration.json keeps a threshold
 
 
-def choose(positive: np.ndarray, probability: np.ndarray, target: float) -> dict[str, float]:
+def choose_thresholds(positive: np.ndarray, probability: np.ndarray, target: float) -> dict[str, float]:
     """A threshold for each rule. positive: (N,) bool, probability: (N,) float of the positive class.
 
     youden: the highest sensitivity + specificity. target_sensitivity: the highest threshold whose sensitivity

@@ -15,13 +15,16 @@ OWN = ("compact_cnn", "small_cnn", "resnet18_28")
 TIMM = "timm:"
 
 
-def names() -> list[str]:
-    from cxr.models import timm_models, torchvision_models
+def backbone_names() -> list[str]:
+    from cxr.models.timm_models import timm_names
+    from cxr.models.torchvision_models import torchvision_names
 
-    return [*OWN, *torchvision_models.names(), *(TIMM + name for name in timm_models.names())]
+    return [*OWN, *torchvision_names(), *(TIMM + name for name in timm_names())]
 
 
-def build(name: str, *, weights: str, weights_sha256: str, size: int | None, stored_size: int) -> Backbone:
+def build_backbone(
+    name: str, *, weights: str, weights_sha256: str, size: int | None, stored_size: int
+) -> Backbone:
     """The backbone that params.yaml's model.backbone names.
 
     weights: none (initial ones, from PyTorch's global generator), imagenet (the published ones), or file:NAME
@@ -67,17 +70,17 @@ def _architecture(name: str) -> Architecture:
     if name == "resnet18_28":
         return _own(small_cnns.resnet18_28, "fc", small_cnns.RESNET_DIMENSIONS)
     if name.startswith(TIMM):
-        from cxr.models import timm_models
+        from cxr.models.timm_models import timm_architecture, timm_names
 
-        if (model := name.removeprefix(TIMM)) in timm_models.names():
-            return timm_models.architecture(model)
+        if (model := name.removeprefix(TIMM)) in timm_names():
+            return timm_architecture(model)
     else:
-        from cxr.models import torchvision_models
+        from cxr.models.torchvision_models import torchvision_architecture, torchvision_names
 
-        if name in torchvision_models.names():
-            return torchvision_models.architecture(name)
+        if name in torchvision_names():
+            return torchvision_architecture(name)
     raise Setting("model.backbone", name).refusal(
-        f"there is no such backbone; nearest: {nearest(name, names())}"
+        f"there is no such backbone; nearest: {nearest(name, backbone_names())}"
     )
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from cxr.core.errors import UserError
 from cxr.core.files import atomic, read_json, write_json
-from cxr.models import backbones
-from cxr.models.network import Network, two_sided
-from cxr.models.preprocess import Preprocess, test_views, to_grey
+from cxr.models.backbones import build_backbone
+from cxr.models.network import Network, binary_to_two_logits
+from cxr.models.preprocess import Preprocess, augmented_copies, to_grey
 from cxr.params import Model
 
 WEIGHTS = Path("models/classifier.safetensors")
@@ -57,7 +57,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Outputs:
     """probabilities: (members, N, classes) float32, before calibration. embeddings: (N, d) float32, each
     member's features brought to length 1 and put side by side, so that all members weigh the same."""
 
@@ -82,12 +82,12 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """images: (N, size, size) uint8. Returns (members, N, classes) probabilities, (N, d) embeddings."""
-        views = [self.preprocess(view) for view in test_views(to_grey(images), self.spec.tta)]
+        views = [self.preprocess(view) for view in augmented_copies(to_grey(images), self.spec.tta)]
         probabilities, embeddings = [], []
         for member in self.members:
             assert isinstance(member, Network)  # a ModuleList does not know what it holds
             features = torch.stack([member.features(view) for view in views])
-            fine = two_sided(member.head(features)).softmax(dim=-1).mean(dim=0)
+            fine = binary_to_two_logits(member.head(features)).softmax(dim=-1).mean(dim=0)
             probabilities.append(fine @ self.summing)
             embeddings.append(nn.functional.normalize(features.mean(dim=0), dim=-1))
         return torch.stack(probabilities), torch.cat(embeddings, dim=1)
@@ -101,7 +101,7 @@ def build_member(spec: Spec, model: Model | None = None) -> Network:
     """A freshly initialised network; its weights are drawn from PyTorch's global generator, but for those
     that `model` asks to start from."""
     weights, sha256 = (model.weights, model.weights_sha256) if model else ("none", "none")
-    backbone = backbones.build(
+    backbone = build_backbone(
         spec.backbone, weights=weights, weights_sha256=sha256, size=spec.input_size, stored_size=spec.size
     )
     return Network(backbone.base, backbone.dimensions, spec.logits, spec.dropout, spec.hidden)
@@ -112,7 +112,7 @@ def batch_size(input_size: int) -> int:
     return max(32, min(512, 2**21 // input_size**2))
 
 
-def predict(classifier: Classifier, images: np.ndarray, device: torch.device) -> Prediction:
+def predict(classifier: Classifier, images: np.ndarray, device: torch.device) -> Outputs:
     """images: (N, size, size) uint8. On `device`, a batch at a time, in float32 unless autocast is on.
 
     Raises `UserError` if the images have another size than the classifier was trained on.
@@ -130,10 +130,10 @@ def predict(classifier: Classifier, images: np.ndarray, device: torch.device) ->
         ]
     probabilities = torch.cat([part[0] for part in parts], dim=1)
     embeddings = torch.cat([part[1] for part in parts])
-    return Prediction(probabilities.float().cpu().numpy(), embeddings.float().cpu().numpy())
+    return Outputs(probabilities.float().cpu().numpy(), embeddings.float().cpu().numpy())
 
 
-def embed(classifier: Classifier, images: np.ndarray, device: torch.device) -> np.ndarray:
+def embed_images(classifier: Classifier, images: np.ndarray, device: torch.device) -> np.ndarray:
     """(N, d) float32: the embeddings of `predict`, by which similar images are searched.
 
     images: (N, size, size) uint8. Without zoomed copies, which take three times as long and help neighbours
@@ -143,14 +143,14 @@ def embed(classifier: Classifier, images: np.ndarray, device: torch.device) -> n
     return predict(classifier.with_tta(tta), images, device).embeddings
 
 
-def save(classifier: Classifier) -> None:
+def save_classifier(classifier: Classifier) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
     with atomic(WEIGHTS) as temporary:
         temporary.write_bytes(to_bytes(state))
     write_json(SPEC, asdict(classifier.spec))
 
 
-def load() -> Classifier:
+def load_classifier() -> Classifier:
     """Raises `UserError` if the model has not been built."""
     if not (WEIGHTS.is_file() and SPEC.is_file()):
         raise UserError(f"{WEIGHTS}: no model here; build it with `dvc repro`, or fetch it with `dvc pull`")

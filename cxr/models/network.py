@@ -38,7 +38,7 @@ class Network(nn.Module):
         return self.head(self.dropout(self.features(x)))
 
 
-def two_sided(logits: Tensor) -> Tensor:
+def binary_to_two_logits(logits: Tensor) -> Tensor:
     """(..., outputs) logits of a softmax; a single logit z becomes (0, z), whose softmax is the sigmoid of z.
 
     So binary cross-entropy with one logit is cross-entropy of (0, z), with the same weights and smoothing.

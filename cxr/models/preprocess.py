@@ -33,7 +33,7 @@ def to_grey(images: Tensor) -> Tensor:
     return images.unsqueeze(1).to(torch.float32) / 255
 
 
-def test_views(grey: Tensor, tta: str) -> list[Tensor]:
+def augmented_copies(grey: Tensor, tta: str) -> list[Tensor]:
     """The variants of films over which a prediction is averaged (test-time augmentation).
 
     grey: (N, 1, H, W) float32 in [0, 1]; so is each view. tta: "none", "flip" (the film and its mirror image)

@@ -13,12 +13,12 @@ from cxr.models.architecture import Architecture, Fresh, Input, without
 from cxr.models.weights import read_state, reading
 
 
-def names() -> list[str]:
+def timm_names() -> list[str]:
     """Without a tag, which stands for the default weights, and with one: `resnet10t`, `resnet10t.c3_in1k`."""
     return [*timm.list_models(), *timm.list_pretrained()]
 
 
-def architecture(name: str) -> Architecture:
+def timm_architecture(name: str) -> Architecture:
     """name: one of `names()`."""
     settings: Any = timm.get_pretrained_cfg(name)
     channels, size, _ = settings.input_size

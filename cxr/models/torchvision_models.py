@@ -17,11 +17,11 @@ INCEPTIONS = ("googlenet", "inception_v3")
 AUXILIARY = ("AuxLogits", "aux1", "aux2")
 
 
-def names() -> list[str]:
+def torchvision_names() -> list[str]:
     return models.list_models(module=models)
 
 
-def architecture(name: str) -> Architecture:
+def torchvision_architecture(name: str) -> Architecture:
     """name: one of `names()`. Its published weights are torchvision's default ones."""
     preset = models.get_model_weights(name).DEFAULT.transforms()
     (size,) = preset.crop_size
@@ -31,7 +31,7 @@ def architecture(name: str) -> Architecture:
     return Architecture(partial(_fresh, name), 3, published, partial(_pretrained, name))
 
 
-def load(name: str, setting: Setting) -> nn.Module:
+def load_pretrained(name: str, setting: Setting) -> nn.Module:
     """name: one of `names()`. The whole classifier with its default weights, which takes what they state.
 
     Raises `UserError` if the weights are not to be had or do not fit.
@@ -50,7 +50,7 @@ def load(name: str, setting: Setting) -> nn.Module:
             del weights.get_state_dict
 
 
-def cut(model: nn.Module) -> tuple[str, int]:
+def cut_head(model: nn.Module) -> tuple[str, int]:
     """Take the last layer off `model`, with the dropout in front of it. Returns its name and inputs.
 
     What is left gives the inputs of that layer, averaged over space if that is a convolution (SqueezeNet's):
@@ -78,15 +78,17 @@ def _fresh(name: str, size: int) -> Fresh:
 
 
 def _pretrained(name: str, setting: Setting) -> nn.Module:
-    model = load(name, setting)
+    model = load_pretrained(name, setting)
     _make_base(model)
     return model
 
 
 def _make_base(model: Any) -> None:
-    cut(model)
+    cut_head(model)
     if isinstance(model, models.GoogLeNet | models.Inception3):
-        model.transform_input = False  # from ImageNet's mean and deviation, which `architecture` replaces
+        model.transform_input = (
+            False  # from ImageNet's mean and deviation, which `torchvision_architecture` replaces
+        )
         model.aux_logits = False
         for name in AUXILIARY:
             if hasattr(model, name):

@@ -13,12 +13,13 @@ from cxr.core.probabilities import decide
 from cxr.embeddings.gallery import Gallery
 from cxr.embeddings.vectors import embed_rows
 from cxr.inference import calibration
+from cxr.inference.calibration import load_calibration
 from cxr.inference.gradcam import gradcam
 from cxr.inference.predictions import Predictions
-from cxr.models import classifier
+from cxr.models.classifier import load_classifier
 from cxr.params import Params
 from cxr.reports import measurements
-from cxr.reports.measurements import Rank
+from cxr.reports.measurements import Rank, rank_in_training, zone_fractions
 
 SIMILAR = 5  # films of the gallery beside each case
 METRICS = {"cosine": "cosine", "l2": "Euclidean distance"}
@@ -65,7 +66,7 @@ class Case:
         return max(self.probabilities, key=lambda name: self.probabilities[name])
 
 
-def shares_in_words(shares: Mapping[str, float]) -> str:
+def prevalence_in_words(shares: Mapping[str, float]) -> str:
     return ", ".join(f"{100 * share:.0f} % {name}" for name, share in shares.items())
 
 
@@ -73,7 +74,7 @@ def probabilities_in_words(probabilities: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in probabilities.items())
 
 
-def describe(
+def describe_cases(
     data: Dataset, test: Predictions, chosen: np.ndarray, params: Params, device: torch.device
 ) -> list[Case]:
     """The films of `test` at the positions `chosen`, (n,) int. The labels of test films have no part in it.
@@ -84,8 +85,8 @@ def describe(
     rows = test.rows[chosen]
     films = data.images[rows]
     decisions = decide(test.ensemble[chosen], None)
-    heats = gradcam(classifier.load(), films, decisions, device)
-    similar, metric = neighbours(data, rows, params, device)
+    heats = gradcam(load_classifier(), films, decisions, device)
+    similar, metric = nearest_in_gallery(data, rows, params, device)
     reference = measurements.image_statistics(data.images[data.rows("train")])
     stated = prevalence(data.classes)
     return [
@@ -95,8 +96,8 @@ def describe(
             probabilities=dict(zip(data.classes, probabilities.tolist(), strict=True)),
             prevalence=stated,
             heat=heat,
-            zones=measurements.shares(heat),
-            exposure=measurements.rank(film, reference),
+            zones=zone_fractions(heat),
+            exposure=rank_in_training(film, reference),
             neighbours=found,
             metric=metric,
         )
@@ -106,7 +107,7 @@ def describe(
     ]
 
 
-def neighbours(
+def nearest_in_gallery(
     data: Dataset, rows: np.ndarray, params: Params, device: torch.device
 ) -> tuple[list[tuple[Neighbour, ...]], str]:
     """The films of the gallery nearest to each of the data set's `rows`, and what their values are.
@@ -131,7 +132,7 @@ def neighbours(
 
 def prevalence(classes: list[str]) -> dict[str, float]:
     """Raises `UserError` if the calibration does not say what its probabilities refer to."""
-    stated = calibration.load().prevalence
+    stated = load_calibration().prevalence
     if stated is None or len(stated) != len(classes):
         raise UserError(
             f"{calibration.PATH}: states no prevalence of {', '.join(classes)}; build it again with "
@@ -140,7 +141,7 @@ def prevalence(classes: list[str]) -> dict[str, float]:
     return dict(zip(classes, stated, strict=True))
 
 
-def choose(labels: np.ndarray, decisions: np.ndarray, count: int, seed: int) -> np.ndarray:
+def choose_cases(labels: np.ndarray, decisions: np.ndarray, count: int, seed: int) -> np.ndarray:
     """(min(count, N),) int64 positions, in an order that says nothing about them.
 
     labels, decisions: (N,) int. The kinds are each class decided correctly and each error that occurs. As

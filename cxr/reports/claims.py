@@ -10,7 +10,7 @@ from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cxr.core.checked import Section, check
+from cxr.core.checked import Section, check_section
 from cxr.core.errors import UserError
 
 LEXICON = Path(__file__).with_name("claims.yaml")
@@ -44,7 +44,7 @@ class Claim:
         return self.from_size is None or size < self.from_size
 
 
-def load(path: Path = LEXICON) -> list[Claim]:
+def load_claims(path: Path = LEXICON) -> list[Claim]:
     """Raises `UserError` if the lexicon is not valid: another key, another type, a broken expression."""
     try:
         tree: Any = YAML(typ="safe").load(path)
@@ -52,10 +52,10 @@ def load(path: Path = LEXICON) -> list[Claim]:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())[:120]})") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: must hold one entry for each kind of claim")
-    return [_claim(name, check(_Entry, entry, path, str(name)), path) for name, entry in tree.items()]
+    return [_claim(name, check_section(_Entry, entry, path, str(name)), path) for name, entry in tree.items()]
 
 
-def flags(text: str, size: int, lexicon: Sequence[Claim]) -> list[str]:
+def unsupported_claims(text: str, size: int, lexicon: Sequence[Claim]) -> list[str]:
     """The names of the kinds of claim that `text` makes and a film of `size` pixels a side cannot show."""
     sentences = [found for found in SENTENCE.split(text.lower()) if not NOT_JUDGED.search(found)]
     return [

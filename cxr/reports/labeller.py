@@ -40,7 +40,7 @@ ANSWER = re.compile(r"(?:^|[.!?]\s)\W*(?:final )?(?:verdict|answer)\b\W*:\W*([^\
 SUMMARY = re.compile(r"(?:^|[.!?]\s)\W*(?:impression|conclusion|diagnosis)\b\W*:(.+?)\Z", re.I | re.M | re.S)
 
 
-def parse(text: str, classes: Sequence[str]) -> str:
+def extract_label(text: str, classes: Sequence[str]) -> str:
     """The one of `classes` that `text` is for, or "unclear".
 
     What stands behind the last "Verdict:" or "Answer:" counts, else what follows an "Impression:" or the

@@ -25,6 +25,7 @@ from cxr.models.weights import reading
 from cxr.params import Report
 from cxr.reports import memory, prompts
 from cxr.reports.cases import Case
+from cxr.reports.memory import check_memory
 from cxr.reports.writers import Text
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -57,7 +58,7 @@ class HuggingFace:
                     f"{folder} holds a model of type {model_type}, which makes no text of a picture and a "
                     "prompt; choose an image-text-to-text model"
                 )
-            memory.check(self._setting, folder, settings.quantisation, device)
+            check_memory(self._setting, folder, settings.quantisation, device)
             self._processor = self._read_processor(folder)
             if not getattr(self._processor, "chat_template", None):
                 raise self._setting.refusal(f"{folder} has no chat template; choose a model tuned for chat")
@@ -66,9 +67,9 @@ class HuggingFace:
 
     def write(self, case: Case, prompt: str) -> Text:
         """Raises `UserError` if memory runs out."""
-        asked = prompts.render(self._asked[prompt], case)
+        asked = prompts.render_prompt(self._asked[prompt], case)
         content: list[dict[str, Any]] = [
-            {"type": "image", "image": picture(case)},
+            {"type": "image", "image": model_image(case)},
             {"type": "text", "text": asked},
         ]
         # Not every kernel of a language model has a deterministic form on CUDA; it would refuse to run.
@@ -135,7 +136,7 @@ class HuggingFace:
         return reply.strip()
 
 
-def picture(case: Case) -> Image.Image:
+def model_image(case: Case) -> Image.Image:
     """The stored film in RGB, enlarged (bicubic) to at least `SIDE` pixels a side.
 
     MedGemma's processor resizes any picture to its own size; those of other models give a small picture few

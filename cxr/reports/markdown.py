@@ -20,7 +20,7 @@ class Missing(StrictUndefined):
         return str(self)
 
 
-def render(template: Path, **facts: object) -> str:
+def render_template(template: Path, **facts: object) -> str:
     """`template` with `facts` filled in.
 
     Raises `UserError` if it speaks of something that `facts` do not have.
@@ -28,7 +28,7 @@ def render(template: Path, **facts: object) -> str:
     environment = Environment(
         undefined=Missing, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"number": number, "percent": percent, "estimate": estimate, "cell": cell}
+    environment.filters |= {"number": number, "percent": percent, "estimate": with_interval, "cell": cell}
     try:
         return environment.from_string(template.read_text(encoding="utf-8")).render(facts)
     except (UndefinedError, KeyError) as error:
@@ -43,7 +43,7 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 
-def estimate(found: Tree | None, name: str = "value", digits: int = 3) -> str:
+def with_interval(found: Tree | None, name: str = "value", digits: int = 3) -> str:
     """`name` of `found` with its interval, whose ends are called low and high, or as <name>_low."""
     if not found:
         return "n/a"

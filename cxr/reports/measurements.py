@@ -23,7 +23,7 @@ class Rank:
     below: float
 
 
-def shares(heat: np.ndarray) -> dict[str, float]:
+def zone_fractions(heat: np.ndarray) -> dict[str, float]:
     """The share of the mass in each zone, such as "upper left", and on the "midline"; they add up to 1.
 
     heat: (S, S) float, 0 or more. Left and right are the picture's sides: a film hung the usual way shows
@@ -52,7 +52,7 @@ def image_statistics(films: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(("mean", "contrast", "clipped"), columns, strict=True))
 
 
-def rank(film: np.ndarray, reference: Mapping[str, np.ndarray]) -> dict[str, Rank]:
+def rank_in_training(film: np.ndarray, reference: Mapping[str, np.ndarray]) -> dict[str, Rank]:
     """film: (S, S) uint8. reference: `measure` of the training films."""
     found = {}
     for name, (value,) in image_statistics(film[None]).items():

@@ -15,7 +15,7 @@ GIB = 2**30
 BYTES = {"none": 2.0, "nf4": 0.5}  # a weight takes at least
 
 
-def check(setting: Setting, folder: Path, quantisation: str, device: torch.device) -> None:
+def check_memory(setting: Setting, folder: Path, quantisation: str, device: torch.device) -> None:
     """Raises `UserError` if the weights in `folder` alone are larger than the memory of `device`."""
     weights = sum(_weights(path) for path in folder.glob("model*.safetensors"))
     needed, there = weights * BYTES[quantisation], capacity(device)

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from cxr.params import Report
-from cxr.reports import markdown
-from cxr.reports.cases import Case, shares_in_words
+from cxr.reports.cases import Case, prevalence_in_words
 from cxr.reports.claims import Claim
 from cxr.reports.labeller import UNCLEAR
-from cxr.reports.markdown import Tree
+from cxr.reports.markdown import Tree, render_template
 from cxr.reports.scoring import Scored
 
 TEMPLATE = Path(__file__).with_name("cases.md.j2")
@@ -26,15 +25,15 @@ class Entry:
     picture: str
 
 
-def render(settings: Report, entries: Sequence[Entry], metrics: Tree, lexicon: Sequence[Claim]) -> str:
+def render_page(settings: Report, entries: Sequence[Entry], metrics: Tree, lexicon: Sequence[Claim]) -> str:
     """Markdown. metrics: the content of metrics/report.json."""
     first = entries[0].case
-    return markdown.render(
+    return render_template(
         TEMPLATE,
         writer=settings,
         entries=entries,
         metrics=metrics,
-        prevalence=shares_in_words(first.prevalence),
+        prevalence=prevalence_in_words(first.prevalence),
         size=first.size,
         beyond=[claim for claim in lexicon if claim.beyond(first.size)],
         judged=judged,

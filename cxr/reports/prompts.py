@@ -4,7 +4,7 @@ from pathlib import Path
 from string import Formatter
 
 from cxr.core.errors import UserError
-from cxr.reports.cases import Case, probabilities_in_words, shares_in_words
+from cxr.reports.cases import Case, prevalence_in_words, probabilities_in_words
 
 FOLDER = Path("prompts")
 NAMES = ("zero_shot", "clinical_role", "context_aware")
@@ -12,7 +12,7 @@ NAMES = ("zero_shot", "clinical_role", "context_aware")
 FIELDS = ("classes", "size", "probabilities", "prevalence")
 
 
-def load(folder: Path = FOLDER) -> dict[str, str]:
+def load_prompts(folder: Path = FOLDER) -> dict[str, str]:
     """The text of each prompt by its name, fields not yet filled in.
 
     Raises `UserError` if a file is missing, empty or not UTF-8, or if it asks for anything but `FIELDS`.
@@ -20,13 +20,13 @@ def load(folder: Path = FOLDER) -> dict[str, str]:
     return {name: _read(folder / f"{name}.txt") for name in NAMES}
 
 
-def render(prompt: str, case: Case) -> str:
-    """`prompt`, one of `load`, with what is known of `case` in its fields."""
+def render_prompt(prompt: str, case: Case) -> str:
+    """`prompt`, one of `load_prompts`, with what is known of `case` in its fields."""
     return prompt.format(
         classes=", ".join(case.probabilities),
         size=case.size,
         probabilities=probabilities_in_words(case.probabilities),
-        prevalence=shares_in_words(case.prevalence),
+        prevalence=prevalence_in_words(case.prevalence),
     )
 
 

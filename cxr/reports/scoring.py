@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cxr.evaluation.statistics import wilson
-from cxr.reports import claims, labeller
-from cxr.reports.claims import Claim
+from cxr.reports import labeller
+from cxr.reports.claims import Claim, unsupported_claims
+from cxr.reports.labeller import extract_label
 from cxr.reports.writers import Text
 
 Kind = Literal["answered", "empty", "echoed", "refused"]
@@ -31,7 +32,7 @@ def kind_of(text: Text, classes: Sequence[str]) -> Kind:
     if asked and _echoed(asked, reply):
         return "echoed"
     plain = text.reply.lower().replace("\u2019", "'")
-    if REFUSAL.search(plain) and labeller.parse(text.reply, classes) == labeller.UNCLEAR:
+    if REFUSAL.search(plain) and extract_label(text.reply, classes) == labeller.UNCLEAR:
         return "refused"
     return "answered"
 
@@ -71,8 +72,8 @@ def score(prompt: str, text: Text, classes: Sequence[str], size: int, lexicon: S
         prompt,
         text,
         kind,
-        labeller.parse(text.reply, classes) if answered else labeller.UNCLEAR,
-        claims.flags(text.reply, size, lexicon) if answered else [],
+        extract_label(text.reply, classes) if answered else labeller.UNCLEAR,
+        unsupported_claims(text.reply, size, lexicon) if answered else [],
     )
 
 
@@ -83,7 +84,7 @@ def agreement(verdicts: Sequence[str], others: Sequence[str]) -> dict[str, float
     return {"value": share, "low": float(low), "high": float(high)}
 
 
-def summarise(
+def summarise_texts(
     texts: Sequence[Scored], truths: Sequence[str], decisions: Sequence[str], lexicon: Sequence[Claim]
 ) -> dict[str, Any]:
     """The texts of one prompt, one for each case, as numbers. truths, decisions: class names of the cases.

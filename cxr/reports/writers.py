@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cxr.reports.cases import Case, probabilities_in_words, shares_in_words
+from cxr.reports.cases import Case, prevalence_in_words, probabilities_in_words
 from cxr.reports.measurements import MIDLINE, Rank
 
 LABEL = "[Template: measurements put into fixed sentences. No language model and no physician wrote this.]"
@@ -47,7 +47,7 @@ class Template:
 def _probability(case: Case) -> str:
     return (
         f"Calibrated probability: {probabilities_in_words(case.probabilities)}; it refers to a prevalence of "
-        f"{shares_in_words(case.prevalence)}."
+        f"{prevalence_in_words(case.prevalence)}."
     )
 
 

@@ -20,12 +20,12 @@ from cxr.core.files import atomic
 FOLDER = Path(".resume")
 
 
-def key(settings: Iterable[object], files: Iterable[Path | str]) -> str:
+def resume_key(settings: Iterable[object], files: Iterable[Path | str]) -> str:
     """A hash of the settings' text, the files' bytes, PyTorch's version and this repository's code."""
     digest = hashlib.sha256(repr([*settings, torch.__version__]).encode())
     code = [Path(found) for module in list(sys.modules.values()) if (found := _own_file(module))]
-    for path in [*map(Path, files), *sorted(code)]:
-        with path.open("rb") as file:
+    for checkpoint_path in [*map(Path, files), *sorted(code)]:
+        with checkpoint_path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
 
@@ -35,22 +35,26 @@ def _own_file(module: object) -> str | None:
     return getattr(module, "__file__", None) if name.split(".")[0] in ("cxr", "stages") else None
 
 
-def path(key: str, member: int) -> Path:
-    return FOLDER / key / f"member_{member}.pt"
+def checkpoint_path(resume_key: str, member: int) -> Path:
+    return FOLDER / resume_key / f"member_{member}.pt"
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
+def save_checkpoint(checkpoint_path: Path, state: dict[str, Any]) -> None:
     """Whole or not at all: a kill while writing leaves the state of the epoch before."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    with atomic(path) as temporary:  # which knows a full disk, where PyTorch's own writer does not
+    with atomic(checkpoint_path) as temporary:  # which knows a full disk, where PyTorch's own writer does not
         temporary.write_bytes(buffer.getbuffer())
 
 
-def load(path: Path) -> dict[str, Any] | None:
+def load_checkpoint(checkpoint_path: Path) -> dict[str, Any] | None:
     """What was saved last, with tensors on the CPU; None if there is nothing."""
-    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+    return (
+        torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+        if checkpoint_path.is_file()
+        else None
+    )
 
 
-def clear() -> None:
+def clear_checkpoints() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)

@@ -34,7 +34,7 @@ class Inputs(Protocol):
 
 
 @dataclass(frozen=True)
-class Films:
+class AugmentedImages:
     """images: (N, H, W) uint8 on the device. Each call augments anew and returns a network's input."""
 
     images: Tensor
@@ -52,7 +52,7 @@ class Films:
         return self.preprocess(augment(to_grey(self.images[rows]), self.augmentation, generator))
 
 
-class Training:
+class Phase:
     """One phase: `epoch` trains what `module` has to train, in place.
 
     With `train.select` "ema", `shipped` is the moving average of the weights, else it is `module` itself.

@@ -7,21 +7,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cxr.core import dataset
-from cxr.core.dataset import Dataset
+from cxr.core.dataset import Dataset, load_dataset
 from cxr.core.device import autocast
 from cxr.core.errors import UserError
-from cxr.models import backbones
+from cxr.models.backbones import build_backbone
 from cxr.models.classifier import Spec, batch_size, build_member
-from cxr.models.network import Network, two_sided
+from cxr.models.network import Network, binary_to_two_logits
 from cxr.models.preprocess import fit_normalisation, to_grey
 from cxr.params import Finetune, Params, Train
-from cxr.training import checkpoints
+from cxr.training.checkpoints import checkpoint_path, load_checkpoint, save_checkpoint
 from cxr.training.freezing import HeadOnly, augmented_features, clean_features, freeze
 from cxr.training.log import open_log
-from cxr.training.loop import Films, Inputs, Training, member_seed
+from cxr.training.loop import AugmentedImages, Inputs, Phase, member_seed
 from cxr.training.parallel import Tick
-from cxr.training.selection import Measures, Selection, measure
+from cxr.training.selection import Measures, Selection, measure_epoch
 from cxr.training.targets import Targets, make_targets
 
 # Train and val are measured alike: one view, no augmentation, weights or label smoothing, equally many films.
@@ -49,7 +48,7 @@ def prepare(params: Params, data: Dataset, rows: np.ndarray, subclasses: list[st
         )
     model, size = params.model, data.images.shape[1]
     wanted = None if model.input_size == "auto" else model.input_size
-    expects = backbones.build(
+    expects = build_backbone(
         model.backbone,
         weights=model.weights,
         weights_sha256=model.weights_sha256,
@@ -117,10 +116,10 @@ class MemberTask:
         seed = member_seed(params.seed, number)
         torch.manual_seed(seed)
         network = build_member(self.spec, params.model).to(self.device).to(memory_format=torch.channels_last)
-        films = _Material(self, dataset.load())
+        films = _Material(self, load_dataset())
 
-        place = checkpoints.path(self.resume, number) if self.resume else None
-        saved = checkpoints.load(place) if place else None
+        place = checkpoint_path(self.resume, number) if self.resume else None
+        saved = load_checkpoint(place) if place else None
         history: list[tuple[float, ...]] = saved["history"] if saved else []
         best = saved["best"] if saved else None  # score and weights that the phase before selected
         for _ in history:
@@ -133,7 +132,7 @@ class MemberTask:
             freeze(network, phase.trainable)
             seed = member_seed(params.seed, number, *([index] if index else []))
             module, inputs, look = films.of_phase(network, phase, seed)
-            training = Training(module, inputs, self.targets, train, phase, seed)
+            training = Phase(module, inputs, self.targets, train, phase, seed)
             selection = Selection(train.select)
             if saved:
                 training.load_state_dict(saved["training"])
@@ -149,7 +148,7 @@ class MemberTask:
                 log.info("member %d epoch %d lr %.2e nll %.4f val %.4f accuracy %.4f val %.4f", *history[-1])
                 if place:
                     state = {"training": training.state_dict(), "selection": selection.state_dict()}
-                    checkpoints.save(place, {"phase": index, "best": best, "history": history, **state})
+                    save_checkpoint(place, {"phase": index, "best": best, "history": history, **state})
                 tick()
             module.load_state_dict(selection.state)
             if best is None or selection.score > best["score"]:
@@ -184,7 +183,7 @@ class _Material:
                 clean_features(network, films, preprocess, self.precision) for films in (self.seen, self.val)
             ]
             return HeadOnly(network), views, lambda module: self._measures(module, *([one] for one in clean))
-        inputs = Films(self.images, augmentation, preprocess)
+        inputs = AugmentedImages(self.images, augmentation, preprocess)
         return (
             network,
             inputs,
@@ -203,6 +202,6 @@ class _Material:
         found = []
         with autocast(self.task.device, self.precision):
             for inputs, labels in zip((seen, val), self.labels, strict=True):
-                fine = torch.cat([two_sided(module(x).float()).softmax(dim=-1) for x in inputs])
-                found.append(measure((fine.cpu().numpy() @ self.task.spec.summing), labels))
+                fine = torch.cat([binary_to_two_logits(module(x).float()).softmax(dim=-1) for x in inputs])
+                found.append(measure_epoch((fine.cpu().numpy() @ self.task.spec.summing), labels))
         return found[0], found[1]

@@ -20,7 +20,7 @@ class Measures:
     accuracy: float
 
 
-def measure(probabilities: np.ndarray, labels: np.ndarray) -> Measures:
+def measure_epoch(probabilities: np.ndarray, labels: np.ndarray) -> Measures:
     """probabilities: (N, classes), sub-classes already summed. labels: (N,) int."""
     truth = np.eye(probabilities.shape[1])[labels]
     scores = (truth[:, 1], probabilities[:, 1]) if truth.shape[1] == 2 else (truth, probabilities)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cxr.core.errors import UserError
-from cxr.models.network import two_sided
+from cxr.models.network import binary_to_two_logits
 from cxr.params import Imbalance
 
 
@@ -109,7 +109,7 @@ def classification_loss(
     the offsets are added to the logits. gamma above 0 multiplies each film's loss by (1 - p_label) ** gamma
     (Lin et al., 2017, https://arxiv.org/abs/1708.02002).
     """
-    logits = two_sided(logits) + offsets
+    logits = binary_to_two_logits(logits) + offsets
     if not gamma:
         return F.cross_entropy(logits, labels, weights, label_smoothing=label_smoothing)
     # Unweighted for each film, so that the weights divide by their own sum as above.

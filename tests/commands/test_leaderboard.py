@@ -5,13 +5,15 @@ import statistics
 
 import pytest
 
-from cxr.commands.leaderboard import Row, call, experiments, table
+from cxr.commands.leaderboard import Experiment, call, experiments, table
 from tests.builders import refused
 
 
 def row(name, auc, *, seed=0, **params):
     metrics = {"auc.mean": auc - 0.01, "auc.ensemble": auc}
-    return Row(name, {"seed": seed, "train.lr": 0.003, "model.backbone": "compact_cnn"} | params, metrics)
+    return Experiment(
+        name, {"seed": seed, "train.lr": 0.003, "model.backbone": "compact_cnn"} | params, metrics
+    )
 
 
 def test_seeds_are_one_line_and_the_best_comes_first():
@@ -48,8 +50,8 @@ def test_other_parameters_are_another_line():
 
 
 def test_metrics_that_not_all_have_are_left_out():
-    three = Row("three", {"seed": 0}, {"accuracy.mean": 0.7})
-    two = Row("two", {"seed": 0, "x": 1}, {"auc.mean": 0.9, "accuracy.mean": 0.8})
+    three = Experiment("three", {"seed": 0}, {"accuracy.mean": 0.7})
+    two = Experiment("two", {"seed": 0, "x": 1}, {"auc.mean": 0.9, "accuracy.mean": 0.8})
     assert table([two, three])[0].split() == ["parameters", "seeds", "accuracy.mean"]
 
 

@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from cxr.commands import pictures
-from cxr.commands.pictures import Explained, Similar
+from cxr.commands.pictures import Explained, SimilarImages
 from cxr.figures.style import COLOURS
 from tests.builders import noise_films, refused
 
@@ -20,9 +20,9 @@ def explained(heat: np.ndarray, film: np.ndarray | None = None, name: str = "fil
     return Explained(name, film, np.full((28, 28), 128, np.uint8), heat, "pneumonia", 0.931)
 
 
-def similar(count: int, classes: list[str]) -> Similar:
+def similar(count: int, classes: list[str]) -> SimilarImages:
     cases = list(noise_films(count, 28))
-    return Similar("film.png", noise_films(1, 300)[0], cases[0], cases, classes, ["a\nb"] * count)
+    return SimilarImages("film.png", noise_films(1, 300)[0], cases[0], cases, classes, ["a\nb"] * count)
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -39,7 +39,7 @@ def coloured(path: Path) -> np.ndarray:
 def test_map_lies_over_the_middle_film_where_it_is_high(tmp_path):
     heat = np.zeros((28, 28), np.float32)
     heat[2:8, 18:26] = 1  # upper right
-    pictures.explanation(tmp_path / "map.png", [explained(heat)])
+    pictures.explanation_figure(tmp_path / "map.png", [explained(heat)])
     places = np.argwhere(coloured(tmp_path / "map.png"))
     height, width = pixels(tmp_path / "map.png").shape[:2]
     assert len(places) > 1000
@@ -49,7 +49,7 @@ def test_map_lies_over_the_middle_film_where_it_is_high(tmp_path):
 
 
 def test_map_of_nothing_colours_nothing(tmp_path):
-    pictures.explanation(tmp_path / "map.png", [explained(np.zeros((28, 28), np.float32))])
+    pictures.explanation_figure(tmp_path / "map.png", [explained(np.zeros((28, 28), np.float32))])
     assert not coloured(tmp_path / "map.png").any()
 
 
@@ -57,7 +57,7 @@ def test_films_are_drawn_at_full_resolution(tmp_path):
     """Stripes that 28 pixels cannot hold are seen in both films, not in what the model sees."""
     stripes = np.repeat(np.tile([0, 255], 50), 6)[None].repeat(600, axis=0).astype(np.uint8)
     none = np.zeros((28, 28), np.float32)
-    pictures.explanation(tmp_path / "map.png", [explained(none, stripes)])
+    pictures.explanation_figure(tmp_path / "map.png", [explained(none, stripes)])
     drawn = pixels(tmp_path / "map.png")[..., 0]
     line = drawn[len(drawn) // 2]
     contrasts = [
@@ -71,7 +71,7 @@ def test_films_are_drawn_at_full_resolution(tmp_path):
 def test_each_film_has_a_row(tmp_path):
     heat = np.ones((28, 28), np.float32)
     for count in (1, 3):
-        pictures.explanation(tmp_path / f"{count}.png", [explained(heat)] * count)
+        pictures.explanation_figure(tmp_path / f"{count}.png", [explained(heat)] * count)
     one, three = (pixels(tmp_path / f"{count}.png").shape for count in (1, 3))
     assert one[1] == three[1]
     assert 2 < three[0] / one[0] < 3
@@ -79,7 +79,7 @@ def test_each_film_has_a_row(tmp_path):
 
 @pytest.mark.parametrize("classes", [["normal"] * 3, ["pneumonia", "tuberculosis"] * 3 + ["normal"]])
 def test_frames_have_the_colour_of_the_class(tmp_path, classes):
-    pictures.neighbours(tmp_path / "n.png", [similar(len(classes), classes)], CLASSES)
+    pictures.neighbour_figure(tmp_path / "n.png", [similar(len(classes), classes)], CLASSES)
     drawn = pixels(tmp_path / "n.png")
     drawn = drawn[: int(0.9 * len(drawn))]  # without the legend
     found = {}
@@ -93,11 +93,11 @@ def test_frames_have_the_colour_of_the_class(tmp_path, classes):
 
 def test_equal_films_give_equal_bytes(tmp_path):
     for name in ("a.png", "b.png"):
-        pictures.neighbours(tmp_path / name, [similar(2, ["normal"] * 2)] * 2, CLASSES)
+        pictures.neighbour_figure(tmp_path / name, [similar(2, ["normal"] * 2)] * 2, CLASSES)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with refused(f"{tmp_path / 'file' / 'n.png'}: cannot be written"):
-        pictures.neighbours(tmp_path / "file" / "n.png", [similar(1, ["normal"])], CLASSES)
+        pictures.neighbour_figure(tmp_path / "file" / "n.png", [similar(1, ["normal"])], CLASSES)

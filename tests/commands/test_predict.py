@@ -15,11 +15,11 @@ from PIL import Image
 
 from cxr.commands import pictures as pictures_module
 from cxr.data.phantom.cohort import make_phantoms
-from cxr.data.radiograph import read_film
-from cxr.inference import calibration
-from cxr.inference.calibration import Calibration
+from cxr.data.radiograph import read_radiograph
+from cxr.inference.calibration import Calibration, load_calibration, save_calibration
 from cxr.inference.gradcam import gradcam
 from cxr.models import classifier
+from cxr.models.classifier import load_classifier, save_classifier
 from tests.builders import ROOT, dicom, dicom_bytes, files_below, noise_films, small_classifier
 
 CLASSES = ["normal", "pneumonia", "tuberculosis"]
@@ -27,8 +27,8 @@ CLASSES = ["normal", "pneumonia", "tuberculosis"]
 
 def save_model(classes: int = 2, threshold: float | None = 0.3) -> None:
     names = CLASSES[:classes]
-    classifier.save(small_classifier(classes=names, outputs=names, output_classes=[*range(classes)]))
-    calibration.save(Calibration(1.8, threshold if classes == 2 else None))
+    save_classifier(small_classifier(classes=names, outputs=names, output_classes=[*range(classes)]))
+    save_calibration(Calibration(1.8, threshold if classes == 2 else None))
 
 
 def save_pictures(count: int) -> list[str]:
@@ -44,11 +44,11 @@ def save_pictures(count: int) -> list[str]:
 def test_printed_numbers_are_the_pipelines(run, classes):
     save_model(classes)
     pictures = save_pictures(6)
-    films = np.stack([read_film(name, 16) for name in pictures])
-    raw = classifier.predict(classifier.load(), films, torch.device("cpu")).mean
-    expected = calibration.load()(raw)
+    films = np.stack([read_radiograph(name, 16) for name in pictures])
+    raw = classifier.predict(load_classifier(), films, torch.device("cpu")).mean
+    expected = load_calibration()(raw)
     threshold = float(np.median(expected[:, 1]))  # so that the untrained network decides both ways
-    calibration.save(Calibration(1.8, threshold if classes == 2 else None))
+    save_calibration(Calibration(1.8, threshold if classes == 2 else None))
     code, out, err = run("predict", *pictures)
     assert (code, err) == (0, [])
 
@@ -108,7 +108,7 @@ def test_missing_model_is_one_line(run, missing):
 def test_json_says_what_the_table_says(run, classes):
     save_model(classes)
     shares = [1 / classes] * classes
-    calibration.save(Calibration(1.8, 0.3 if classes == 2 else None, shares, shares))
+    save_calibration(Calibration(1.8, 0.3 if classes == 2 else None, shares, shares))
     pictures = save_pictures(3)
     table = run("predict", *pictures)[1]
     code, out, err = run("predict", *pictures, "none.png", "--json")
@@ -179,22 +179,22 @@ def test_explanation_is_of_the_decision(run, monkeypatch):
     names, drawn = save_pictures(6), []
     before = json.loads("\n".join(run("predict", *names, "--json")[1]))["films"]
     middle = float(np.median([film["probabilities"]["pneumonia"] for film in before]))
-    calibration.save(Calibration(1.8, middle))
-    monkeypatch.setattr(pictures_module, "explanation", lambda *arguments: drawn.append(arguments))
+    save_calibration(Calibration(1.8, middle))
+    monkeypatch.setattr(pictures_module, "explanation_figure", lambda *arguments: drawn.append(arguments))
     code, out, err = run("predict", *names, "--explain", "maps/all.png", "--json")
     assert (code, err) == (0, [])
     films = json.loads("\n".join(out))["films"]
     assert {film["explanation"] for film in films} == {"maps/all.png"}
-    stored = np.stack([read_film(name, 16) for name in names])
+    stored = np.stack([read_radiograph(name, 16) for name in names])
     decided = np.array([CLASSES.index(film["decision"]) for film in films])
     assert len(set(decided)) == 2
-    maps = gradcam(classifier.load(), stored, decided, torch.device("cpu"))
+    maps = gradcam(load_classifier(), stored, decided, torch.device("cpu"))
     ((path, cases),) = drawn
     assert path == Path("maps/all.png")
     for case, name, film, seen, heat in zip(cases, names, films, stored, maps, strict=True):
         assert (case.name, case.decision) == (name, film["decision"])
         assert case.probability == film["probabilities"][film["decision"]]
-        np.testing.assert_array_equal(case.film, read_film(name, 40))  # as the file has it
+        np.testing.assert_array_equal(case.film, read_radiograph(name, 40))  # as the file has it
         np.testing.assert_array_equal(case.seen, seen)
         np.testing.assert_allclose(case.heat, heat, atol=1e-4)  # another memory layout, other last digits
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from cxr.commands import radiographs
-from cxr.data.radiograph import read_film
+from cxr.commands.radiographs import read_named
+from cxr.data.radiograph import read_radiograph
 from tests.builders import dicom, dicom_bytes, noise_films, refused
 
 
@@ -28,9 +29,9 @@ def test_folders_give_their_films_in_order_and_nothing_else(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("no film")
     (tmp_path / "short").write_text("")
     first = save_film(tmp_path.parent / "first.png", 9)
-    films = radiographs.read([first, tmp_path], 28)
+    films = read_named([first, tmp_path], 28)
     assert films.paths == [first, *(tmp_path / name for name in sorted(named))]
-    np.testing.assert_array_equal(films.images, [read_film(path, 28) for path in films.paths])
+    np.testing.assert_array_equal(films.images, [read_radiograph(path, 28) for path in films.paths])
     assert (films.errors, capsys.readouterr()) == ([], ("", ""))
     films.end()
 
@@ -39,7 +40,7 @@ def test_bad_films_are_one_line_each_and_end_the_process_late(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     good = [save_film(tmp_path / "good/1.png"), save_film(tmp_path / "good/3.png")]
     (tmp_path / "good/2.png").write_text("no film")
-    films = radiographs.read([tmp_path / "none.png", tmp_path / "good", tmp_path / "empty"], 28)
+    films = read_named([tmp_path / "none.png", tmp_path / "good", tmp_path / "empty"], 28)
     assert films.paths == good
     assert {Path(error["path"]).name: error["message"] for error in films.errors} == {
         "none.png": "no such file",
@@ -54,14 +55,14 @@ def test_bad_films_are_one_line_each_and_end_the_process_late(tmp_path, capsys):
 
 
 def test_no_film_at_all(tmp_path):
-    films = radiographs.read([tmp_path], 28)
+    films = read_named([tmp_path], 28)
     assert films.images.shape == (0, 28, 28)
     assert len(films.errors) == 1
 
 
 def test_pictures_are_png_and_never_overwrite_a_film(tmp_path):
     path = save_film(tmp_path / "film.png")
-    films = radiographs.read([path], 28)
+    films = read_named([path], 28)
     radiographs.check_picture(tmp_path / "other.PNG", "--picture", films)
     with refused("--picture ", "film.png: would overwrite a film"):
         radiographs.check_picture(tmp_path / "x" / ".." / "film.png", "--picture", films)

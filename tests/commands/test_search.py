@@ -8,14 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from cxr import params
 from cxr.commands import pictures
 from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, read_json, write_json
 from cxr.embeddings import gallery
 from cxr.embeddings.gallery import Gallery
-from cxr.embeddings.vectors import embed_films
-from cxr.models import classifier
+from cxr.embeddings.vectors import embed_new
+from cxr.models.classifier import save_classifier
+from cxr.params import load_params
 from tests.builders import dicom, dicom_bytes, files_below, small_classifier, write_packed, write_params
 
 CPU = torch.device("cpu")
@@ -27,23 +28,23 @@ def library(run):
     """`run` beside a data set and a model; the gallery is built by `build`."""
     write_params(Path(), {"clip_embed.dimensions": 8})
     write_packed({"train": (12, 15), "val": (3, 3), "test": (4, 4)}, ["normal", "pneumonia"])
-    classifier.save(small_classifier())
+    save_classifier(small_classifier())
     return run
 
 
 def build(metric: str = "cosine", embedding: str = "classifier") -> np.ndarray:
     """Save a gallery of train. Returns its vectors."""
-    data = dataset.load()
+    data = load_dataset()
     rows = data.rows("train")
     meta = gallery.Meta(embedding, metric, "flat", 0, "", [])
-    vectors = embed_films(meta, np.array(data.images[rows]), params.load(), CPU)
+    vectors = embed_new(meta, np.array(data.images[rows]), load_params(), CPU)
     Gallery.build(vectors, rows, embedding, metric, "flat").save()
     return vectors.values
 
 
 def save_queries() -> list[str]:
     """Test films as PNG and DICOM of the stored size, which come back as they are."""
-    data = dataset.load()
+    data = load_dataset()
     first, second = data.images[data.rows("test")[:2]]
     Image.fromarray(first).save("first film.png")
     Path("second.dcm").write_bytes(dicom_bytes(dicom(second)))
@@ -54,10 +55,10 @@ def save_queries() -> list[str]:
 @pytest.mark.parametrize(("metric", "key"), [("cosine", "cosine"), ("l2", "distance")])
 def test_neighbours_are_those_of_a_search_by_hand(library, embedding, metric, key):
     values, queries = build(metric, embedding), save_queries()
-    data, table = dataset.load(), read_csv(dataset.LABELS)
+    data, table = load_dataset(), read_csv(dataset.LABELS)
     rows = data.rows("train")
     meta = Gallery.load().meta
-    asked = embed_films(meta, data.images[data.rows("test")[:2]], params.load(), CPU).values
+    asked = embed_new(meta, data.images[data.rows("test")[:2]], load_params(), CPU).values
     if metric == "cosine":
         normed = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (asked, values)]
         measured = normed[0] @ normed[1].T
@@ -84,7 +85,7 @@ def test_neighbours_are_those_of_a_search_by_hand(library, embedding, metric, ke
 
 def test_a_film_of_the_gallery_finds_itself(library):
     build()
-    data = dataset.load()
+    data = load_dataset()
     row = int(data.rows("train")[7])
     Image.fromarray(data.images[row]).save("film.png")
     code, out, err = library("search", "film.png")
@@ -100,9 +101,9 @@ def test_a_film_of_the_gallery_finds_itself(library):
 def test_picture_shows_query_and_neighbours(library, monkeypatch):
     build()
     queries, drawn = save_queries(), []
-    monkeypatch.setattr(pictures, "neighbours", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(pictures, "neighbour_figure", lambda *arguments: drawn.append(arguments))
     _, out, _ = library("search", *queries, "--json", "--picture", "some/where.png")
-    document, data = json.loads("\n".join(out)), dataset.load()
+    document, data = json.loads("\n".join(out)), load_dataset()
     assert document["picture"] == "some/where.png"
     ((path, films, classes),) = drawn
     assert (path, classes) == (Path("some/where.png"), data.classes)
@@ -119,7 +120,7 @@ def test_picture_shows_query_and_neighbours(library, monkeypatch):
 def test_large_requests_draw_the_first_films(library, monkeypatch):
     monkeypatch.setattr(pictures, "ROWS", 5)
     build()
-    data = dataset.load()
+    data = load_dataset()
     Path("films").mkdir()
     for row in data.rows("test"):
         Image.fromarray(data.images[row]).save(f"films/{row:03}.png")
@@ -172,7 +173,7 @@ def test_missing_parts_are_one_line(library, missing, remedy):
 
 def test_another_model_is_refused(library):
     build()
-    classifier.save(small_classifier(seed=1))
+    save_classifier(small_classifier(seed=1))
     code, out, err = library("search", *save_queries())
     assert (code, out, len(err)) == (1, [], 1)
     assert "another model" in err[0]
@@ -182,7 +183,7 @@ def test_another_model_is_refused(library):
 def test_rows_of_another_data_set_are_refused(library):
     build()
     meta = read_json(gallery.META)
-    for row in (int(dataset.load().rows("test")[0]), 10**6):
+    for row in (int(load_dataset().rows("test")[0]), 10**6):
         write_json(gallery.META, meta | {"rows": [*meta["rows"][1:], row]})
         code, out, err = library("search", *save_queries())
         assert (code, out) == (1, [])

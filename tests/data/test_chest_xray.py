@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from cxr.data import kaggle
-from cxr.data.folders import Film
+from cxr.data.folders import RadiographFile
 from cxr.data.kaggle import check_pneumonia, patient, read_pneumonia, read_three_class
 from cxr.data.own_folder import read_folder
-from cxr.data.radiograph import read_film
+from cxr.data.radiograph import read_radiograph
 from cxr.data.splitting import cut_val
 from tests.builders import refused, write_tree
 
@@ -88,7 +88,7 @@ def test_published_val_is_handed_on_as_train(mirror, monkeypatch, case):
     assert len(set(patients.values())) == 7
     assert sorted(data.sources) == sorted(names)
     for source, image in zip(data.sources, data.images, strict=True):
-        np.testing.assert_array_equal(image, read_film(root / source, 16))
+        np.testing.assert_array_equal(image, read_radiograph(root / source, 16))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_real_names_are_the_published_ones_and_share_no_patient():
     films = []
     for name in zipfile.ZipFile(REAL).namelist():
         split, category, _ = name.lower().split("/")
-        films.append(Film(split, category, Path(name)))
+        films.append(RadiographFile(split, category, Path(name)))
     check_pneumonia(REAL, films)
     patients = [patient(film.path.name) for film in films]
     labels = np.array([int(film.category == "pneumonia") for film in films])

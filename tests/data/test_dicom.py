@@ -24,7 +24,7 @@ from pydicom.uid import (
 )
 
 from cxr.data import radiograph
-from cxr.data.radiograph import read_film_bytes, read_original_bytes
+from cxr.data.radiograph import read_original_bytes, read_radiograph_bytes
 from tests.builders import ROOT, dicom, dicom_bytes, noise_films, refused
 
 
@@ -53,7 +53,9 @@ def png(pixels: np.ndarray) -> bytes:
 def test_a_film_is_the_same_as_dicom_and_as_png(dtype, side):
     pixels = ramp(0, np.iinfo(dtype).max, dtype, side)[:, : side - 10]
     for size in (28, 50, 64):
-        read = [read_film_bytes(data, "film", size) for data in (dicom_bytes(dicom(pixels)), png(pixels))]
+        read = [
+            read_radiograph_bytes(data, "film", size) for data in (dicom_bytes(dicom(pixels)), png(pixels))
+        ]
         np.testing.assert_array_equal(*read)
 
 
@@ -170,7 +172,7 @@ def test_colour_becomes_luma(planar):
         dataset.PlanarConfiguration = 1
         dataset.PixelData = np.ascontiguousarray(colour.transpose(2, 0, 1)).tobytes()
     np.testing.assert_allclose(shown(dataset), colour @ [0.299, 0.587, 0.114], atol=1)
-    assert abs(shown(dataset).astype(int) - read_film_bytes(png(colour), "film", 24)).max() == 0
+    assert abs(shown(dataset).astype(int) - read_radiograph_bytes(png(colour), "film", 24)).max() == 0
 
 
 def test_ybr_and_deep_colour_become_luma():
@@ -284,13 +286,13 @@ def of_syntax(syntax: str) -> Dataset:
 )
 def test_what_cannot_be_shown_is_refused(dataset, reason):
     with refused("some film.dcm: ", reason):
-        read_film_bytes(dicom_bytes(dataset), "some film.dcm", 28)
+        read_radiograph_bytes(dicom_bytes(dataset), "some film.dcm", 28)
 
 
 def test_unknown_transfer_syntax_is_refused():
     data = dicom_bytes(dicom(PIXELS)).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.77", 1)
     with refused("film: its transfer syntax 1.2.840.10008.1.2.77", "cannot be read here"):
-        read_film_bytes(data, "film", 28)
+        read_radiograph_bytes(data, "film", 28)
 
 
 def test_deflated_files_are_refused_before_they_are_unpacked():
@@ -300,40 +302,40 @@ def test_deflated_files_are_refused_before_they_are_unpacked():
     start = data.index(DeflatedExplicitVRLittleEndian.encode()) + len(DeflatedExplicitVRLittleEndian)
     for content in (data, data[: start + 10] + b"no deflate stream"):
         with refused("film: ", "Deflated Explicit VR Little Endian", "gdcmconv --raw"):
-            read_film_bytes(content, "film", 28)
+            read_radiograph_bytes(content, "film", 28)
 
 
 def test_too_many_pixels_are_refused_before_decoding(monkeypatch):
     monkeypatch.setattr(radiograph, "MAX_PIXELS", 1599)
     with refused("film: 40 x 40 pixels; at most 1,599"):
-        read_film_bytes(dicom_bytes(dicom(PIXELS, PixelData=b"\0\0")), "film", 28)
+        read_radiograph_bytes(dicom_bytes(dicom(PIXELS, PixelData=b"\0\0")), "film", 28)
     monkeypatch.undo()
     huge = dicom(PIXELS, Rows=65535, Columns=65535, PixelData=b"\0\0")
     with refused("film: 65535 x 65535 pixels; at most 100,000,000"):
-        read_film_bytes(dicom_bytes(huge), "film", 28)
+        read_radiograph_bytes(dicom_bytes(huge), "film", 28)
 
 
 @pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000])
 def test_a_frame_larger_than_announced_is_refused(syntax):
     frame = encoded(np.zeros((400, 400), np.uint8), "JPEG" if syntax == JPEGBaseline8Bit else "JPEG2000")
     with refused("film: its pixels cannot be decoded"):
-        read_film_bytes(dicom_bytes(compressed(dicom(PIXELS), syntax, frame)), "film", 28)
+        read_radiograph_bytes(dicom_bytes(compressed(dicom(PIXELS), syntax, frame)), "film", 28)
 
 
 def test_a_run_length_bomb_is_refused_before_it_grows(monkeypatch):
     bomb = struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\0" * 100_000  # unpacks to 12.8 million bytes
     monkeypatch.setattr("cxr.data.dicom.pixel_array", lambda _: pytest.fail("was decoded"))
     with refused("film: its pixels cannot be decoded (RLE Lossless"):
-        read_film_bytes(dicom_bytes(compressed(dicom(PIXELS), RLELossless, bomb)), "film", 28)
+        read_radiograph_bytes(dicom_bytes(compressed(dicom(PIXELS), RLELossless, bomb)), "film", 28)
 
 
 def test_other_files_of_the_same_beginning_are_refused():
     with refused("film: damaged or incomplete DICOM file"):
-        read_film_bytes(b"\0" * 128 + b"DICM", "film", 28)
+        read_radiograph_bytes(b"\0" * 128 + b"DICM", "film", 28)
     with refused("film: damaged or incomplete DICOM file"):
-        read_film_bytes(b"\0" * 128 + b"DICM" + b"nothing of the kind" * 9, "film", 28)
+        read_radiograph_bytes(b"\0" * 128 + b"DICM" + b"nothing of the kind" * 9, "film", 28)
     with refused("film: not a PNG, JPEG or DICOM picture"):
-        read_film_bytes(b"\0" * 128 + b"DIC", "film", 28)
+        read_radiograph_bytes(b"\0" * 128 + b"DIC", "film", 28)
 
 
 def variants() -> dict[str, bytes]:
@@ -392,7 +394,7 @@ def test_nothing_of_the_patient_is_kept(monkeypatch):
         return kept[-1]
 
     monkeypatch.setattr("cxr.data.dicom.dcmread", watch)
-    read_film_bytes(dicom_bytes(dicom(PIXELS)), "film", 28)
+    read_radiograph_bytes(dicom_bytes(dicom(PIXELS)), "film", 28)
     assert kept
     for dataset in kept:
         assert not any(element.keyword.startswith(("Patient", "SOP")) for element in dataset)

@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from cxr.core.errors import UserError
 from cxr.data import radiograph
-from cxr.data.radiograph import read_film, read_film_bytes, read_original
+from cxr.data.radiograph import read_original, read_radiograph, read_radiograph_bytes
 from tests.builders import refused
 
 ORIENTATION, WIDTH = 0x0112, 0x0100  # EXIF tags
@@ -39,7 +39,7 @@ def test_crop_and_resize_equal_pytorchs(tmp_path, height, width, size):
     square = torch.from_numpy(picture[top : top + side, left : left + side]).float()
     expected = F.interpolate(square[None, None], (size, size), mode="bicubic", antialias=True)[0, 0]
 
-    read = read_film(tmp_path / "film.png", size)
+    read = read_radiograph(tmp_path / "film.png", size)
 
     assert read.dtype == np.uint8
     # Two float implementations may fall on either side of a half.
@@ -53,7 +53,7 @@ def test_large_films_are_averaged_in_blocks_before_and_come_out_the_same(tmp_pat
     save_as(picture, kind, tmp_path / "film.png")
     expected = Image.fromarray(picture.astype(np.float32)).resize((28, 28), Image.Resampling.BICUBIC)
 
-    difference = read_film(tmp_path / "film.png", 28) - np.asarray(expected).clip(0, 255)
+    difference = read_radiograph(tmp_path / "film.png", 28) - np.asarray(expected).clip(0, 255)
 
     assert abs(difference).mean() < 0.3  # rounding alone makes 0.25
     assert abs(difference).max() < 2
@@ -71,9 +71,9 @@ def test_small_pictures_are_read_as_ever(tmp_path, kind):
         grey = Image.fromarray(levels * (255.0 / white))
     resized = grey.crop((11, 0, 72, 61)).resize((28, 28), Image.Resampling.BICUBIC)
     expected = np.asarray(resized).round().clip(0, 255).astype(np.uint8)
-    np.testing.assert_array_equal(read_film(tmp_path / "film.png", 28), expected)
+    np.testing.assert_array_equal(read_radiograph(tmp_path / "film.png", 28), expected)
     data = (tmp_path / "film.png").read_bytes()
-    np.testing.assert_array_equal(read_film_bytes(data, "film", 28), expected)
+    np.testing.assert_array_equal(read_radiograph_bytes(data, "film", 28), expected)
 
 
 @pytest.mark.parametrize(("kind", "bits"), [("L", 8), ("RGB", 8), ("16 bit", 16)])
@@ -83,13 +83,13 @@ def test_original_is_the_centre_square_at_full_resolution(tmp_path, kind, bits):
     original = read_original(tmp_path / "film.png")
     assert (original.width, original.height, original.bits) == (83, 61, bits)
     np.testing.assert_array_equal(original.full(), picture[:, 11:72])
-    np.testing.assert_array_equal(original.resized(28), read_film(tmp_path / "film.png", 28))
+    np.testing.assert_array_equal(original.resized(28), read_radiograph(tmp_path / "film.png", 28))
 
 
 def test_shrinking_a_checkerboard_gives_grey(tmp_path):
     board = (np.indices((112, 112)).sum(axis=0) % 2 * 255).astype(np.uint8)
     Image.fromarray(board).save(tmp_path / "film.png")
-    interior = read_film(tmp_path / "film.png", 28)[2:-2, 2:-2].astype(int)
+    interior = read_radiograph(tmp_path / "film.png", 28)[2:-2, 2:-2].astype(int)
     assert abs(interior - 127.5).max() < 3
 
 
@@ -113,7 +113,9 @@ def test_lossless_encodings_of_a_film_are_equal(tmp_path, kind):
     save_as(picture, kind, tmp_path / "other.png")
     with Image.open(tmp_path / "other.png") as stored:
         assert stored.mode == {"palette": "P", "16 bit": "I;16"}.get(kind, kind)
-    np.testing.assert_array_equal(read_film(tmp_path / "other.png", 28), read_film(tmp_path / "grey.png", 28))
+    np.testing.assert_array_equal(
+        read_radiograph(tmp_path / "other.png", 28), read_radiograph(tmp_path / "grey.png", 28)
+    )
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
@@ -123,7 +125,7 @@ def test_jpeg_is_close_to_the_png(tmp_path, mode, suffix):
     Image.fromarray(picture).save(tmp_path / "film.png")
     path = tmp_path / f"film.{suffix}"
     Image.fromarray(picture).convert("RGB").convert(mode).save(path, format="JPEG", quality=98)
-    difference = read_film(path, 28).astype(int) - read_film(tmp_path / "film.png", 28)
+    difference = read_radiograph(path, 28).astype(int) - read_radiograph(tmp_path / "film.png", 28)
     assert abs(difference).max() <= 3
 
 
@@ -131,21 +133,23 @@ def test_colour_becomes_luma(tmp_path):
     colour = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     Image.fromarray(colour).save(tmp_path / "film.png")
     luma = colour @ [0.299, 0.587, 0.114]  # ITU-R BT.601
-    np.testing.assert_allclose(read_film(tmp_path / "film.png", 24), luma, atol=1)
+    np.testing.assert_allclose(read_radiograph(tmp_path / "film.png", 24), luma, atol=1)
 
 
 def test_transparent_pixels_lie_on_black(tmp_path):
     white = np.full((16, 16, 2), 255, np.uint8)
     white[:, 4:8, 1], white[:, 8:, 1] = 51, 0
     Image.fromarray(white, "LA").save(tmp_path / "film.png")
-    np.testing.assert_array_equal(read_film(tmp_path / "film.png", 16)[0], [255] * 4 + [51] * 4 + [0] * 8)
+    np.testing.assert_array_equal(
+        read_radiograph(tmp_path / "film.png", 16)[0], [255] * 4 + [51] * 4 + [0] * 8
+    )
 
 
 def test_transparent_palette_entry_is_black(tmp_path):
     palette = Image.fromarray((np.indices((8, 8))[1] // 4).astype(np.uint8))
     palette.putpalette([200] * 3 + [90] * 3)
     palette.save(tmp_path / "film.png", transparency=0)
-    np.testing.assert_array_equal(read_film(tmp_path / "film.png", 8)[0], [0] * 4 + [90] * 4)
+    np.testing.assert_array_equal(read_radiograph(tmp_path / "film.png", 8)[0], [0] * 4 + [90] * 4)
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
@@ -153,7 +157,7 @@ def test_white_of_a_16_bit_file_is_its_detectors_white(tmp_path, bits):
     white = 2**bits - 1
     levels = np.linspace(0, white, 32 * 32).round().astype(np.uint16).reshape(32, 32)
     Image.fromarray(levels).save(tmp_path / "film.png")
-    np.testing.assert_allclose(read_film(tmp_path / "film.png", 32), levels * (255 / white), atol=0.51)
+    np.testing.assert_allclose(read_radiograph(tmp_path / "film.png", 32), levels * (255 / white), atol=0.51)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +178,7 @@ def test_exif_orientation_is_undone(tmp_path, orientation, stored):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     Image.fromarray(np.ascontiguousarray(stored(upright))).save(tmp_path / "film.png", exif=exif)
-    np.testing.assert_array_equal(read_film(tmp_path / "film.png", 20), upright)
+    np.testing.assert_array_equal(read_radiograph(tmp_path / "film.png", 20), upright)
 
 
 def encoded(kind: str, **options) -> bytes:
@@ -210,20 +214,20 @@ def test_what_is_no_picture_is_refused(tmp_path, content, reason):
     path = tmp_path / "film.jpg"
     path.write_bytes(content)
     with refused(f"{path}: ", reason):
-        read_film(path, 28)
+        read_radiograph(path, 28)
 
 
 def test_bytes_are_called_by_their_name():
     for data in (b"", b"no film", encoded("PNG")[:-500]):
         with refused("upload 7: "):
-            read_film_bytes(data, "upload 7", 28)
+            read_radiograph_bytes(data, "upload 7", 28)
 
 
 def test_missing_file_and_folder_are_refused(tmp_path):
     with refused(f"{tmp_path / 'none.png'}: no such file"):
-        read_film(tmp_path / "none.png", 28)
+        read_radiograph(tmp_path / "none.png", 28)
     with refused(f"{tmp_path}: a folder, not a picture"):
-        read_film(tmp_path, 28)
+        read_radiograph(tmp_path, 28)
 
 
 def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch):
@@ -231,13 +235,13 @@ def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch):
     path.write_bytes(encoded("PNG")[:-500])  # decoding it would give another message
     monkeypatch.setattr(radiograph, "MAX_PIXELS", 3599)
     with refused(f"{path}: 60 x 60 pixels; at most 3,599"):
-        read_film(path, 28)
+        read_radiograph(path, 28)
 
 
 def refusal(path) -> str | None:
     """The message if the picture is refused, None if it is read. Any other exception escapes."""
     try:
-        assert read_film(path, 28).shape == (28, 28)
+        assert read_radiograph(path, 28).shape == (28, 28)
     except UserError as error:
         return str(error)
     return None

@@ -8,7 +8,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from cxr.embeddings import gallery
-from cxr.embeddings.gallery import INDEX, META, Gallery, Vectors
+from cxr.embeddings.gallery import INDEX, META, Gallery, SearchResult, Vectors
 from tests.builders import files_below, refused
 
 KINDS, METRICS = ("flat", "ivf", "hnsw"), ("cosine", "l2")
@@ -27,7 +27,7 @@ def build(values: np.ndarray, metric: str = "cosine", kind: str = "flat") -> Gal
     return Gallery.build(Vectors(values, SOURCE), 3 * np.arange(len(values)) + 5, "classifier", metric, kind)
 
 
-def search(built: Gallery, values: np.ndarray, k: int) -> gallery.Found:
+def search(built: Gallery, values: np.ndarray, k: int) -> SearchResult:
     return built.search(Vectors(values, SOURCE), k)
 
 

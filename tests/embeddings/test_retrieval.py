@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from cxr.embeddings import retrieval
+from cxr.embeddings.retrieval import random_retrieval, retrieval_report, retrieval_scores
 from cxr.evaluation.statistics import blocks
 
 EVERYWHERE = np.full((3, 3), 100)  # a gallery with 100 films of each class, for queries of every class
@@ -20,7 +21,7 @@ def drawn(queries: int, depth: int = 10, classes: int = 3) -> tuple[np.ndarray, 
 
 def test_precision_and_hits_equal_counting():
     found, queries = drawn(25)
-    values = retrieval.measure(found, queries, EVERYWHERE)
+    values = retrieval_scores(found, queries, EVERYWHERE)
     for k in (1, 3, 5, 10):
         hits = [sum(found[i, place] == queries[i] for place in range(k)) for i in range(25)]
         assert values[f"precision_at_{k}"].tolist() == [count / k for count in hits]
@@ -31,12 +32,12 @@ def test_precision_and_hits_equal_counting():
 def test_average_precision_of_a_worked_example():
     """Films of the query's class in places 1, 2 and 4: 1/1 + 2/2 + 3/4 = 2.75."""
     found, query = np.array([[0, 0, 1, 0, 2]]), np.array([0])
-    values = retrieval.measure(found, query, EVERYWHERE)
+    values = retrieval_scores(found, query, EVERYWHERE)
     assert values["map_at_5"] == pytest.approx(2.75 / 5)
     assert values["map_at_5_over_hits"] == pytest.approx(2.75 / 3)
     # With three such films in all, none was missed.
-    assert retrieval.measure(found, query, np.full((3, 3), 3))["map_at_5"] == pytest.approx(2.75 / 3)
-    none = retrieval.measure(np.array([[1, 1, 1, 2, 2]]), query, EVERYWHERE)
+    assert retrieval_scores(found, query, np.full((3, 3), 3))["map_at_5"] == pytest.approx(2.75 / 3)
+    none = retrieval_scores(np.array([[1, 1, 1, 2, 2]]), query, EVERYWHERE)
     assert (none["map_at_5"], none["map_at_5_over_hits"]) == (0, 0)
 
 
@@ -46,7 +47,7 @@ def test_average_precision_of_a_whole_ranking_is_that_of_scikit_learn():
     gallery, queries = generator.permutation([0] * 4 + [1] * 5 + [2]), np.repeat([0, 1, 2], 10)
     rankings = np.array([generator.permutation(10) for _ in queries])
     available = np.tile(np.bincount(gallery), (3, 1))
-    values = retrieval.measure(gallery[rankings], queries, available)["map_at_10"]
+    values = retrieval_scores(gallery[rankings], queries, available)["map_at_10"]
     for ranking, query, value in zip(rankings, queries, values, strict=True):
         scores = np.empty(10)
         scores[ranking] = np.arange(10, 0, -1)
@@ -55,7 +56,7 @@ def test_average_precision_of_a_whole_ranking_is_that_of_scikit_learn():
 
 def test_dividing_by_hits_never_lowers_average_precision():
     found, queries = drawn(500)
-    values = retrieval.measure(found, queries, EVERYWHERE)
+    values = retrieval_scores(found, queries, EVERYWHERE)
     for k in (5, 10):
         assert (values[f"map_at_{k}_over_hits"] >= values[f"map_at_{k}"]).all()
         assert (values[f"map_at_{k}"] <= values[f"precision_at_{k}"] + 1e-12).all()
@@ -67,7 +68,7 @@ def test_majority_vote_is_that_of_k_nearest_neighbours():
     queries, truth = generator.normal(size=(40, 3)), generator.integers(0, 2, 40)
     reference = KNeighborsClassifier(5).fit(points, labels)
     found = labels[reference.kneighbors(queries, return_distance=False)]
-    votes = retrieval.measure(found, truth, np.full((2, 2), 30))["majority_vote_at_5"]
+    votes = retrieval_scores(found, truth, np.full((2, 2), 30))["majority_vote_at_5"]
     assert np.array_equal(votes, reference.predict(queries) == truth)
 
 
@@ -81,20 +82,20 @@ def test_of_equal_votes_the_nearest_film_decides():
 
 def test_measures_end_where_the_gallery_does():
     found, queries = drawn(5, depth=2)
-    assert set(retrieval.measure(found, queries, EVERYWHERE)) == {"precision_at_1"}
+    assert set(retrieval_scores(found, queries, EVERYWHERE)) == {"precision_at_1"}
     found, queries = drawn(5, depth=5)
-    assert "map_at_5" in retrieval.measure(found, queries, EVERYWHERE)
-    assert not any("10" in name for name in retrieval.measure(found, queries, EVERYWHERE))
+    assert "map_at_5" in retrieval_scores(found, queries, EVERYWHERE)
+    assert not any("10" in name for name in retrieval_scores(found, queries, EVERYWHERE))
 
 
 def test_a_class_that_the_gallery_lacks_counts_as_0():
-    values = retrieval.measure(np.ones((1, 10), int), np.array([0]), np.array([[0, 50], [0, 50]]))
+    values = retrieval_scores(np.ones((1, 10), int), np.array([0]), np.array([[0, 50], [0, 50]]))
     assert set(np.concatenate(list(values.values()))) == {0}
 
 
 def test_chance_is_what_films_drawn_at_random_reach():
     shares = np.array([0.2, 0.5, 0.3])
-    chance = retrieval.by_chance(np.tile((1000 * shares).astype(int), (3, 1)), 10)
+    chance = random_retrieval(np.tile((1000 * shares).astype(int), (3, 1)), 10)
     for k in (1, 3, 5, 10):
         np.testing.assert_allclose(chance[f"precision_at_{k}"], shares, atol=1e-12)
         if k > 1:
@@ -102,21 +103,21 @@ def test_chance_is_what_films_drawn_at_random_reach():
     # E[hit at i * precision at i] = p (1 + (i - 1) p) / i
     expected = [np.mean([p * (1 + (i - 1) * p) / i for i in range(1, 6)]) for p in shares]
     np.testing.assert_allclose(chance["map_at_5"], expected, atol=0.01)
-    two = retrieval.by_chance(np.full((2, 2), 50), 5)
+    two = random_retrieval(np.full((2, 2), 50), 5)
     np.testing.assert_allclose(two["majority_vote_at_5"], 0.5, atol=0.01)
 
 
 def test_chance_leaves_the_query_out():
     """One film of class 0 and three of class 1: without itself the first has none of its class."""
-    assert retrieval.by_chance(np.array([[0, 3], [1, 2]]), 3)["precision_at_1"].tolist() == [0, 2 / 3]
+    assert random_retrieval(np.array([[0, 3], [1, 2]]), 3)["precision_at_1"].tolist() == [0, 2 / 3]
 
 
 def test_report_averages_over_all_and_over_each_class():
     found, queries = drawn(60)
     queries[queries == 2] = 1
-    report = retrieval.report(found, queries, EVERYWHERE, ["normal", "sick", "absent"], 200)
+    report = retrieval_report(found, queries, EVERYWHERE, ["normal", "sick", "absent"], 200)
     assert set(report) == {"overall", "normal", "sick"}
-    values = retrieval.measure(found, queries, EVERYWHERE)
+    values = retrieval_scores(found, queries, EVERYWHERE)
     (weights,) = blocks(queries, 200)
     for group, mine in (("overall", queries >= 0), ("normal", queries == 0), ("sick", queries == 1)):
         for name, of_query in values.items():

@@ -8,12 +8,13 @@ import torch
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
 from cxr import params
-from cxr.core.dataset import IMAGES, LABELS, load
+from cxr.core.dataset import IMAGES, LABELS, load_dataset
 from cxr.core.files import write_npy
 from cxr.embeddings.gallery import Meta
-from cxr.embeddings.vectors import STORED, classifier_vectors, embed_films, embed_rows
+from cxr.embeddings.vectors import STORED, classifier_vectors, embed_new, embed_rows
 from cxr.models import classifier
-from cxr.models.classifier import predict
+from cxr.models.classifier import predict, save_classifier
+from cxr.params import load_params
 from stages import clip_embed
 from tests.builders import noise_films, refused, small_classifier, write_packed, write_params
 
@@ -34,22 +35,22 @@ def parameters(**changes: object) -> params.Params:
     changes = {"clip_embed.dimensions": 7, "compute.threads": 1, "compute.device": "cpu"} | {
         f"clip_embed.{name}": value for name, value in changes.items()
     }
-    return params.load(write_params(LABELS.parent.parent, changes))
+    return load_params(write_params(LABELS.parent.parent, changes))
 
 
 def test_classifier_gives_its_flip_averaged_features_and_the_hash_of_its_file():
     films = noise_films(9)
     for tta in ("flip", "flip_zoom", "none"):
         model = small_classifier(tta=tta)
-        classifier.save(model)
+        save_classifier(model)
         vectors = classifier_vectors(model, films, CPU)
         # Zoomed views are left out, which a classifier without them shows.
         expected = predict(small_classifier(tta="none" if tta == "none" else "flip"), films, CPU).embeddings
         assert np.array_equal(vectors.values, expected)
         assert vectors.source_sha256 == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
         for each in (
-            embed_films(meta("classifier"), films, parameters(), CPU),
-            embed_rows("classifier", load(), np.arange(3), parameters(), CPU),
+            embed_new(meta("classifier"), films, parameters(), CPU),
+            embed_rows("classifier", load_dataset(), np.arange(3), parameters(), CPU),
         ):
             assert each.source_sha256 == vectors.source_sha256
 
@@ -57,11 +58,11 @@ def test_classifier_gives_its_flip_averaged_features_and_the_hash_of_its_file():
 def test_pixels_give_new_films_the_components_of_the_training_films():
     settings = parameters()
     clip_embed.main()
-    data = load()
+    data = load_dataset()
     rows = np.array([3, 50, 60, 2])
     stored = embed_rows("clip", data, rows, settings, CPU)
     assert np.array_equal(stored.values, np.load(STORED)[rows])
-    again = embed_films(meta("clip"), data.images[rows], settings, CPU)
+    again = embed_new(meta("clip"), data.images[rows], settings, CPU)
     np.testing.assert_allclose(again.values, stored.values, atol=1e-4)
     assert again.values.dtype == np.float32
     assert again.source_sha256 == stored.source_sha256
@@ -72,12 +73,12 @@ def test_the_source_of_pixels_is_train_and_the_number_of_components():
     clip_embed.main()
 
     def source(**changes: object) -> str:
-        return embed_rows("clip", load(), np.arange(2), parameters(**changes), CPU).source_sha256
+        return embed_rows("clip", load_dataset(), np.arange(2), parameters(**changes), CPU).source_sha256
 
     before = source()
     assert source(dimensions=6) != before
     for split, same in (("test", True), ("val", True), ("train", False)):
-        data = load()
+        data = load_dataset()
         images = np.array(data.images)
         images[data.rows(split)[0]] = 0
         write_npy(IMAGES, images)
@@ -94,9 +95,9 @@ def test_weights_are_named_by_encoder_and_revision(tmp_path, monkeypatch):
     monkeypatch.setenv("CXR_MIRROR", str(tmp_path / "mirror"))
     settings = parameters(encoder="acme/tiny", precision="float32")
     clip_embed.main()
-    data = load()
+    data = load_dataset()
     stored = embed_rows("clip", data, np.arange(4), settings, CPU)
-    again = embed_films(meta("clip"), data.images[:4], settings, CPU)
+    again = embed_new(meta("clip"), data.images[:4], settings, CPU)
     np.testing.assert_allclose(again.values, stored.values, atol=1e-5)
     assert again.source_sha256 == stored.source_sha256
     for changes in ({"encoder": "acme/other"}, {"encoder": "acme/tiny", "revision": "main"}, {}):
@@ -108,19 +109,19 @@ def test_films_of_another_size_are_refused():
     parameters()
     clip_embed.main()
     with refused("images have 400 pixels, the encoder pixels was fitted to 256"):
-        embed_films(meta("clip"), noise_films(2, 20), parameters(), CPU)
-    classifier.save(small_classifier())
+        embed_new(meta("clip"), noise_films(2, 20), parameters(), CPU)
+    save_classifier(small_classifier())
     with refused("images are 20 x 20 pixels, the classifier takes 16 x 16"):
-        embed_films(meta("classifier"), noise_films(2, 20), parameters(), CPU)
+        embed_new(meta("classifier"), noise_films(2, 20), parameters(), CPU)
 
 
 def test_embeddings_of_other_films_are_refused():
     write_npy(STORED, np.zeros((69, 7), np.float32))
     with refused("data/embeddings.npy holds 69 films, data/labels.csv 70", "dvc repro clip-embed"):
-        embed_rows("clip", load(), np.arange(2), parameters(), CPU)
+        embed_rows("clip", load_dataset(), np.arange(2), parameters(), CPU)
 
 
 def test_pixels_without_their_training_films_are_refused():
     IMAGES.unlink()
     with refused("data/images.npy: not here", "dvc pull"):
-        embed_films(meta("clip"), noise_films(2), parameters(), CPU)
+        embed_new(meta("clip"), noise_films(2), parameters(), CPU)

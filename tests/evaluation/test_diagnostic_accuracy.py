@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from cxr.evaluation.diagnostic_accuracy import describe
+from cxr.evaluation.diagnostic_accuracy import diagnostic_accuracy
 
 LABELS = np.repeat([0, 1], [234, 390])
 
@@ -17,7 +17,7 @@ def decisions(alarms: int, hits: int) -> np.ndarray:
 @pytest.mark.parametrize(("alarms", "hits"), [(62, 388), (1, 200), (0, 390)])
 def test_shares_equal_scikit_learns_and_scipys(alarms, hits):
     chosen = decisions(alarms, hits)
-    found = describe(LABELS, chosen, 0.3)
+    found = diagnostic_accuracy(LABELS, chosen, 0.3)
     assert np.array_equal(found["confusion"], sk.confusion_matrix(LABELS, chosen))
     expected = {
         "sensitivity": (sk.recall_score(LABELS, chosen), hits, 390),
@@ -37,19 +37,19 @@ def test_expected_values_are_those_of_films_drawn_at_the_prevalence(prevalence):
     rows = np.concatenate(
         [generator.integers(0, 234, healthy), 234 + generator.integers(0, 390, 1_000_000 - healthy)]
     )
-    found = describe(LABELS, chosen, prevalence)
+    found = diagnostic_accuracy(LABELS, chosen, prevalence)
     drawn = LABELS[rows], chosen[rows]
     assert found["expected_ppv"]["value"] == pytest.approx(sk.precision_score(*drawn), abs=0.003)
     assert found["expected_npv"]["value"] == pytest.approx(sk.precision_score(*drawn, pos_label=0), abs=0.003)
 
 
 def test_at_the_shares_of_the_films_expected_values_are_those_found():
-    found = describe(LABELS, decisions(62, 370), 390 / 624)
+    found = diagnostic_accuracy(LABELS, decisions(62, 370), 390 / 624)
     assert found["expected_ppv"]["value"] == pytest.approx(found["ppv"]["value"])
     assert found["expected_npv"]["value"] == pytest.approx(found["npv"]["value"])
 
 
 def test_answer_that_no_film_gets_has_no_predictive_value():
-    found = describe(LABELS, np.ones(624, int), 0.3)
+    found = diagnostic_accuracy(LABELS, np.ones(624, int), 0.3)
     assert found.keys() == {"confusion", "sensitivity", "specificity", "ppv", "expected_ppv"}
     assert found["expected_ppv"]["value"] == pytest.approx(0.3)

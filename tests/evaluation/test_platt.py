@@ -5,8 +5,7 @@ import pytest
 from scipy.special import expit, logit, softmax
 
 from cxr.core.probabilities import nll
-from cxr.evaluation import platt
-from cxr.evaluation.platt import methods
+from cxr.evaluation.platt import apply_platt, calibration_methods, fit_platt
 from cxr.evaluation.reliability import scores
 from cxr.inference.calibration import Calibration, fit_temperature
 from cxr.inference.predictions import Predictions
@@ -23,10 +22,10 @@ def test_slope_and_intercept_that_labels_were_drawn_with():
     generator = np.random.default_rng(0)
     said = generator.normal(0, 1.5, 200_000)
     labels = (generator.random(len(said)) < expit(1.8 * said - 0.7)).astype(int)
-    model = platt.fit(both(expit(said)), labels)
+    model = fit_platt(both(expit(said)), labels)
     assert model.coef_[0, 0] == pytest.approx(1.8, abs=0.03)
     assert model.intercept_[0] == pytest.approx(-0.7, abs=0.02)
-    found = platt.apply(model, both(expit(said)))
+    found = apply_platt(model, both(expit(said)))
     np.testing.assert_allclose(logit(found[:, 1]), model.coef_[0, 0] * said + model.intercept_[0], atol=1e-6)
 
 
@@ -34,7 +33,7 @@ def test_four_films_have_an_answer_in_closed_form():
     """Two probabilities and two parameters: each probability becomes the share that was found."""
     p = np.array([0.2] * 10 + [0.8] * 10)
     labels = np.array([1] * 4 + [0] * 6 + [1] * 7 + [0] * 3)
-    found = platt.apply(platt.fit(both(p), labels), both(p))[:, 1]
+    found = apply_platt(fit_platt(both(p), labels), both(p))[:, 1]
     np.testing.assert_allclose(found, [0.4] * 10 + [0.7] * 10, atol=1e-3)
 
 
@@ -42,8 +41,8 @@ def test_nothing_of_its_kind_is_likelier():
     generator = np.random.default_rng(1)
     p = expit(generator.normal(0, 2, 300))
     labels = (generator.random(300) < p**2).astype(int)
-    model = platt.fit(both(p), labels)
-    best = nll(platt.apply(model, both(p)), labels)
+    model = fit_platt(both(p), labels)
+    best = nll(apply_platt(model, both(p)), labels)
     for slope in model.coef_[0, 0] + np.array([-0.1, 0, 0.1]):
         for intercept in model.intercept_[0] + np.array([-0.1, 0, 0.1]):
             assert nll(both(expit(slope * logit(p) + intercept)), labels) >= best - 1e-6
@@ -55,12 +54,12 @@ def test_three_classes():
     true = softmax(1.5 * logits + [0.0, 0.5, -0.5], axis=1)
     labels = (true.cumsum(axis=1) < generator.random((len(logits), 1))).sum(axis=1)
     p = softmax(logits, axis=1)
-    np.testing.assert_allclose(platt.apply(platt.fit(p, labels), p), true, atol=0.02)
+    np.testing.assert_allclose(apply_platt(fit_platt(p, labels), p), true, atol=0.02)
 
 
 def test_separate_classes_and_certainty_stay_finite():
     p = np.array([0.0, 0.1, 0.9, 1.0])
-    found = platt.apply(platt.fit(both(p), np.array([0, 0, 1, 1])), both(p))
+    found = apply_platt(fit_platt(both(p), np.array([0, 0, 1, 1])), both(p))
     assert np.isfinite(nll(found, np.array([0, 0, 1, 1])))
 
 
@@ -80,7 +79,7 @@ def test_calibration_can_be_undone(shipped):
 def test_ways_differ_by_what_they_are_named_after():
     shipped = Calibration(0.6, None, PRIOR, PREVALENCE)
     data, raw = published(shipped)
-    found = methods(data, shipped, np.array(PREVALENCE))
+    found = calibration_methods(data, shipped, np.array(PREVALENCE))
     before, temperature, platt = (logit(found[name][:, 1]) for name in ("before", "temperature", "platt"))
     np.testing.assert_allclose(before, logit(raw[:, 1]) - logit(0.7), atol=1e-8)
     np.testing.assert_allclose(temperature, logit(raw[:, 1]) / 0.6 - logit(0.7), atol=1e-8)
@@ -98,12 +97,12 @@ def test_val_prefers_platt_and_its_test_films_have_no_say(classes):
         fit_temperature(raw.ensemble[val], raw.labels[val], prior, of_val.tolist()), None, prior, prior
     )
     data, _ = published(shipped, classes)
-    found = methods(data, shipped, of_val)  # so that Platt's refer to val's shares
+    found = calibration_methods(data, shipped, of_val)  # so that Platt's refer to val's shares
     at_val = Calibration(shipped.temperature, None, prior, of_val.tolist())(shipped.undo(data.ensemble))
     assert nll(found["platt"][val], data.labels[val]) <= nll(at_val[val], data.labels[val]) + 1e-6
 
     changed = vars(data) | {"labels": np.where(val, data.labels, 0)}
-    again = methods(Predictions(**changed), shipped, of_val)
+    again = calibration_methods(Predictions(**changed), shipped, of_val)
     for name, p in found.items():
         assert np.array_equal(again[name], p), name
 
@@ -113,7 +112,7 @@ def test_platt_is_moved_from_the_shares_of_val():
     shipped = Calibration(1.0, None, PREVALENCE, PREVALENCE)
     data, _ = published(shipped)
     wanted = np.array([0.8, 0.2])
-    found = methods(data, shipped, wanted)["platt"]
+    found = calibration_methods(data, shipped, wanted)["platt"]
     val = data.splits == "val"
     weights = (wanted / (np.bincount(data.labels[val]) / val.sum()))[data.labels[val]]
     assert scores(data.labels[val], found[val], weights[None])["ece"][0] < 0.05

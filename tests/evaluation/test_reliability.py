@@ -6,8 +6,16 @@ from scipy.special import expit
 from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, log_loss
 
-from cxr.evaluation.reliability import BINS, by_chance, calibration_error, curve, events, report, scores
-from cxr.inference.prevalence import film_weights, shifted
+from cxr.evaluation.reliability import (
+    BINS,
+    calibration_error,
+    calibration_scores,
+    ece_by_chance,
+    events,
+    reliability_curve,
+    scores,
+)
+from cxr.inference.prevalence import case_weights, shifted
 
 UNIFORM = np.array([0.5, 0.5])
 
@@ -82,10 +90,10 @@ def test_true_probabilities_have_the_error_of_chance_alone():
     for seed in range(20):
         labels, p = films(600, seed=seed)
         measured.append(scores(labels, p, np.ones((1, 600)))["ece"][0])
-        expected.append(by_chance(labels, p, 50)["mean"])
+        expected.append(ece_by_chance(labels, p, 50)["mean"])
     assert np.mean(measured) == pytest.approx(np.mean(expected), rel=0.1)
     labels, p = films(600, 3)
-    assert scores(labels, p, np.ones((1, 600)))["ece"][0] > 2 * by_chance(labels, p, 50)["high"]
+    assert scores(labels, p, np.ones((1, 600)))["ece"][0] > 2 * ece_by_chance(labels, p, 50)["high"]
 
 
 def test_films_weighted_to_the_prevalence_show_true_probabilities_to_be_true():
@@ -95,17 +103,17 @@ def test_films_weighted_to_the_prevalence_show_true_probabilities_to_be_true():
     x = generator.normal(2.0 * labels - 1, 1.5)
     p = expit(2 * x / 1.5**2)
     probabilities = np.stack([1 - p, p], axis=1)
-    assert report(labels, probabilities, 2)["ece"]["value"] > 0.08
-    assert report(labels, probabilities, 2, prevalence=UNIFORM)["ece"]["value"] < 0.02
+    assert calibration_scores(labels, probabilities, 2)["ece"]["value"] > 0.08
+    assert calibration_scores(labels, probabilities, 2, prevalence=UNIFORM)["ece"]["value"] < 0.02
     tenth = np.array([0.9, 0.1])
     moved = shifted(probabilities, UNIFORM, tenth)
-    assert report(labels, moved, 2, prevalence=tenth)["ece"]["value"] < 0.02
+    assert calibration_scores(labels, moved, 2, prevalence=tenth)["ece"]["value"] < 0.02
 
 
 def test_weights_give_the_classes_their_prevalence():
     labels = np.repeat([0, 1, 2], [10, 60, 30])
     wanted = np.array([0.2, 0.2, 0.6])
-    weights = film_weights(labels, wanted)
+    weights = case_weights(labels, wanted)
     np.testing.assert_allclose(np.bincount(labels, weights) / weights.sum(), wanted)
     assert weights.sum() == pytest.approx(100)
 
@@ -117,13 +125,13 @@ def test_interval_is_that_of_copied_films():
     rows = [np.concatenate([generator.choice(group, len(group)) for group in groups]) for _ in range(600)]
     losses = [log_loss(labels[each], p[each]) for each in rows]
     low, high = np.quantile(losses, [0.025, 0.975])
-    found = report(labels, p, 600)["nll"]
+    found = calibration_scores(labels, p, 600)["nll"]
     assert (found["low"], found["high"]) == pytest.approx((low, high), abs=0.12 * (high - low))
 
 
 def test_diagram_of_equally_common_classes_counts_films():
     labels, p = films(3000, 2)
-    found = curve(labels, p, np.bincount(labels) / 3000)
+    found = reliability_curve(labels, p, np.bincount(labels) / 3000)
     assert found.films.tolist() == [200] * BINS
     for b, rows in enumerate(np.array_split(np.argsort(p[:, 1]), BINS)):
         assert found.probability[b] == pytest.approx(p[rows, 1].mean())
@@ -136,7 +144,7 @@ def test_diagram_of_equally_common_classes_counts_films():
 def test_diagram_leaves_out_bins_without_films():
     labels = np.tile([0, 1], 50)
     p = np.tile([0.3, 0.6], 50)
-    found = curve(labels, np.stack([1 - p, p], axis=1), UNIFORM)
+    found = reliability_curve(labels, np.stack([1 - p, p], axis=1), UNIFORM)
     assert found.films.tolist() == [50, 50]
     np.testing.assert_allclose(found.probability, [0.3, 0.6])
     assert found.share.tolist() == [0, 1]

@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 
-from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.evaluation import shift
 from cxr.evaluation.shift import chance_band, compare_splits, domain_auc, drawn_rows, energy_distance, folds
 from tests.builders import write_packed
@@ -95,7 +95,7 @@ def test_p_value_is_small_only_for_a_shift():
 def test_rows_are_all_or_as_many_as_allowed_of_each_class_and_split(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (40, 30), "val": (12, 14), "test": (15, 25)}, ["a", "b"])
-    data = dataset.load()
+    data = load_dataset()
     assert drawn_rows(data).tolist() == list(range(136))
     monkeypatch.setattr(shift, "MOST", 14)
     rows = drawn_rows(data)
@@ -107,7 +107,7 @@ def test_rows_are_all_or_as_many_as_allowed_of_each_class_and_split(tmp_path, mo
 def test_report_has_each_view_pair_and_class(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (40, 30, 20), "val": (12, 1, 9), "test": (15, 12, 10)}, ["a", "b", "c"])
-    data = dataset.load()
+    data = load_dataset()
     rows = drawn_rows(data)
     embeddings = np.random.default_rng(0).normal(size=(len(rows), 6))
     embeddings[(data.splits == "test") & (data.labels == 2)] += 5

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.embeddings.retrieval import first_of_each, hardest
 from cxr.figures import retrieval as retrieval_figures
 from cxr.figures.retrieval import Search
@@ -32,11 +32,11 @@ def test_first_query_of_each_subclass():
 def test_pictures_are_drawn_without_errors_and_without_subclasses(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (10, 10), "val": (2, 2), "test": (2, 2)}, ["normal", "sick"])
-    data = dataset.load()
+    data = load_dataset()
     train, queries = data.rows("train"), data.rows("test")
     rows = np.array([train[data.labels[train] == data.labels[query]] for query in queries])
     search = Search(data.images, queries, rows, np.ones((4, 10), np.float32), "distance")
     names, none = np.array(data.classes)[data.labels], np.full(len(data.labels), "", dtype=object)
-    retrieval_figures.draw(search, names, none, [], [])
+    retrieval_figures.draw_retrieval(search, names, none, [], [])
     for name in ("retrieval", "retrieval_errors", "retrieval_subclasses"):
         assert min(Image.open(Path(f"plots/{name}.png")).size) > 200

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cxr.inference.calibration import Calibration
-from cxr.inference.prevalence import declared, shares, shifted
+from cxr.inference.prevalence import class_prevalence, declared, shifted
 from cxr.training.targets import classification_loss, make_targets
 from tests.builders import refused, settings
 
@@ -66,7 +66,7 @@ def test_declared_prevalence_gives_the_share_that_is_found_there():
 
 
 def test_prevalence_as_it_is_declared():
-    train = shares(LABELS, 3)
+    train = class_prevalence(LABELS, 3)
     np.testing.assert_allclose(train, [0.1, 0.6, 0.3])
     np.testing.assert_allclose(declared("train", train, KEY), train)
     np.testing.assert_allclose(declared("uniform", train, KEY), 1 / 3)

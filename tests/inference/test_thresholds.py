@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxr.inference.thresholds import choose, youden_threshold
+from cxr.inference.thresholds import choose_thresholds, youden_threshold
 
 
 def youden(positive: np.ndarray, probability: np.ndarray, threshold: float) -> float:
@@ -53,7 +53,7 @@ def drawn(seed: int, digits: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(4))
 def test_targets_are_kept_and_nothing_better_keeps_them(seed, digits, target):
     positive, probability = drawn(seed, digits)
-    points = choose(positive, probability, target)
+    points = choose_thresholds(positive, probability, target)
 
     def rates(threshold: float) -> tuple[float, float]:
         called = probability >= threshold
@@ -70,11 +70,15 @@ def test_target_is_reached_exactly_where_it_can_be():
     positive = np.repeat([False, True], 20)
     probability = np.concatenate([np.arange(20) / 100, 0.5 + np.arange(20) / 100])
     probability[0], probability[20] = 0.6, 0.1  # a healthy film among the ill, and the reverse
-    points = choose(positive, probability, 0.95)
+    points = choose_thresholds(positive, probability, 0.95)
     assert points["target_sensitivity"] == pytest.approx((0.19 + 0.51) / 2)
     assert points["target_specificity"] == pytest.approx((0.19 + 0.51) / 2)
-    assert choose(positive, probability, 0.96)["target_sensitivity"] == pytest.approx((0.09 + 0.1) / 2)
-    assert choose(positive, probability, 0.96)["target_specificity"] == pytest.approx((0.6 + 0.61) / 2)
+    assert choose_thresholds(positive, probability, 0.96)["target_sensitivity"] == pytest.approx(
+        (0.09 + 0.1) / 2
+    )
+    assert choose_thresholds(positive, probability, 0.96)["target_specificity"] == pytest.approx(
+        (0.6 + 0.61) / 2
+    )
     assert points["one_half"] == 0.5
 
 
@@ -82,12 +86,12 @@ def test_tiny_probabilities_do_not_round_a_threshold_away():
     """calibration.json keeps six decimals: the rules see the thresholds as they are written."""
     positive = np.array([False] * 5 + [True] * 20)
     probability = np.array([1e-9] * 4 + [0.3] + [2e-7] + [0.9] * 19)
-    points = choose(positive, probability, 0.95)
+    points = choose_thresholds(positive, probability, 0.95)
     assert points["target_sensitivity"] == pytest.approx(0.6)
     assert points["target_specificity"] == pytest.approx(0.6)
-    assert choose(positive, probability, 1.0)["target_sensitivity"] == 0
+    assert choose_thresholds(positive, probability, 1.0)["target_sensitivity"] == 0
 
 
 def test_specificity_out_of_reach_gives_the_highest_threshold():
-    points = choose(np.array([False, True, True]), np.array([1.0, 1.0, 0.2]), 0.95)
+    points = choose_thresholds(np.array([False, True, True]), np.array([1.0, 1.0, 0.2]), 0.95)
     assert points["target_specificity"] == pytest.approx(0.6)

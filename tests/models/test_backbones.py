@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
-from cxr.models import backbones, small_cnns, torchvision_models
+from cxr.models import backbones, small_cnns
+from cxr.models.backbones import backbone_names, build_backbone
+from cxr.models.torchvision_models import torchvision_architecture, torchvision_names
 from tests.builders import empty_mirror, published, refused
 
 REAL = Path(os.environ.get("CXR_MIRROR") or "CXR_MIRROR is not set").resolve()
@@ -31,7 +33,7 @@ def mirror(tmp_path, monkeypatch):
 
 
 def build(name, weights="none", weights_sha256="none", size=None, stored_size=28):
-    return backbones.build(
+    return build_backbone(
         name, weights=weights, weights_sha256=weights_sha256, size=size, stored_size=stored_size
     )
 
@@ -203,12 +205,12 @@ def test_size_that_a_backbone_cannot_take_is_refused_with_one_that_works(name, s
 
 def test_every_torchvision_classifier_is_offered():
     assert {"maxvit_t", "inception_v3", "efficientnet_b0", "resnet50", "squeezenet1_1"} <= set(
-        backbones.names()
+        backbone_names()
     )
-    assert {"timm:resnet10t", "timm:resnet10t.c3_in1k", *backbones.OWN} <= set(backbones.names())
-    assert len(set(backbones.names())) == len(backbones.names())
-    for name in torchvision_models.names():
-        published_input = torchvision_models.architecture(name).published
+    assert {"timm:resnet10t", "timm:resnet10t.c3_in1k", *backbones.OWN} <= set(backbone_names())
+    assert len(set(backbone_names())) == len(backbone_names())
+    for name in torchvision_names():
+        published_input = torchvision_architecture(name).published
         assert published_input.size >= 224
         assert len(published_input.mean) == len(published_input.std) == 3
 

@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from cxr.models import backbones, small_cnns
+from cxr.models import small_cnns
+from cxr.models.backbones import build_backbone
 from cxr.models.network import Network
 
 
 def network(name, outputs, dropout=0.3, hidden=0, size=28):
-    backbone = backbones.build(name, weights="none", weights_sha256="none", size=size, stored_size=28)
+    backbone = build_backbone(name, weights="none", weights_sha256="none", size=size, stored_size=28)
     return Network(backbone.base, backbone.dimensions, outputs, dropout, hidden)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from cxr import recipes
 from cxr.core import dataset
 from cxr.core.files import read_csv, read_json
+from cxr.recipes import apply_recipe
 from tests.repository import Repository, copy_of
 from tests.stages.test_evaluate import calibration_error
 
@@ -28,7 +28,7 @@ def test_a_change_reaches_no_earlier_stage(tiny_run: Repository, tmp_path: Path)
     def stages_to_run(changes: str) -> set[str]:
         """The stages that a change of parameters touches; a dry run takes their outputs for unchanged."""
         (tmp_path / "change.yaml").write_text(changes)
-        recipes.apply(tmp_path / "change.yaml", tiny_run.path / "params.yaml")
+        apply_recipe(tmp_path / "change.yaml", tiny_run.path / "params.yaml")
         try:
             lines = tiny_run.run("dvc", "repro", "--dry").splitlines()
         finally:

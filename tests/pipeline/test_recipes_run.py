@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
-from cxr import recipes
+from cxr.recipes import apply_recipe, recipe_values, switch_to
 from scripts import workspace
 from tests.builders import ROOT
 from tests.repository import Repository
@@ -39,7 +39,7 @@ def save_clip(folder: Path) -> None:
 @pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "recipes").glob("*.yaml"))])
 def test_recipe_runs_end_to_end(name, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    values = recipes.values(name)
+    values = recipe_values(name)
     save_clip(tmp_path / "mirror/openai/clip-vit-base-patch32")
     monkeypatch.setenv("CXR_MIRROR", str(tmp_path / "mirror"))
     repository = Repository(tmp_path / "repository")
@@ -48,8 +48,8 @@ def test_recipe_runs_end_to_end(name, tmp_path, monkeypatch):
     few = FEW.replace("CLASSES", str(classes)).replace("SIZE", str(INPUT_SIZES.get(name, "auto")))
     few = few.replace("FINETUNE", str(min(1, values["finetune.epochs"])))
     (tmp_path / "few.yaml").write_text(few)
-    recipes.switch(name, repository.path / "params.yaml")
-    recipes.apply(tmp_path / "few.yaml", repository.path / "params.yaml")
+    switch_to(name, repository.path / "params.yaml")
+    apply_recipe(tmp_path / "few.yaml", repository.path / "params.yaml")
     start = time.monotonic()
     repository.run("dvc", "repro")
     seconds = time.monotonic() - start

@@ -2,10 +2,10 @@
 
 import pytest
 
-from cxr.reports import claims
+from cxr.reports.claims import load_claims, unsupported_claims
 from tests.builders import refused
 
-LEXICON = claims.load()
+LEXICON = load_claims()
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,13 @@ LEXICON = claims.load()
     ],
 )
 def test_what_is_claimed_at_28_pixels(text, expected):
-    assert claims.flags(text, 28, LEXICON) == expected
-    assert claims.flags(text.upper(), 28, LEXICON) == expected
+    assert unsupported_claims(text, 28, LEXICON) == expected
+    assert unsupported_claims(text.upper(), 28, LEXICON) == expected
 
 
 def test_more_pixels_allow_more():
     text = "CTR 0.5, a pacemaker, a fracture of 2 mm, no pneumothorax."
-    at = {size: set(claims.flags(text, size, LEXICON)) for size in (28, 223, 224, 511, 512, 1023, 1024)}
+    at = {size: set(unsupported_claims(text, size, LEXICON)) for size in (28, 223, 224, 511, 512, 1023, 1024)}
     assert at[28] == at[223] == {"heart_size_in_numbers", "devices", "lengths", "fractures", "thin_lines"}
     assert at[224] == at[511] == {"lengths", "fractures", "thin_lines"}
     assert at[512] == at[1023] == {"lengths", "fractures"}
@@ -77,4 +77,4 @@ def test_a_broken_lexicon_is_refused(tmp_path, text, parts):
     path = tmp_path / "claims.yaml"
     path.write_text(text)
     with refused("claims.yaml", *parts):
-        claims.load(path)
+        load_claims(path)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cxr.reports import labeller
+from cxr.reports.labeller import extract_label
 
 TWO = ["normal", "pneumonia"]
 THREE = ["normal", "pneumonia", "tuberculosis"]
@@ -123,9 +123,9 @@ Verdict: normal or pneumonia
     ],
 )
 def test_what_a_reader_takes_it_to_say(sentence, expected):
-    assert labeller.parse(sentence, TWO) == expected
-    assert labeller.parse(sentence.upper(), TWO) == expected
-    assert labeller.parse(f"A frontal film.\n{sentence}", TWO) == expected
+    assert extract_label(sentence, TWO) == expected
+    assert extract_label(sentence.upper(), TWO) == expected
+    assert extract_label(f"A frontal film.\n{sentence}", TWO) == expected
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_what_a_reader_takes_it_to_say(sentence, expected):
     ],
 )
 def test_three_classes(sentence, expected):
-    assert labeller.parse(sentence, THREE) == expected
+    assert extract_label(sentence, THREE) == expected
 
 
 @pytest.mark.parametrize(
@@ -162,15 +162,15 @@ def test_three_classes(sentence, expected):
     ],
 )
 def test_the_last_verdict_counts_then_the_impression(text, expected):
-    assert labeller.parse(text, TWO) == expected
+    assert extract_label(text, TWO) == expected
 
 
 def test_other_classes_are_named_by_their_names():
     classes = ["lung_opacity", "sick"]
     assert (
-        labeller.parse("No lung opacity is seen.", classes) == "unclear"
+        extract_label("No lung opacity is seen.", classes) == "unclear"
     )  # nothing says that sick is the rest
-    assert labeller.parse("There is a lung opacity.", classes) == "lung_opacity"
-    assert labeller.parse("Verdict: sick", classes) == "sick"
-    assert labeller.parse("Verdict: NORMAL", ["NORMAL", "Pneumonia"]) == "NORMAL"
-    assert labeller.parse("No pneumonia.", ["NORMAL", "Pneumonia"]) == "NORMAL"
+    assert extract_label("There is a lung opacity.", classes) == "lung_opacity"
+    assert extract_label("Verdict: sick", classes) == "sick"
+    assert extract_label("Verdict: NORMAL", ["NORMAL", "Pneumonia"]) == "NORMAL"
+    assert extract_label("No pneumonia.", ["NORMAL", "Pneumonia"]) == "NORMAL"

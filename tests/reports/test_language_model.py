@@ -28,6 +28,8 @@ from transformers import (
 
 from cxr.core.files import read_json
 from cxr.reports import language_model, memory, prompts
+from cxr.reports.language_model import model_image
+from cxr.reports.prompts import load_prompts
 from stages import report
 from stages.report import open_writer
 from tests.builders import ROOT, case, files_below, refused, settings, write_report_run
@@ -124,7 +126,7 @@ def tiny(saved, tmp_path, monkeypatch):
 
 
 def opened(writer="acme/tiny", **changes):
-    asked = prompts.load(ROOT / "prompts")
+    asked = load_prompts(ROOT / "prompts")
     return language_model.HuggingFace(settings("report", writer=writer, **changes), asked, CPU)
 
 
@@ -158,7 +160,7 @@ def test_writes_what_the_model_says_most_probably(tiny):
     replies = []
     for name in writer.prompts:
         text = writer.write(example, name)
-        assert text.asked == prompts.render(prompts.load(ROOT / "prompts")[name], example)
+        assert text.asked == prompts.render_prompt(load_prompts(ROOT / "prompts")[name], example)
         assert text.reply == by_the_model_itself(tiny, example, text.asked)
         replies.append(text.reply)
     assert len(set(replies)) > 1
@@ -252,7 +254,7 @@ def test_nf4_without_its_packages_is_refused(monkeypatch):
 
 
 def test_picture_is_rgb_and_enlarged():
-    small, large = (language_model.picture(case(film=np.zeros((n, n), np.uint8))) for n in (28, 512))
+    small, large = (model_image(case(film=np.zeros((n, n), np.uint8))) for n in (28, 512))
     assert (small.mode, small.size) == ("RGB", (448, 448))
     assert large.size == (512, 512)
 

@@ -3,11 +3,12 @@
 import pytest
 
 from cxr.reports import prompts, scoring
+from cxr.reports.prompts import load_prompts
 from cxr.reports.writers import Text
 from tests.builders import ROOT, case
 
 CLASSES = ["normal", "pneumonia"]
-ASKED = [prompts.render(prompt, case()) for prompt in prompts.load(ROOT / "prompts").values()]
+ASKED = [prompts.render_prompt(prompt, case()) for prompt in load_prompts(ROOT / "prompts").values()]
 REPORT = (
     "The heart is of normal size. In the right lower zone there is an opacity with blurred edges. The left "
     "lung is clear.\nVerdict: pneumonia"

@@ -3,11 +3,14 @@
 import pytest
 
 from cxr.evaluation.statistics import wilson
-from cxr.reports import claims, page, scoring
+from cxr.reports import page, scoring
+from cxr.reports.claims import load_claims
+from cxr.reports.page import render_page
+from cxr.reports.scoring import summarise_texts
 from cxr.reports.writers import Text
 from tests.builders import case, settings
 
-CLASSES, LEXICON = ["normal", "pneumonia"], claims.load()
+CLASSES, LEXICON = ["normal", "pneumonia"], load_claims()
 ASKED = "Which of these is it: normal, pneumonia? Describe in at most four sentences what you see."
 REPLIES = {
     "Verdict: pneumonia": "pneumonia",
@@ -34,7 +37,7 @@ def test_texts_are_scored():
 def test_summary_equals_counting():
     truths = ["pneumonia", "pneumonia", "normal", "normal", "normal", "normal"]
     decisions = ["pneumonia", "normal", "normal", "pneumonia", "normal", "normal"]
-    found = scoring.summarise(scored(), truths, decisions, LEXICON)
+    found = summarise_texts(scored(), truths, decisions, LEXICON)
 
     def share(hits, count):
         low, high = wilson(hits / count, count)
@@ -47,7 +50,7 @@ def test_summary_equals_counting():
     counts = {name: found[name] for name in ("texts", "unclear", "empty", "echoed", "refused", "flagged")}
     assert counts == {"texts": 6, "unclear": 4, "empty": 1, "echoed": 1, "refused": 1, "flagged": 1}
     assert found["flags"] == {claim.name: int(claim.name == "fractures") for claim in LEXICON}
-    nothing = scoring.summarise(scored()[2:], truths[2:], decisions[2:], LEXICON)
+    nothing = summarise_texts(scored()[2:], truths[2:], decisions[2:], LEXICON)
     assert "truth_of_clear" not in nothing
     assert nothing["truth"]["value"] == 0
 
@@ -57,9 +60,9 @@ def render(reply):
     entry = page.Entry(case(), [text], "normal", "cases/001.png")
     metrics = {
         "classifier": scoring.agreement(["pneumonia"], ["normal"]),
-        "prompts": {"zero_shot": scoring.summarise([text], ["normal"], ["pneumonia"], LEXICON)},
+        "prompts": {"zero_shot": summarise_texts([text], ["normal"], ["pneumonia"], LEXICON)},
     }
-    return page.render(settings("report", writer="acme/tiny"), [entry], metrics, LEXICON)
+    return render_page(settings("report", writer="acme/tiny"), [entry], metrics, LEXICON)
 
 
 def test_words_of_a_model_stay_words_in_one_row_of_the_table():

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import percentileofscore
 
-from cxr.reports import labeller, measurements
+from cxr.reports import measurements
 from cxr.reports.cases import Neighbour
-from cxr.reports.measurements import Rank
+from cxr.reports.labeller import extract_label
+from cxr.reports.measurements import Rank, rank_in_training, zone_fractions
 from cxr.reports.writers import LABEL, Template
 from tests.builders import case, noise_films
 
@@ -40,7 +41,7 @@ def test_says_every_measurement():
         "0.950)",
     ):
         assert part in text, part
-    assert labeller.parse(LABEL + text, ["normal", "pneumonia"]) == "pneumonia"
+    assert extract_label(LABEL + text, ["normal", "pneumonia"]) == "pneumonia"
 
 
 def test_the_verdict_heard_is_the_decision_whatever_the_neighbours_are():
@@ -48,12 +49,12 @@ def test_the_verdict_heard_is_the_decision_whatever_the_neighbours_are():
         for p in ({"normal": 0.9, "pneumonia": 0.1}, {"normal": 0.1, "pneumonia": 0.3, "tuberculosis": 0.6}):
             neighbours = tuple(Neighbour(0, name, 0.5) for name in names)
             text = write(probabilities=p, prevalence=p, neighbours=neighbours)
-            assert labeller.parse(text, list(p)) == max(p, key=p.get)
+            assert extract_label(text, list(p)) == max(p, key=p.get)
 
 
 def test_a_map_of_zeros_has_no_zones():
     heat = np.zeros((28, 28), np.float32)
-    assert measurements.shares(heat) == {}
+    assert zone_fractions(heat) == {}
     assert "Grad-CAM finds no region that raises the pneumonia score" in write(heat=heat, zones={})
 
 
@@ -63,19 +64,19 @@ def test_zones_are_thirds_and_sides(size):
         for column, side in ((0, "left"), (size - 1, "right"), (size // 2, None)):
             heat = np.zeros((size, size), np.float32)
             heat[row, column] = 0.7
-            found = measurements.shares(heat)
+            found = zone_fractions(heat)
             assert set(found) == ZONES | {"midline"}
             assert [zone for zone, share in found.items() if share] == [
                 f"{height} {side}" if side else "midline"
             ]
     heat = np.random.default_rng(0).random((size, size))
-    found = measurements.shares(heat)
+    found = zone_fractions(heat)
     assert sum(found.values()) == pytest.approx(1)
-    mirrored = measurements.shares(heat[:, ::-1])
+    mirrored = zone_fractions(heat[:, ::-1])
     for zone in ZONES:
         other = zone.replace("left", "x").replace("right", "left").replace("x", "right")
         assert mirrored[other] == pytest.approx(found[zone])
-    even = measurements.shares(np.ones((size, size)))
+    even = zone_fractions(np.ones((size, size)))
     assert even["midline"] == pytest.approx(0.2, abs=1 / size)
     assert even["middle left"] == pytest.approx(0.4 / 3, abs=2 / size)
 
@@ -86,7 +87,7 @@ def test_exposure_is_ranked_among_the_training_films():
     films[:5] = 255
     reference = measurements.image_statistics(films)
     film = noise_films(1, 16, seed=3)[0] // 3
-    found = measurements.rank(film, reference)
+    found = rank_in_training(film, reference)
     assert found["mean"].value == pytest.approx(film.mean())
     assert found["contrast"].value == pytest.approx(film.std())
     assert found["clipped"].value == pytest.approx(((film == 0) | (film == 255)).mean())
@@ -94,7 +95,7 @@ def test_exposure_is_ranked_among_the_training_films():
         every = [measured(each) for each in films]
         expected = percentileofscore(every, measured(film), kind="mean") / 100
         assert found[name].below == pytest.approx(expected)
-    white = measurements.rank(np.full((16, 16), 255, np.uint8), reference)
+    white = rank_in_training(np.full((16, 16), 255, np.uint8), reference)
     assert white["clipped"].below == pytest.approx(0.95)  # five of fifty are as white: they count half
     assert white["clipped"].value == 1
 

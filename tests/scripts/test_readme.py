@@ -28,7 +28,7 @@ def test_links_lead_somewhere() -> None:
 
 @pytest.mark.parametrize("key", sorted(set(re.findall(r"-S ([a-z_.]+)=", TEXT))))
 def test_parameters_exist(key: str) -> None:
-    from cxr.params import load
+    from cxr.params import load_params
 
     section, name = key.split(".")
-    assert hasattr(getattr(load(ROOT / "params.yaml"), section), name)
+    assert hasattr(getattr(load_params(ROOT / "params.yaml"), section), name)

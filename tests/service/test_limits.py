@@ -271,7 +271,7 @@ def test_a_defect_tells_its_place_but_no_content(exported_run, monkeypatch, caps
         def broken(*_):
             raise ZeroDivisionError("secret content")
 
-        monkeypatch.setattr("service.inference.read", broken)
+        monkeypatch.setattr("service.inference.read_upload", broken)
         answer = ask(service, encoded(noise_films(1)[0], "PNG"))
     check(answer, 500, "defect")
     assert "secret" not in answer.text

@@ -17,14 +17,15 @@ from PIL import Image
 
 from benchmarks.broken_films import encoded
 from cxr.core.files import read_csv, read_json
-from cxr.data.radiograph import read_film_bytes
+from cxr.data.radiograph import read_radiograph_bytes
 from cxr.embeddings.gallery import Gallery
 from cxr.embeddings.vectors import classifier_vectors
-from cxr.inference import calibration, predictions
+from cxr.inference import predictions
+from cxr.inference.calibration import load_calibration
 from cxr.inference.gradcam import gradcam
 from cxr.inference.onnx_session import OnnxModel
-from cxr.models import classifier
-from cxr.models.classifier import predict
+from cxr.inference.predictions import load_predictions
+from cxr.models.classifier import load_classifier, predict
 from service import info, overlay
 from service.app import create_app
 from service.settings import Settings
@@ -64,15 +65,15 @@ def ask(service: TestClient, content: bytes, path: str = "/predict"):
 def test_same_pixels_same_answer(service, exported_run, monkeypatch, kind):
     content = encoded(noise_films(1, 40)[0], kind)
     monkeypatch.chdir(exported_run)
-    film = read_film_bytes(content, "film", 16)[None]
-    expected = calibration.load()(predict(classifier.load(), film, CPU).mean)[0]
+    film = read_radiograph_bytes(content, "film", 16)[None]
+    expected = load_calibration()(predict(load_classifier(), film, CPU).mean)[0]
     answer = ask(service, content).json()
     assert answer["top_k"] == 2
     found = {each["label"]: each["confidence"] for each in answer["predictions"]}
     np.testing.assert_allclose([found["normal"], found["pneumonia"]], expected, atol=1e-5)
     said = [each["confidence"] for each in answer["predictions"]]
     assert said == sorted(said, reverse=True)
-    threshold = calibration.load().threshold
+    threshold = load_calibration().threshold
     assert answer["decision"] == ("pneumonia" if expected[1] >= threshold else "normal")
     assert answer["operating_point"] == {"rule": "youden", "threshold": threshold, "positive": "pneumonia"}
     bins = read_csv("metrics/reliability.csv")
@@ -85,7 +86,7 @@ def test_same_pixels_same_answer(service, exported_run, monkeypatch, kind):
     not (ROOT / "models/classifier.onnx").is_file(), reason="models/classifier.onnx has not been built"
 )
 def test_real_model_says_what_was_published():
-    test = predictions.load(ROOT / predictions.PATH).of("test")
+    test = load_predictions(ROOT / predictions.PATH).of("test")
     model = OnnxModel((ROOT / "models/classifier.onnx").read_bytes(), threads=1)
     some = slice(0, None, 20)  # the stage export compares all of them
     found = model(np.load(ROOT / "data/images.npy", mmap_mode="r")[test.rows[some]])
@@ -111,9 +112,9 @@ def test_batch_answers_each_file_as_if_it_were_alone(service):
 def test_similar_cases_are_the_gallerys(service, exported_run, monkeypatch):
     content = encoded(noise_films(1, 40)[0], "PNG")
     monkeypatch.chdir(exported_run)
-    film = read_film_bytes(content, "film", 16)[None]
+    film = read_radiograph_bytes(content, "film", 16)[None]
     gallery = Gallery.load()
-    expected = gallery.search(classifier_vectors(classifier.load(), film, CPU), 3)
+    expected = gallery.search(classifier_vectors(load_classifier(), film, CPU), 3)
     answer = ask(service, content, "/similar?k=3").json()
     assert answer["metric"] == gallery.meta.metric
     assert [case["row"] for case in answer["cases"]] == expected.rows[0].tolist()
@@ -140,10 +141,10 @@ def test_overlay_is_grad_cam_over_the_film(service, exported_run, monkeypatch):
     content = encoded(film, "PNG")
     assert np.array_equal(explained(service, content, "opacity=0"), np.stack([film[4:36]] * 3, axis=-1))
     monkeypatch.chdir(exported_run)
-    stored = read_film_bytes(content, "film", 16)[None]
+    stored = read_radiograph_bytes(content, "film", 16)[None]
     for label, name in enumerate(("normal", "pneumonia")):
         heat = explained(service, content, f"opacity=1&label={name}")
-        maps = gradcam(classifier.load(), stored, np.array([label]), CPU)[0]
+        maps = gradcam(load_classifier(), stored, np.array([label]), CPU)[0]
         # Viridis grows greener with the value. The service's map is finer than this one of 16 pixels.
         coarse = heat.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
         assert np.corrcoef(coarse[..., 1].ravel(), maps.ravel())[0, 1] > 0.98

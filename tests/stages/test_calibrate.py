@@ -7,12 +7,11 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.probabilities import nll
-from cxr.inference import calibration
-from cxr.inference.calibration import Calibration, fit_temperature
-from cxr.inference.thresholds import choose
-from cxr.models import classifier
-from cxr.models.classifier import predict
+from cxr.inference.calibration import Calibration, fit_temperature, load_calibration, save_calibration
+from cxr.inference.thresholds import choose_thresholds
+from cxr.models.classifier import load_classifier, predict, save_classifier
 from stages import calibrate
 from tests.builders import files_below, noise_films, refused, small_classifier, write_packed, write_params
 
@@ -78,15 +77,15 @@ def test_nll_equals_scikit_learns():
 def test_missing_calibration_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with refused("models/calibration.json: no calibration here", "`dvc repro`", "`dvc pull`"):
-        calibration.load()
+        load_calibration()
 
 
 @pytest.mark.parametrize("points", [None, {"youden": 0.25, "one_half": 0.5}])
 def test_calibration_survives_its_file(tmp_path, monkeypatch, points):
     monkeypatch.chdir(tmp_path)
     written = Calibration(1.25, points and 0.25, [0.3, 0.7], [0.5, 0.5], points)
-    calibration.save(written)
-    assert calibration.load() == written
+    save_calibration(written)
+    assert load_calibration() == written
 
 
 @pytest.fixture
@@ -105,11 +104,11 @@ def run(tmp_path, monkeypatch):
         write_packed({"train": train, "val": of_class, "test": of_class}, classes)
         prior = prior or [round(count / sum(train), 6) for count in train]
         model = {"classes": classes, "outputs": classes, "output_classes": [*range(len(classes))]}
-        classifier.save(small_classifier(**model, prior=prior))
+        save_classifier(small_classifier(**model, prior=prior))
         changes = {"calibrate.threshold": rule, "calibrate.prevalence": prevalence}
         write_params(tmp_path, changes | {"compute.threads": 1, "compute.device": "cpu"})
         calibrate.main()
-        return calibration.load()
+        return load_calibration()
 
     return call
 
@@ -126,14 +125,14 @@ def run(tmp_path, monkeypatch):
 )
 def test_stage_uses_val_alone(run, classes, rule, name):
     found = run(classes, rule)
-    data = dataset.load()
+    data = load_dataset()
     val = data.rows("val")
-    raw = predict(classifier.load(), data.images[val], torch.device("cpu")).mean
+    raw = predict(load_classifier(), data.images[val], torch.device("cpu")).mean
     assert found.temperature == pytest.approx(fit_temperature(raw, data.labels[val]), abs=1e-5)
     if len(classes) > 2:
         assert found.threshold is found.operating_points is None
     else:
-        points = choose(data.labels[val] == 1, found(raw)[:, 1], 0.95)
+        points = choose_thresholds(data.labels[val] == 1, found(raw)[:, 1], 0.95)
         assert found.operating_points == points | ({"fixed": rule} if name == "fixed" else {})
         assert found.threshold == found.operating_points[name]
 
@@ -142,7 +141,7 @@ def test_stage_uses_val_alone(run, classes, rule, name):
     images[others] = noise_films(len(others), seed=5)
     dataset.write_npy(dataset.IMAGES, images)
     calibrate.main()
-    assert calibration.load() == found
+    assert load_calibration() == found
 
 
 def test_stage_without_a_model_writes_nothing(tmp_path, monkeypatch):

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
-from cxr import params, recipes
+from cxr import params
 from cxr.core.files import read_json, write_json
+from cxr.params import load_params
+from cxr.recipes import apply_recipe
 from stages import card
 from tests.builders import refused
 from tests.repository import Repository
@@ -68,7 +70,7 @@ def as_written(number: float) -> set[str]:
 def unknown_numbers(text: str) -> list[str]:
     """The numbers on the card that are no measurement, parameter, total or proportion of a class."""
     trees: list[object] = [json.loads(path.read_text()) for path in Path("metrics").glob("*.json")]
-    settings = params.load()
+    settings = load_params()
     trees += [read_json(card.SPEC), settings.seed]
     trees += [section.model_dump() for section in (settings.train, settings.finetune, settings.augment)]
     counts = read_json("metrics/data.json")["counts"]
@@ -128,7 +130,7 @@ def test_other_measurements_are_another_card_without_an_old_number(place: Path) 
     write_json(card.SPEC, spec | {"members": 4711, "size": 815})
     changes = {"seed": 12345, "train": {"lr": 0.0123, "batch_size": 7654, "epochs": 321}}
     Path("change.yaml").write_text(json.dumps(changes | {"augment": {"rotation": 12.75}}))
-    recipes.apply(Path("change.yaml"), params.PATH)
+    apply_recipe(Path("change.yaml"), params.PATH)
     after = written()
     assert unknown_numbers(after) == []
     for words in ("4711 `compact_cnn`", "815 x 815", "Seed: 12345", "321 epochs", "batch size 7654"):
@@ -197,7 +199,7 @@ def test_operating_points_are_those_of_two_classes(place: Path) -> None:
 def test_words_follow_the_parameters(place: Path, changes: dict[str, object], words: list[str]) -> None:
     before = written()
     Path("change.yaml").write_text(json.dumps(changes))
-    recipes.apply(Path("change.yaml"), params.PATH)
+    apply_recipe(Path("change.yaml"), params.PATH)
     after = written()
     check_form(after)
     for each in words:

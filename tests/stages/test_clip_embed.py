@@ -6,8 +6,8 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cxr.core import dataset
-from cxr.embeddings.encoders import pixels
+from cxr.core.dataset import load_dataset
+from cxr.embeddings.encoders.pixels import fit_components
 from stages import clip_embed
 from tests.builders import files_below, refused, write_packed, write_params
 
@@ -24,7 +24,7 @@ TRAIN = np.arange(0, 120, 2)
 
 
 def embed_pixels(images: np.ndarray, train: np.ndarray, dimensions: int) -> np.ndarray:
-    return pixels.fit(images[train], dimensions).transform(images)
+    return fit_components(images[train], dimensions).transform(images)
 
 
 def test_equals_scikit_learns_pipeline_fitted_on_train():
@@ -99,7 +99,7 @@ def test_stage_embeds_every_film(tmp_path, monkeypatch):
     write_params(tmp_path, {"clip_embed.dimensions": 7})
     clip_embed.main()
 
-    data = dataset.load()
+    data = load_dataset()
     expected = embed_pixels(data.images, data.rows("train"), 7)
     assert np.array_equal(np.load("data/embeddings.npy"), expected)
     assert expected.shape == (70, 7)

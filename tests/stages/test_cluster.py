@@ -5,9 +5,11 @@ import pytest
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, read_json
 from cxr.embeddings.subclasses import chosen_classes, find_clusters
 from stages import cluster
+from stages.cluster import nearest_to_centroid
 from tests.builders import files_below, refused, write_packed, write_params
 
 CLASSES = ["normal", "covid", "sick"]
@@ -92,7 +94,7 @@ def run(tmp_path, monkeypatch):
     """Run the stage on 3 classes of which each film's embedding lies in one of two groups."""
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (12, 40, 20), "val": (3, 3, 3), "test": (3, 3, 3)}, CLASSES)
-    data = dataset.load()
+    data = load_dataset()
     generator = np.random.default_rng(0)
     side = generator.integers(0, 2, len(data.labels))
     points = generator.normal(size=(len(side), 4)) + 30 * side[:, None]
@@ -138,7 +140,7 @@ def test_films_nearest_a_centroid():
     points = np.array([[0.0], [5.0], [1.0], [0.4], [9.0]])
     images, rows = np.arange(100, 110), np.array([1, 3, 5, 7, 9])
     inside = np.array([True, True, True, False, True])
-    assert cluster.nearest_films(points, images, rows, inside, np.array([0.9])) == [105, 101, 103, 109]
+    assert nearest_to_centroid(points, images, rows, inside, np.array([0.9])) == [105, 101, 103, 109]
 
 
 def test_refused_stage_writes_nothing(run, tmp_path):

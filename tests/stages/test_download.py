@@ -15,9 +15,10 @@ from PIL import Image
 
 from cxr.core.dataset import class_order
 from cxr.data import manifest
+from cxr.data.manifest import load_manifest
 from cxr.data.own_folder import read_folder
 from cxr.data.pneumoniamnist import read_pneumoniamnist, unpack
-from cxr.data.radiograph import read_film
+from cxr.data.radiograph import read_radiograph
 from stages import download
 from tests.builders import (
     Answer,
@@ -241,7 +242,7 @@ def test_flat_folder_is_read_in_the_order_of_its_paths(tmp_path):
     assert data.classes == ["normal", "normal", "sick", "sick"]
     assert set(data.splits) == set(data.patients) == {""}
     for source, image in zip(data.sources, data.images, strict=True):
-        np.testing.assert_array_equal(image, read_film(root / source, 16))
+        np.testing.assert_array_equal(image, read_radiograph(root / source, 16))
 
 
 def test_folder_with_splits_keeps_them(tmp_path):
@@ -279,7 +280,7 @@ def test_dicom_films_of_a_folder_are_read(tmp_path):
     Image.fromarray(film).save(tmp_path / "same.png")
     data = read_folder(root, 16)
     assert data.sources == ["normal/d.PNG", "normal/deep/er/c.jpeg", "sick/a.JPG", "sick/b.png", "sick/c.DCM"]
-    np.testing.assert_array_equal(data.images[-1], read_film(tmp_path / "same.png", 16))
+    np.testing.assert_array_equal(data.images[-1], read_radiograph(tmp_path / "same.png", 16))
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "from Excel"])
@@ -347,7 +348,7 @@ def test_stage_stores_every_picture_or_nothing(tmp_path, monkeypatch):
 
     download.main()
 
-    stored, expected = manifest.load(), read_folder(Path("mine"), 16)
+    stored, expected = load_manifest(), read_folder(Path("mine"), 16)
     np.testing.assert_array_equal(stored.images, expected.images)
     assert (stored.classes, stored.sources) == (expected.classes, expected.sources)
-    np.testing.assert_array_equal(stored.images[1], read_film("mine/sick/b.png", 16))
+    np.testing.assert_array_equal(stored.images[1], read_radiograph("mine/sick/b.png", 16))

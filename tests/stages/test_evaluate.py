@@ -9,24 +9,23 @@ from PIL import Image
 from scipy.stats import rankdata
 from sklearn import metrics as sk
 
-from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, read_json, write_csv
-from cxr.evaluation import reliability
 from cxr.evaluation.metrics import (
     confusion,
     decide,
     headline,
     majority_baseline,
+    most_frequent_error,
     per_class,
     summarise,
-    top_confusion,
     weighted_headline,
 )
+from cxr.evaluation.reliability import calibration_scores, reliability_curve
 from cxr.evaluation.statistics import blocks
-from cxr.inference import calibration, predictions
-from cxr.inference.calibration import Calibration
-from cxr.inference.predictions import Predictions
-from cxr.models import classifier
+from cxr.inference.calibration import Calibration, load_calibration, save_calibration
+from cxr.inference.predictions import Predictions, load_predictions, save_predictions
+from cxr.models.classifier import save_classifier
 from stages import evaluate
 from tests.builders import refused, small_classifier, write_packed, write_params
 
@@ -189,8 +188,8 @@ def test_majority_baseline(labels, share):
 def test_predictions_survive_their_file(tmp_path, names):
     data = sample(3, members=12)
     data = Predictions(sorted(names, key=lambda n: (n != "normal", n)), *list(vars(data).values())[1:])
-    predictions.save(data, tmp_path / "p.csv")
-    read = predictions.load(tmp_path / "p.csv")
+    save_predictions(data, tmp_path / "p.csv")
+    read = load_predictions(tmp_path / "p.csv")
     assert read.classes == data.classes
     for name in ("rows", "labels", "splits"):
         assert np.array_equal(getattr(read, name), getattr(data, name))
@@ -219,10 +218,10 @@ def run(tmp_path, monkeypatch):
         of_class = (10, 14, 12)[: len(classes)]
         write_packed({"train": of_class, "val": of_class, "test": of_class}, classes)
         names = [*range(len(classes))]
-        classifier.save(small_classifier(classes=classes, outputs=classes, output_classes=names))
+        save_classifier(small_classifier(classes=classes, outputs=classes, output_classes=names))
         uniform = [1 / len(classes)] * len(classes)
         points = {"youden": THRESHOLD, "one_half": 0.5} if len(classes) == 2 else None
-        calibration.save(Calibration(1.7, points and THRESHOLD, uniform, uniform, points))
+        save_calibration(Calibration(1.7, points and THRESHOLD, uniform, uniform, points))
         history = [(m, e, 0.1, 1 / (m + e), 2 / e, 0.5, 0.25 * m) for m in (0, 1) for e in (1, 2, 3)]
         columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
         write_csv("models/history.csv", columns, history)
@@ -236,7 +235,7 @@ def run(tmp_path, monkeypatch):
 def test_stage_publishes_what_its_table_says(run, classes):
     run(classes)
     table = [row for row in read_csv("metrics/predictions.csv") if row["split"] == "test"]
-    data = dataset.load()
+    data = load_dataset()
     assert [int(row["row"]) for row in table] == data.rows("test").tolist()
     labels = np.array([classes.index(row["label"]) for row in table])
     assert np.array_equal(labels, data.labels[data.rows("test")])
@@ -260,7 +259,7 @@ def test_stage_publishes_what_its_table_says(run, classes):
 @pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
 def test_stage_draws_what_its_table_says(run, classes):
     run(classes)
-    test = predictions.load().of("test")
+    test = load_predictions().of("test")
     shown = [1] if len(classes) == 2 else [0, 1, 2]
     roc = read_csv("plots/roc.csv")
     assert list(dict.fromkeys(row["class"] for row in roc)) == [classes[label] for label in shown]
@@ -293,8 +292,8 @@ def test_stage_draws_what_its_table_says(run, classes):
 
 def test_most_frequent_mistake_is_said_in_words():
     labels, decisions = np.repeat([0, 1, 2], [5, 4, 3]), np.array([0, 0, 0, 0, 1, 1, 1, 2, 0, 0, 0, 2])
-    assert top_confusion(labels, decisions, CLASSES) == "tuberculosis taken for normal: 2 of 3 films"
-    assert top_confusion(labels, labels, CLASSES) == "no film is taken for another class"
+    assert most_frequent_error(labels, decisions, CLASSES) == "tuberculosis taken for normal: 2 of 3 films"
+    assert most_frequent_error(labels, labels, CLASSES) == "no film is taken for another class"
 
 
 def test_learning_curve_is_the_mean_of_the_members(run):
@@ -311,11 +310,11 @@ def test_learning_curve_is_the_mean_of_the_members(run):
 @pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
 def test_details_follow_from_the_published_predictions(run, classes):
     run(classes)
-    uniform, shipped = np.full(len(classes), 1 / len(classes)), calibration.load()
+    uniform, shipped = np.full(len(classes), 1 / len(classes)), load_calibration()
     for split, found in read_json("metrics/details.json").items():
-        data = predictions.load().of(split)
-        as_is = reliability.report(data.labels, data.ensemble, 100)
-        weighted = reliability.report(data.labels, data.ensemble, 100, prevalence=uniform)
+        data = load_predictions().of(split)
+        as_is = calibration_scores(data.labels, data.ensemble, 100)
+        weighted = calibration_scores(data.labels, data.ensemble, 100, prevalence=uniform)
         for name in ("ece", "brier", "nll"):
             of_name = found["calibration"]["temperature"]
             assert of_name[name] == pytest.approx(as_is[name], abs=1e-6)
@@ -335,8 +334,8 @@ def test_details_follow_from_the_published_predictions(run, classes):
 @pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
 def test_reliability_diagram_is_written_as_numbers_too(run, classes):
     run(classes)
-    test, rows = predictions.load().of("test"), read_csv("metrics/reliability.csv")
-    expected = reliability.curve(test.labels, test.ensemble, np.full(len(classes), 1 / len(classes)))
+    test, rows = load_predictions().of("test"), read_csv("metrics/reliability.csv")
+    expected = reliability_curve(test.labels, test.ensemble, np.full(len(classes), 1 / len(classes)))
     assert len(rows) == len(expected.films)
     for row, p, share, films in zip(rows, expected.probability, expected.share, expected.films, strict=True):
         assert float(row["probability"]) == float(row["calibrated"]) == pytest.approx(p, rel=1e-6)
@@ -349,7 +348,7 @@ def test_reliability_diagram_is_written_as_numbers_too(run, classes):
 
 def test_calibration_without_a_prevalence_is_refused(run):
     run(CLASSES[:2])
-    calibration.save(Calibration(1.7, THRESHOLD))
+    save_calibration(Calibration(1.7, THRESHOLD))
     with refused("models/calibration.json: states no prevalence; build it again with `dvc repro calibrate`"):
         evaluate.main()
 

@@ -12,19 +12,22 @@ from sklearn.cluster import KMeans
 from sklearn.metrics.pairwise import cosine_similarity
 from torch.nn.functional import interpolate
 
-from cxr import params
 from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.files import read_json, write_csv, write_json, write_npy
-from cxr.embeddings import subclasses
 from cxr.embeddings.gallery import Gallery
+from cxr.embeddings.subclasses import subclass_of_each
 from cxr.embeddings.vectors import embed_rows
-from cxr.inference import calibration, predictions
-from cxr.inference.calibration import Calibration
+from cxr.inference import predictions
+from cxr.inference.calibration import Calibration, save_calibration
 from cxr.inference.gradcam import _from_maps, find_layer, gradcam, to_maps
+from cxr.inference.predictions import load_predictions, save_predictions
 from cxr.models import classifier
-from cxr.models.classifier import Classifier
+from cxr.models.classifier import Classifier, load_classifier, save_classifier
 from cxr.models.preprocess import to_grey
+from cxr.params import load_params
 from stages import evaluate, explain
+from stages.explain import nearest_to_errors
 from tests.builders import noise_films, refused, small_classifier, write_packed, write_params
 
 CPU = torch.device("cpu")
@@ -182,7 +185,7 @@ def test_other_class_is_the_truth_or_the_runner_up():
 
 def build_gallery(data: dataset.Dataset, embedding: str = "classifier", val: bool = False) -> Gallery:
     rows = data.rows("train", "val") if val else data.rows("train")
-    vectors = embed_rows(embedding, data, rows, params.load(), CPU)
+    vectors = embed_rows(embedding, data, rows, load_params(), CPU)
     return Gallery.build(vectors, rows, embedding, "cosine", "flat")
 
 
@@ -192,14 +195,14 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ["normal", "pneumonia"]
     write_packed({"train": (20, 30), "val": (6, 6), "test": (10, 15)}, names)
-    classifier.save(small_classifier())
-    calibration.save(Calibration(1.0, 0.5, [0.5, 0.5], [0.5, 0.5]))
+    save_classifier(small_classifier())
+    save_calibration(Calibration(1.0, 0.5, [0.5, 0.5], [0.5, 0.5]))
     columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
     write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
     settings = {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"}
     write_params(tmp_path, settings | {"clip_embed.dimensions": 4})
     evaluate.main()
-    data = dataset.load()
+    data = load_dataset()
     points = np.random.default_rng(0).normal(size=(len(data.labels), 4)).astype(np.float32)
     train = data.rows("train")
     fit = KMeans(3, n_init=1, random_state=0).fit(points[train][data.labels[train] == 1])
@@ -213,8 +216,8 @@ def run(tmp_path, monkeypatch):
 def test_stage_counts_what_a_loop_counts(run):
     _, fit, points = run
     explain.main()
-    report, data = read_json("metrics/slices.json"), dataset.load()
-    table = predictions.load().of("test")
+    report, data = read_json("metrics/slices.json"), load_dataset()
+    table = load_predictions().of("test")
     train = data.rows("train")
     thirds = {
         name: np.quantile([measured(data.images[row]) for row in train], [1 / 3, 2 / 3])
@@ -262,8 +265,8 @@ def test_stage_writes_pictures_and_finite_checks_and_the_same_twice(run):
 
 def test_subclass_of_a_training_film_is_the_one_that_k_means_gave(run):
     _, fit, _ = run
-    data = dataset.load()
-    names = subclasses.of_films(data)
+    data = load_dataset()
+    names = subclass_of_each(data)
     train = data.rows("train")
     of_class = data.labels[train] == 1
     assert names[train][of_class].tolist() == [f"pneumonia_{number}" for number in fit.labels_]
@@ -271,12 +274,12 @@ def test_subclass_of_a_training_film_is_the_one_that_k_means_gave(run):
 
 
 def test_a_classifier_that_is_always_right_or_wrong_has_pictures_too(run):
-    table = predictions.load()
+    table = load_predictions()
     for truth in (0.9, 0.1):
         p = np.where(np.eye(2)[table.labels] > 0, truth, 1 - truth)
         members = np.stack([p, p])
         values = list(vars(table).values())[:4]
-        predictions.save(predictions.Predictions(*values, ensemble=p, members=members))
+        save_predictions(predictions.Predictions(*values, ensemble=p, members=members))
         explain.main()
         assert read_json("metrics/slices.json")["accuracy"] == round(truth)
 
@@ -300,7 +303,7 @@ def test_predictions_of_another_run_are_refused(run, what):
 
 
 def test_an_index_of_another_model_is_refused(run):
-    classifier.save(small_classifier(seed=1))
+    save_classifier(small_classifier(seed=1))
     with refused("models/index.faiss was built with another model than models/classifier.safetensors"):
         explain.main()
     assert not Path("metrics/slices.json").exists()
@@ -317,15 +320,15 @@ def test_an_index_of_other_films_is_refused(run):
 @pytest.mark.parametrize(("embedding", "val"), [("classifier", True), ("clip", False), ("clip", True)])
 def test_the_nearest_film_comes_from_whatever_gallery_there_is(run, embedding, val):
     _, _, points = run
-    data, test = dataset.load(), predictions.load().of("test")
+    data, test = load_dataset(), load_predictions().of("test")
     gallery = build_gallery(data, embedding, val)
-    explain.check(test, data, classifier.load(), gallery.meta)
+    explain.check(test, data, load_classifier(), gallery.meta)
     errors = {"some": np.array([3, 0]), "others": np.array([20])}
-    found = explain.nearest_films(errors, gallery, test, data, params.load(), CPU)
+    found = nearest_to_errors(errors, gallery, test, data, load_params(), CPU)
     assert list(found) == [3, 0, 20]
     rows = data.rows("train", "val") if val else data.rows("train")
     vectors = (
-        points if embedding == "clip" else classifier.predict(classifier.load(), data.images, CPU).embeddings
+        points if embedding == "clip" else classifier.predict(load_classifier(), data.images, CPU).embeddings
     )
     similarity = cosine_similarity(vectors[test.rows], vectors[rows])
     for i, (row, cosine) in found.items():
@@ -334,5 +337,5 @@ def test_the_nearest_film_comes_from_whatever_gallery_there_is(run, embedding, v
 
 
 def test_without_errors_nothing_is_searched(run):
-    data, test = dataset.load(), predictions.load().of("test")
-    assert explain.nearest_films({}, Gallery.load(), test, data, params.load(), CPU) == {}
+    data, test = load_dataset(), load_predictions().of("test")
+    assert nearest_to_errors({}, Gallery.load(), test, data, load_params(), CPU) == {}

@@ -11,14 +11,14 @@ import torch
 
 from cxr.core.files import read_json
 from cxr.embeddings.vectors import classifier_vectors
-from cxr.inference import calibration, predictions
-from cxr.inference.calibration import Calibration
+from cxr.inference.calibration import Calibration, load_calibration, save_calibration
 from cxr.inference.gradcam import coarse_maps, gradcam
 from cxr.inference.onnx_graph import Graph, averaged_layer, to_onnx, view_matrices
 from cxr.inference.onnx_session import ModelMetadata, OnnxModel
+from cxr.inference.predictions import load_predictions, save_predictions
 from cxr.models import classifier
-from cxr.models.classifier import Classifier, predict
-from cxr.models.preprocess import test_views as views_of
+from cxr.models.classifier import Classifier, load_classifier, predict
+from cxr.models.preprocess import augmented_copies as views_of
 from cxr.models.preprocess import to_grey
 from stages import export
 from tests.builders import files_below, noise_films, refused, small_classifier
@@ -184,16 +184,16 @@ def test_stage_describes_what_it_wrote(exported_run, monkeypatch):
         assert report["described_by"][path] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert model.facts.classifier_sha256 == export.sha256(classifier.WEIGHTS)
     assert model.facts.limits == read_json("metrics/data.json")["source"]["limits"]
-    assert model.facts.threshold == calibration.load().threshold
+    assert model.facts.threshold == load_calibration().threshold
     assert set(report["max_difference"]) == {"probabilities", "embedding", "maps"}
     assert all(0 <= value <= 1e-4 for value in report["max_difference"].values())
-    test = predictions.load().of("test")
+    test = load_predictions().of("test")
     assert report["films"] == len(test.rows)
-    assert to_onnx(classifier.load(), calibration.load(), model.facts) == content
+    assert to_onnx(load_classifier(), load_calibration(), model.facts) == content
     films = np.load("data/images.npy")[test.rows]
     found = model(films)
     np.testing.assert_allclose(found.probabilities, test.ensemble, atol=1e-5)
-    vectors = classifier_vectors(classifier.load(), films, CPU)
+    vectors = classifier_vectors(load_classifier(), films, CPU)
     assert vectors.source_sha256 == model.facts.classifier_sha256
     np.testing.assert_allclose(found.embedding, vectors.values, atol=1e-5)
 
@@ -218,13 +218,13 @@ def export_refused(*parts: str) -> None:
 
 
 def test_a_graph_that_differs_is_refused(copy_of_run):
-    calibration.save(replace(calibration.load(), temperature=3.0))
+    save_calibration(replace(load_calibration(), temperature=3.0))
     export_refused("models/classifier.onnx: probabilities differ from PyTorch's by 0.", "more than 0.0001")
 
 
 def test_predictions_of_another_model_are_refused(copy_of_run):
-    published = predictions.load()
-    predictions.save(replace(published, ensemble=published.ensemble[:, ::-1]))
+    published = load_predictions()
+    save_predictions(replace(published, ensemble=published.ensemble[:, ::-1]))
     export_refused("metrics/predictions.csv does not belong to models/classifier.safetensors")
 
 

@@ -8,20 +8,21 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from cxr import params
 from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.files import read_json, write_json, write_npy
 from cxr.embeddings.gallery import INDEX, META, Gallery
 from cxr.embeddings.retrieval import DEPTHS
-from cxr.embeddings.vectors import embed_films
+from cxr.embeddings.vectors import embed_new
 from cxr.figures import retrieval as retrieval_figures
 from cxr.models import classifier
-from cxr.models.classifier import predict
+from cxr.models.classifier import load_classifier, predict, save_classifier
+from cxr.params import load_params
 from stages import index
 from tests.builders import files_below, refused, small_classifier, write_packed, write_params
 
 CPU = torch.device("cpu")
-DRAW = retrieval_figures.draw
+DRAW = retrieval_figures.draw_retrieval
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def run(tmp_path, monkeypatch):
     Without its pictures, which take most of the time, unless asked for.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(retrieval_figures, "draw", lambda *_, **__: None)
+    monkeypatch.setattr(retrieval_figures, "draw_retrieval", lambda *_, **__: None)
 
     def call(
         train: tuple[int, ...] = (20, 30),
@@ -41,13 +42,13 @@ def run(tmp_path, monkeypatch):
     ) -> dataset.Dataset:
         names = ["normal", "sick", "worse"][: len(train)]
         write_packed({"train": train, "val": (3,) * len(train), "test": test}, names)
-        data = dataset.load()
+        data = load_dataset()
         points = np.random.default_rng(0).normal(size=(len(data.labels), 5)) + data.labels[:, None]
         write_npy("data/embeddings.npy", points.astype(np.float32))
         write_npy("data/centroids.npy", np.array([[1.0] * 5, [2.0] * 5], np.float32))
         write_json("metrics/cluster.json", {"sick": {"k": 2}})
         outputs = {"outputs": names, "output_classes": list(range(len(names))), "classes": names}
-        classifier.save(small_classifier(tta=tta, **outputs))
+        save_classifier(small_classifier(tta=tta, **outputs))
         settings = {f"index.{name}": value for name, value in changes.items()}
         settings |= {"compute.threads": 1, "compute.device": "cpu", "evaluate.bootstrap": 100}
         write_params(tmp_path, settings | {"clip_embed.dimensions": 5})
@@ -63,7 +64,7 @@ def neighbours(gallery: np.ndarray, queries: np.ndarray, metric: str, k: int) ->
 
 
 def features(data: dataset.Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:
-    of_classifier = predict(classifier.load(), data.images[rows], CPU).embeddings
+    of_classifier = predict(load_classifier(), data.images[rows], CPU).embeddings
     return {"classifier": of_classifier, "clip": np.load("data/embeddings.npy")[rows]}
 
 
@@ -111,7 +112,7 @@ def test_gallery_is_what_params_ask_for_and_never_of_test(run, embedding, val):
     if embedding == "classifier":
         assert gallery.meta.source_sha256 == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
         films = data.images[rows[:4]]
-        found = gallery.search(embed_films(gallery.meta, films, params.load(), CPU), 1)
+        found = gallery.search(embed_new(gallery.meta, films, load_params(), CPU), 1)
         assert found.rows[:, 0].tolist() == rows[:4].tolist()
 
 
@@ -126,10 +127,10 @@ def test_approximate_kinds_are_built_and_find_what_flat_finds(run, kind):
 
 def test_another_classifier_is_refused(run):
     run()
-    classifier.save(small_classifier(seed=1))
+    save_classifier(small_classifier(seed=1))
     gallery = Gallery.load()
     with refused("models/index.faiss was built with another model than models/classifier.safetensors"):
-        gallery.search(embed_films(gallery.meta, dataset.load().images[:1], params.load(), CPU), 3)
+        gallery.search(embed_new(gallery.meta, load_dataset().images[:1], load_params(), CPU), 3)
 
 
 def test_gallery_smaller_than_ten_is_not_counted_wrong(run, tmp_path):
@@ -148,7 +149,7 @@ def test_few_films_of_a_class_and_few_test_films_are_enough(run):
 
 
 def test_same_bytes_twice(run, monkeypatch):
-    monkeypatch.setattr(retrieval_figures, "draw", DRAW)
+    monkeypatch.setattr(retrieval_figures, "draw_retrieval", DRAW)
     names = [INDEX, META, *map(Path, ("metrics/retrieval.json", "metrics/retrieval_details.json"))]
     names += [Path(f"plots/retrieval{part}.png") for part in ("", "_errors", "_subclasses")]
     contents = []

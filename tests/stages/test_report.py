@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.files import read_json
 from cxr.evaluation.statistics import wilson
 from cxr.inference import predictions
+from cxr.inference.predictions import load_predictions
 from cxr.reports import writers
 from stages import report
 from tests.builders import files_below, refused, write_report_run
@@ -38,9 +40,9 @@ def check_agreement(found, hits):
 def test_metrics_follow_from_the_lines(classes):
     write_report_run(classes=classes)
     report.main()
-    found, metrics, data = lines(), read_json("metrics/report.json"), dataset.load()
+    found, metrics, data = lines(), read_json("metrics/report.json"), load_dataset()
     assert len(found) == 4 * classes
-    test = predictions.load().of("test")
+    test = load_predictions().of("test")
     for line in found:
         (text,) = line["texts"]
         assert (text["prompt"], text["asked"], text["kind"]) == ("template", "", "answered")

@@ -8,15 +8,16 @@ import torch
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, read_json
 from cxr.evaluation.corruptions import KINDS, SEVERITIES, corrupt
-from cxr.evaluation.robustness import auc, balanced_errors, mean_errors
+from cxr.evaluation.robustness import balanced_errors, macro_auc, mean_errors
 from cxr.evaluation.statistics import blocks
 from cxr.inference import calibration
-from cxr.models import classifier
-from cxr.models.classifier import predict
+from cxr.inference.calibration import load_calibration, save_calibration
+from cxr.models.classifier import load_classifier, predict, save_classifier
 from stages import robustness
+from stages.robustness import robustness_report
 from tests.builders import small_classifier, write_packed, write_params
 
 
@@ -51,9 +52,9 @@ def test_intervals_are_of_the_same_films():
 
 def test_auc_equals_scikit_learn():
     labels, (p,) = drawn(2, conditions=1)
-    assert auc(labels, p) == pytest.approx(roc_auc_score(labels, p[:, 1]))
+    assert macro_auc(labels, p) == pytest.approx(roc_auc_score(labels, p[:, 1]))
     labels, (p,) = drawn(3, conditions=1)
-    assert auc(labels, p) == pytest.approx(roc_auc_score(labels, p, multi_class="ovr", average="macro"))
+    assert macro_auc(labels, p) == pytest.approx(roc_auc_score(labels, p, multi_class="ovr", average="macro"))
 
 
 @pytest.fixture
@@ -63,9 +64,9 @@ def run(tmp_path, monkeypatch):
 
     def call(tta: str) -> dict:
         write_packed({"train": (20, 30), "val": (12, 14), "test": (15, 25)}, ["normal", "sick"])
-        classifier.save(small_classifier(tta=tta))
+        save_classifier(small_classifier(tta=tta))
         # Its threshold is not the decision here, its prevalence moves the most probable class.
-        calibration.save(calibration.Calibration(1.5, 0.9, prior=[0.59, 0.41], prevalence=[0.5, 0.5]))
+        save_calibration(calibration.Calibration(1.5, 0.9, prior=[0.59, 0.41], prevalence=[0.5, 0.5]))
         write_params(tmp_path, {"compute.threads": 1, "compute.device": "cpu", "evaluate.bootstrap": 100})
         robustness.main()
         return read_json("metrics/robustness.json")
@@ -75,7 +76,7 @@ def run(tmp_path, monkeypatch):
 
 def test_stage_publishes_what_a_recomputation_finds(run):
     report = run("none")
-    data, model, calibrate = dataset.load(), classifier.load(), calibration.load()
+    data, model, calibrate = load_dataset(), load_classifier(), load_calibration()
     test = data.rows("test")
 
     def error(films: np.ndarray) -> float:
@@ -106,7 +107,7 @@ def test_means_are_kept_apart_by_the_augmentation(alike):
     labels, probabilities = drawn(2, conditions=1 + len(KINDS) * len(SEVERITIES))
     errors = balanced_errors(labels, probabilities, resamples=20)
     overlaps = {kind: "augment.contrast 0.3" if kind in alike else None for kind in KINDS}
-    report = robustness.report(errors, errors[0] / 2, overlaps)
+    report = robustness_report(errors, errors[0] / 2, overlaps)
     of_kind = errors[0, 1:].reshape(len(KINDS), len(SEVERITIES)).mean(axis=1)
     for name, known in (("alike_in_training", True), ("new_to_classifier", False)):
         kinds = [kind for kind in KINDS if (kind in alike) == known]

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from cxr.core import dataset
-from cxr.core.dataset import SPLITS
+from cxr.core.dataset import SPLITS, load_dataset
 from cxr.core.files import read_csv, read_json
-from cxr.data import manifest
-from cxr.data.manifest import Raw
+from cxr.data.manifest import Raw, save_manifest
 from cxr.data.pneumoniamnist import read_pneumoniamnist
 from cxr.data.provenance import SOURCES
 from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratified, under_two_classes
@@ -134,9 +133,9 @@ def run(tmp_path, monkeypatch):
 
     def call(pictures: Raw, **changes) -> tuple[dataset.Dataset, dict]:
         write_params(tmp_path, {f"split.{key}": value for key, value in changes.items()})
-        manifest.save(pictures)
+        save_manifest(pictures)
         split.main()
-        return dataset.load(), read_json("metrics/data.json")
+        return load_dataset(), read_json("metrics/data.json")
 
     return call
 
@@ -224,7 +223,7 @@ def test_described_counts_and_grey_levels(run):
 def test_grey_levels_are_drawn_by_class_and_split(run, monkeypatch):
     drawn = {}
     for room in (charts, radiographs):
-        monkeypatch.setattr(room, "save", lambda figure, path: drawn.setdefault(path, figure))
+        monkeypatch.setattr(room, "save_figure", lambda figure, path: drawn.setdefault(path, figure))
     data, _ = run(source())
     panels = drawn["plots/intensity.png"].axes
     assert [panel.get_title() for panel in panels] == ["normal", "sick"]

@@ -11,11 +11,12 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import affine
 
 from cxr.core import dataset, device
+from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv
-from cxr.models import classifier, preprocess
-from cxr.models.classifier import Classifier, build_member, predict
-from cxr.models.preprocess import Preprocess, fit_normalisation, to_grey
-from cxr.training.loop import Films, Training, member_seed
+from cxr.models import classifier
+from cxr.models.classifier import Classifier, build_member, load_classifier, predict, save_classifier
+from cxr.models.preprocess import Preprocess, augmented_copies, fit_normalisation, to_grey
+from cxr.training.loop import AugmentedImages, Phase, member_seed
 from cxr.training.targets import Targets
 from stages import train
 from tests.builders import (
@@ -44,8 +45,8 @@ def training_of(model, films, labels, *, seed=0, weights=(1.0, 1.0), augment=Non
     """The first member of `model` in training."""
     options = {"epochs": 3, "batch_size": 16, "precision": "float32", "label_smoothing": 0.0} | changes
     chosen = settings("train", **options)
-    inputs = Films(torch.from_numpy(films), augment or augmentation(), model.spec.preprocess)
-    return Training(model.members[0], inputs, targets or targets_of(labels, weights), chosen, chosen, seed)
+    inputs = AugmentedImages(torch.from_numpy(films), augment or augmentation(), model.spec.preprocess)
+    return Phase(model.members[0], inputs, targets or targets_of(labels, weights), chosen, chosen, seed)
 
 
 def fitted(films, labels, *, drawn=0, dropout=0.3, **options):
@@ -211,7 +212,7 @@ def test_mirror_image_gives_the_same_answer_with_tta_only():
 
 def test_zoomed_views_are_torchvisions():
     grey = to_grey(torch.from_numpy(noise_films(3, size=40)))
-    views = preprocess.test_views(grey, "flip_zoom")
+    views = augmented_copies(grey, "flip_zoom")
     assert len(views) == 6
     assert torch.equal(views[2], grey)
     assert torch.equal(views[3], grey.flip(-1))
@@ -231,9 +232,9 @@ def test_batches_do_not_show(monkeypatch):
 def test_saved_classifier_is_the_same(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model, films = small_classifier(members=3), noise_films(10)
-    classifier.save(model)
+    save_classifier(model)
     assert files_below(tmp_path) == ["models/classifier.json", "models/classifier.safetensors"]
-    loaded = classifier.load()
+    loaded = load_classifier()
     assert loaded.spec == model.spec
     assert not loaded.training
     before, after = predict(model, films, CPU), predict(loaded, films, CPU)
@@ -244,10 +245,10 @@ def test_saved_classifier_is_the_same(tmp_path, monkeypatch):
 @pytest.mark.parametrize("missing", ["classifier.json", "classifier.safetensors"])
 def test_missing_model_is_refused(tmp_path, monkeypatch, missing):
     monkeypatch.chdir(tmp_path)
-    classifier.save(small_classifier())
+    save_classifier(small_classifier())
     (tmp_path / "models" / missing).unlink()
     with refused("models/classifier.safetensors: no model here", "`dvc repro`", "`dvc pull`"):
-        classifier.load()
+        load_classifier()
 
 
 def test_films_of_another_size_are_refused():
@@ -291,7 +292,7 @@ def test_a_processor_without_bf16_is_told_apart(monkeypatch, has, emulates):
 def test_stage_ships_members_that_never_saw_test(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (20, 30), "val": (6, 6), "test": (6, 6)}, ["normal", "sick"])
-    data = dataset.load()
+    data = load_dataset()
     rows = [(row, f"{data.classes[data.labels[row]]}_{row % 2}") for row in data.rows("train")]
     dataset.write_csv("data/subclasses.csv", ("row", "subclass"), rows)
     changes = {"members": 2, "epochs": 2, "batch_size": 16, "precision": "float32"}
@@ -307,7 +308,7 @@ def test_stage_ships_members_that_never_saw_test(tmp_path, monkeypatch):
     train.main()
 
     assert [(tmp_path / "models" / name).read_bytes() for name in outputs] == first
-    model = classifier.load()
+    model = load_classifier()
     assert model.spec.outputs == ["normal_0", "normal_1", "sick_0", "sick_1"]
     assert model.spec.output_classes == [0, 0, 1, 1]
     state = load_file(classifier.WEIGHTS)

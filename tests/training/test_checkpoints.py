@@ -11,6 +11,13 @@ import pytest
 import torch
 
 from cxr.training import checkpoints
+from cxr.training.checkpoints import (
+    checkpoint_path,
+    clear_checkpoints,
+    load_checkpoint,
+    resume_key,
+    save_checkpoint,
+)
 from tests.builders import ROOT, files_below, write_packed, write_params
 
 EPOCHS, FINETUNE = 7, 5
@@ -80,29 +87,29 @@ def test_killed_training_ends_with_the_same_bytes(tmp_path, monkeypatch):
 def test_key_changes_with_everything_that_decides_the_result(tmp_path):
     path = tmp_path / "data"
     path.write_bytes(b"one")
-    keys = [checkpoints.key([1, "a"], [path]), checkpoints.key([2, "a"], [path])]
+    keys = [resume_key([1, "a"], [path]), resume_key([2, "a"], [path])]
     path.write_bytes(b"two")
-    keys.append(checkpoints.key([1, "a"], [path]))
+    keys.append(resume_key([1, "a"], [path]))
     assert len(set(keys)) == 3
     path.write_bytes(b"one")
-    assert checkpoints.key([1, "a"], [path]) == keys[0]
+    assert resume_key([1, "a"], [path]) == keys[0]
 
 
 def test_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    place = checkpoints.path("key", 3)
-    assert checkpoints.load(place) is None
-    checkpoints.save(place, {"epoch": 1, "weights": torch.arange(3)})
+    place = checkpoint_path("key", 3)
+    assert load_checkpoint(place) is None
+    save_checkpoint(place, {"epoch": 1, "weights": torch.arange(3)})
 
     class Unwritable:
         def __reduce__(self):
             raise OSError("no")
 
     with pytest.raises(OSError, match="no"):
-        checkpoints.save(place, {"epoch": 2, "weights": Unwritable()})
-    found = checkpoints.load(place)
+        save_checkpoint(place, {"epoch": 2, "weights": Unwritable()})
+    found = load_checkpoint(place)
     assert found["epoch"] == 1
     assert torch.equal(found["weights"], torch.arange(3))
     assert files_below(tmp_path) == [".resume/key/member_3.pt"]
-    checkpoints.clear()
+    clear_checkpoints()
     assert files_below(tmp_path) == []

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cxr.models import backbones
+from cxr.models.backbones import build_backbone
 from cxr.models.network import Network
 from cxr.training.freezing import freeze, train_mode
 from tests.builders import refused
@@ -25,7 +25,7 @@ NO_BATCH_NORM = ("small_cnn", "squeezenet1_1")
 
 def network(name, size, dropout=0.3):
     torch.manual_seed(0)
-    backbone = backbones.build(name, weights="none", weights_sha256="none", size=size, stored_size=28)
+    backbone = build_backbone(name, weights="none", weights_sha256="none", size=size, stored_size=28)
     return Network(backbone.base, backbone.dimensions, 2, dropout), backbone.input
 
 

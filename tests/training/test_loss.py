@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cxr.models.network import two_sided
+from cxr.models.network import binary_to_two_logits
 from cxr.training.targets import classification_loss
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -32,9 +32,9 @@ def test_one_logit_is_binary_cross_entropy(weights, smoothing):
 
 def test_one_logit_is_the_sigmoid():
     logit = torch.linspace(-5, 5, 11).unsqueeze(1)
-    p = two_sided(logit).softmax(dim=-1)
+    p = binary_to_two_logits(logit).softmax(dim=-1)
     torch.testing.assert_close(p[:, 1:], logit.sigmoid())
-    assert two_sided(LOGITS) is LOGITS
+    assert binary_to_two_logits(LOGITS) is LOGITS
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])

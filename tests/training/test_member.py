@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.models.classifier import Classifier, build_member, predict
 from cxr.models.preprocess import to_grey
-from cxr.params import load
+from cxr.params import load_params
 from cxr.training.freezing import Features, HeadOnly, augmented_features, clean_features
 from cxr.training.member import MemberTask, prepare
-from cxr.training.selection import measure
+from cxr.training.selection import measure_epoch
 from tests.builders import augmentation, noise_films, refused, small_classifier, write_packed, write_params
 
 CPU = torch.device("cpu")
@@ -25,7 +26,7 @@ def train(tmp_path, monkeypatch):
     def run(**changes):
         quick = {"train.epochs": 3, "train.batch_size": 20, "train.precision": "float32", "model.tta": "none"}
         write_params(tmp_path, quick | {key.replace("__", "."): value for key, value in changes.items()})
-        params, data = load(), dataset.load()
+        params, data = load_params(), load_dataset()
         rows = data.rows("train")
         spec, targets = prepare(params, data, rows, [""] * len(rows))
         return spec, MemberTask(params, spec, targets, rows, CPU)(0, lambda: None)
@@ -45,9 +46,11 @@ def equal(a, b):
 def val_nll(spec, state) -> float:
     network = build_member(spec)
     network.load_state_dict(state)
-    data = dataset.load()
+    data = load_dataset()
     rows = data.rows("val")
-    return measure(predict(Classifier(spec, [network]), data.images[rows], CPU).mean, data.labels[rows]).nll
+    return measure_epoch(
+        predict(Classifier(spec, [network]), data.images[rows], CPU).mean, data.labels[rows]
+    ).nll
 
 
 def test_frozen_base_does_not_move(train):
@@ -120,7 +123,7 @@ def test_one_logit_for_three_outputs_is_refused(tmp_path, monkeypatch):
     with refused(
         "train.loss is bce, one logit, but there are 3 outputs: normal, sick, tb; set it to cross_entropy"
     ):
-        prepare(load(), dataset.load(), dataset.load().rows("train"), [""] * 27)
+        prepare(load_params(), load_dataset(), load_dataset().rows("train"), [""] * 27)
 
 
 def test_features_of_views_are_those_of_the_network():
@@ -153,7 +156,7 @@ def test_memory_of_the_device_that_is_full_is_one_line(train, monkeypatch):
     def full(_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr("cxr.training.loop.Training.epoch", full)
+    monkeypatch.setattr("cxr.training.loop.Phase.epoch", full)
     with refused("params.yaml: train.batch_size is 20, more than the memory of the device takes", "lower it"):
         train()
 

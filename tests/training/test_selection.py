@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from torch import nn
 
-from cxr.training.selection import Measures, Selection, measure
+from cxr.training.selection import Measures, Selection, measure_epoch
 
 # (nll, auc, accuracy) of five epochs; each is best in another one, and the last in none.
 EPOCHS = [(0.50, 0.90, 0.80), (0.30, 0.92, 0.85), (0.40, 0.95, 0.85), (0.45, 0.95, 0.90), (0.60, 0.93, 0.90)]
@@ -68,7 +68,7 @@ def test_measures_are_scikit_learns(classes):
         (60, 1)
     )
     p /= p.sum(axis=1, keepdims=True)
-    found = measure(p, labels)
+    found = measure_epoch(p, labels)
     assert found.nll == pytest.approx(log_loss(labels, p))
     auc = roc_auc_score(labels, p[:, 1]) if classes == 2 else roc_auc_score(labels, p, multi_class="ovr")
     assert found.auc == pytest.approx(auc)

@@ -23,16 +23,18 @@ def call(arguments: argparse.Namespace) -> None:
     """Raises `UserError` if a side cannot be read, or if the two, or the films of --sheet, are not about the
     same films."""
     from cxr.commands.compare import contact_sheet, runs
-    from cxr.commands.compare.comparison import compare
+    from cxr.commands.compare.comparison import compare_runs
+    from cxr.commands.compare.contact_sheet import draw_contact_sheet
     from cxr.commands.compare.review import Review, as_json
+    from cxr.commands.compare.runs import read_run, test_set_evaluations
     from cxr.core.files import write_json
 
-    a, b = runs.read(arguments.a), runs.read(arguments.b)
+    a, b = read_run(arguments.a), read_run(arguments.b)
     runs.check_same_data(a, b)
-    splits = compare(a.predictions, b.predictions, (a.name, b.name))
-    review = Review(a, b, splits, runs.changed_params(a, b), runs.looks(a, b))
+    splits = compare_runs(a.predictions, b.predictions, (a.name, b.name))
+    review = Review(a, b, splits, runs.changed_params(a, b), test_set_evaluations(a, b))
     if arguments.sheet:
-        contact_sheet.draw(arguments.sheet, splits[0], contact_sheet.films(a.predictions))
+        draw_contact_sheet(arguments.sheet, splits[0], contact_sheet.films(a.predictions))
     if arguments.json:
         write_json(arguments.json, as_json(review))
     print(review.markdown())

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import t
 
 from cxr.core.errors import UserError
-from cxr.evaluation.delong import LOWER_IS_BETTER, Contributions, case_variance, measure
+from cxr.evaluation.delong import LOWER_IS_BETTER, Contributions, case_variance, contributions
 from cxr.evaluation.statistics import holm
 from cxr.inference.predictions import Predictions
 
@@ -136,7 +136,7 @@ def mcnemar(lost: int, won: int) -> float:
 
 
 @dataclass(frozen=True)
-class Row:
+class MetricRow:
     """One metric. a, b: means over members. estimate: of their difference. ensemble...: the same of what is
     shipped, as two single models. p: the estimate's, for a secondary metric adjusted by Holm's method.
     films_needed, members_needed: to tell a difference of this size, None if no number would."""
@@ -169,13 +169,13 @@ class Comparison:
     split: str
     a: Predictions
     b: Predictions
-    rows: list[Row]
+    rows: list[MetricRow]
     lost: np.ndarray
     won: np.ndarray
     mcnemar: float
 
 
-def compare(a: Predictions, b: Predictions, names: tuple[str, str]) -> list[Comparison]:
+def compare_runs(a: Predictions, b: Predictions, names: tuple[str, str]) -> list[Comparison]:
     """A comparison for each of `SPLITS`. names: of the two sides, for messages.
 
     Raises `UserError` if the two are not about the same films, or if a class has fewer than two in a split.
@@ -206,8 +206,8 @@ def check_same_films(a: Predictions, b: Predictions, names: tuple[str, str]) -> 
 
 def _compare_split(split: str, a: Predictions, b: Predictions) -> Comparison:
     labels = a.labels
-    members = measure(labels, a.members), measure(labels, b.members)
-    ensembles = measure(labels, a.ensemble[None]), measure(labels, b.ensemble[None])
+    members = contributions(labels, a.members), contributions(labels, b.members)
+    ensembles = contributions(labels, a.ensemble[None]), contributions(labels, b.ensemble[None])
     estimates = {name: estimate(members[0][name], members[1][name], labels) for name in members[0]}
     primary, *secondary = estimates
     adjusted = holm([estimates[name].p for name in secondary])
@@ -216,7 +216,7 @@ def _compare_split(split: str, a: Predictions, b: Predictions) -> Comparison:
         found = estimates[name]
         level = LEVEL if name == primary else LEVEL / len(secondary)  # Holm's strictest
         rows.append(
-            Row(
+            MetricRow(
                 name,
                 float(members[0][name].values.mean()),
                 float(members[1][name].values.mean()),

@@ -8,8 +8,11 @@ from matplotlib.figure import Figure
 
 from cxr.commands.compare.comparison import Comparison, flips
 from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.core.errors import UserError
-from cxr.figures import radiographs, style
+from cxr.figures import style
+from cxr.figures.radiographs import show_image
+from cxr.figures.style import save_figure
 from cxr.inference.predictions import Predictions
 
 COLUMNS = 6
@@ -20,7 +23,7 @@ WAYS = {
 }
 
 
-def draw(path: Path | str, split: Comparison, images: np.ndarray) -> None:
+def draw_contact_sheet(path: Path | str, split: Comparison, images: np.ndarray) -> None:
     """A PNG of `split`'s flipped films, the greatest change first. images: (N, H, W) uint8, by row number."""
     ways = {way: flips(split, getattr(split, way)) for way in WAYS}
     lines = [max(1, -(-len(films[:SHOWN]) // COLUMNS)) for films in ways.values()]
@@ -34,7 +37,7 @@ def draw(path: Path | str, split: Comparison, images: np.ndarray) -> None:
         part.suptitle(f"{title}: {len(films):,}{more}", color=colour, weight="bold")
         if films:
             _grid(part.subplots(count, COLUMNS, squeeze=False).ravel(), films, way, images, colour)
-    style.save(figure, path)
+    save_figure(figure, path)
 
 
 def _grid(cells: np.ndarray, films: list[dict[str, Any]], way: str, images: np.ndarray, colour: str) -> None:
@@ -42,7 +45,7 @@ def _grid(cells: np.ndarray, films: list[dict[str, Any]], way: str, images: np.n
         ax.set_axis_off()
     for ax, film in zip(cells, films[:SHOWN], strict=False):
         ax.set_axis_on()
-        radiographs.show_film(ax, images[film["row"]], frame=colour)
+        show_image(ax, images[film["row"]], frame=colour)
         called = f"B: {film['decision_b']}" if way == "lost" else f"A: {film['decision_a']}"
         ax.set_title(
             f"row {film['row']}\ntruth: {film['truth']}\n{called}\n"
@@ -62,7 +65,7 @@ def films(predictions: Predictions) -> np.ndarray:
             raise UserError(
                 f"{path}: no such file; run `dvc repro split` to draw films, or leave out --sheet"
             )
-    data, rows = dataset.load(), predictions.rows
+    data, rows = load_dataset(), predictions.rows
     known = min(len(data.images), len(data.labels))
     if (
         data.classes != predictions.classes

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cxr.commands.compare.comparison import POWER, Comparison, Row, flips
-from cxr.commands.compare.runs import Looks, Run
+from cxr.commands.compare.comparison import POWER, Comparison, MetricRow, flips
+from cxr.commands.compare.runs import Run, TestSetEvaluations
 from cxr.evaluation.delong import LOWER_IS_BETTER
 
 FLIPS_SHOWN = 10  # each way
@@ -22,7 +22,7 @@ class Review:
     b: Run
     splits: list[Comparison]
     params: dict[str, tuple[Any, Any]]
-    looks: Looks
+    looks: TestSetEvaluations
 
     def markdown(self) -> str:
         test = self.splits[0]
@@ -100,7 +100,7 @@ def _others(split: Comparison) -> str:
     return f"Other metrics on {split.split}: {'; '.join(found)}" if found else ""
 
 
-def _needed(row: Row, split: str) -> str:
+def _needed(row: MetricRow, split: str) -> str:
     if not row.estimate.difference:
         return "no difference at all"
     films, members = row.films_needed, row.members_needed
@@ -219,7 +219,7 @@ def _split_json(split: Comparison) -> dict[str, Any]:
     }
 
 
-def _row_json(row: Row) -> dict[str, Any]:
+def _row_json(row: MetricRow) -> dict[str, Any]:
     found, ensemble = row.estimate, row.ensemble
     low, high = found.interval
     return {

@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 from cxr import params, recipes
 from cxr.core.errors import UserError
 from cxr.inference import predictions
-from cxr.inference.predictions import Predictions
+from cxr.inference.predictions import Predictions, load_predictions
 
 TEST = Path("metrics/test.json")
 
@@ -32,14 +32,14 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Looks:
+class TestSetEvaluations:
     """others: commits that published other test results. complete: False if history is cut off (shallow)."""
 
     others: int
     complete: bool
 
 
-def read(revision: str | None) -> Run:
+def read_run(revision: str | None) -> Run:
     """A revision of the repository in the working directory, bare or not; None: the working tree.
 
     Raises `UserError` if there is no such revision, or no readable result of the pipeline at it.
@@ -93,7 +93,7 @@ def check_same_data(a: Run, b: Run) -> None:
             )
 
 
-def looks(a: Run, b: Run) -> Looks:
+def test_set_evaluations(a: Run, b: Run) -> TestSetEvaluations:
     """How often the test split has been looked at besides B: commits in the history of either side that
     changed the predictions, without the one that brought B's."""
     ends = [run.commit or resolve("HEAD") for run in (a, b)]
@@ -104,7 +104,7 @@ def looks(a: Run, b: Run) -> Looks:
         == _git("rev-parse", "--quiet", "--verify", f"HEAD:{path}").stdout
     )
     shallow = _git("rev-parse", "--is-shallow-repository").stdout.decode().strip() == "true"
-    return Looks(int(history.stdout) - committed, not shallow)
+    return TestSetEvaluations(int(history.stdout) - committed, not shallow)
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -143,7 +143,7 @@ def _predictions(content: bytes, name: str) -> Predictions:
         path = Path(folder) / "predictions.csv"
         path.write_bytes(content)
         try:
-            found = predictions.load(path)
+            found = load_predictions(path)
         except (LookupError, ValueError, TypeError):  # TypeError: a row that is too short
             raise _broken(predictions.PATH, name) from None
     if not (np.isfinite(found.ensemble).all() and np.isfinite(found.members).all()):

@@ -4,40 +4,40 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxr.embeddings.encoders import pixels
+from cxr.embeddings.encoders.pixels import fit_components
 from cxr.params import ClipEmbed, Compute
 
 if TYPE_CHECKING:
     from cxr.embeddings.encoders.encoder import Encoder
 
 
-def embed(images: np.ndarray, train: np.ndarray, settings: ClipEmbed, compute: Compute) -> np.ndarray:
+def embed_dataset(images: np.ndarray, train: np.ndarray, settings: ClipEmbed, compute: Compute) -> np.ndarray:
     """images: (N, S, S) uint8, may be a memory map. train: row numbers that `pixels` may learn from; the
     other encoders learn nothing. Returns (N, d) float32.
 
     Raises `UserError` if the encoder is unknown, or if its weights are not to be had or not what they claim.
     """
     if settings.encoder == "pixels":
-        return pixels.fit(images[train], settings.dimensions).transform(images)
+        return fit_components(images[train], settings.dimensions).transform(images)
     # PyTorch takes seconds to import, and `pixels` does without it.
     from cxr.core.device import configure
     from cxr.embeddings.encoders.encoder import encode
 
     device = configure(compute.device, compute.threads)
-    return encode(load_network(settings), images, device, settings.precision)
+    return encode(load_encoder(settings), images, device, settings.precision)
 
 
-def load_network(settings: ClipEmbed) -> "Encoder":
-    """Any encoder but `pixels`. Raises `UserError` as `embed` does."""
+def load_encoder(settings: ClipEmbed) -> "Encoder":
+    """Any encoder but `pixels`. Raises `UserError` as `embed_dataset` does."""
     library, _, name = settings.encoder.rpartition(":")
     if library == "open_clip":
-        from cxr.embeddings.encoders import openclip
+        from cxr.embeddings.encoders.openclip import load_openclip
 
-        return openclip.load(name)
+        return load_openclip(name)
     if library == "torchvision":
-        from cxr.embeddings.encoders import torchvision_features
+        from cxr.embeddings.encoders.torchvision_features import load_torchvision
 
-        return torchvision_features.load(name)
-    from cxr.embeddings.encoders import huggingface
+        return load_torchvision(name)
+    from cxr.embeddings.encoders.huggingface import load_huggingface
 
-    return huggingface.load(name, settings.revision)
+    return load_huggingface(name, settings.revision)

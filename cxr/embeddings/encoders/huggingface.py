@@ -37,7 +37,7 @@ class ClassTokenOnly(nn.Module):
         return self.inner(tokens[:, :1])
 
 
-def load(name: str, revision: str) -> Encoder:
+def load_huggingface(name: str, revision: str) -> Encoder:
     """name: `<org>/<model>`. Its features are `CLIPVisionModel`'s `pooler_output`, not normalised.
 
     Raises `UserError` if the weights are not to be had, are not CLIP's or are incomplete.
@@ -62,10 +62,10 @@ def load(name: str, revision: str) -> Encoder:
         raise setting.refusal(
             f"{path} lacks weights, {missing[0]} among them; replace it by the published file"
         )
-    return network(model, processor)
+    return clip_encoder(model, processor)
 
 
-def network(model: CLIPVisionModel, processor: CLIPImageProcessor) -> Encoder:
+def clip_encoder(model: CLIPVisionModel, processor: CLIPImageProcessor) -> Encoder:
     """`model`, changed in place to give the same `pooler_output` in nine tenths of the time."""
     layers: Any = model.encoder.layers
     for layer in layers:

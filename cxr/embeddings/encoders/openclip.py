@@ -14,7 +14,7 @@ from cxr.models.weights import reading
 CACHE = Path("~/.cache/clip").expanduser()  # where open_clip keeps what it downloads by URL
 
 
-def load(name: str) -> Encoder:
+def load_openclip(name: str) -> Encoder:
     """name: `<model>/<pretrained>` as open_clip lists them. Features: `encode_image`, not normalised.
 
     Raises `UserError` if the model or the tag is unknown, or if the weights are not to be had or do not fit.

@@ -31,7 +31,7 @@ class Components:
             return self.solver.transform(standardised(pixels, self.mean, self.deviation)).astype(np.float32)
 
 
-def fit(images: np.ndarray, dimensions: int) -> Components:
+def fit_components(images: np.ndarray, dimensions: int) -> Components:
     """Means, deviations and principal components of `images`, (N, H, W) uint8: training films alone, so that
     nothing is learnt from val or test. The same films give the same bytes.
 

@@ -5,21 +5,21 @@ from torchvision.transforms._presets import ImageClassification
 
 from cxr.core.fetch import Setting, nearest
 from cxr.embeddings.encoders.encoder import Encoder, Preparation
-from cxr.models import torchvision_models
+from cxr.models.torchvision_models import cut_head, load_pretrained, torchvision_names
 
 
-def load(name: str) -> Encoder:
+def load_torchvision(name: str) -> Encoder:
     """name: a classifier of `torchvision.models`, with its default weights.
 
     Its features are the input of the last classification layer, averaged over space if that is a convolution.
     Raises `UserError` if the classifier is unknown, or if the weights are not to be had or do not fit.
     """
     setting = Setting("clip_embed.encoder", f"torchvision:{name}")
-    names = torchvision_models.names()
+    names = torchvision_names()
     if name not in names:
         raise setting.refusal(f"torchvision has no such classifier; nearest: {nearest(name, names)}")
-    model = torchvision_models.load(name, setting)
-    _, dimensions = torchvision_models.cut(model)
+    model = load_pretrained(name, setting)
+    _, dimensions = cut_head(model)
     preset = models.get_model_weights(name).DEFAULT.transforms()
     return Encoder(_preparation(preset), model, model, dimensions)
 

@@ -9,8 +9,8 @@ from scipy.stats import binomtest, norm, t
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.compare_false_alarms import ERROR, SIGNAL, from_model
-from cxr.commands.compare.comparison import POWER, Estimate, compare, estimate, flips, mcnemar
-from cxr.evaluation.delong import Contributions, auc, case_variance, measure
+from cxr.commands.compare.comparison import POWER, Estimate, compare_runs, estimate, flips, mcnemar
+from cxr.evaluation.delong import Contributions, auc_contributions, case_variance, contributions
 from cxr.evaluation.statistics import holm
 from cxr.inference.predictions import Predictions
 from tests.builders import drawn_predictions, refused
@@ -21,7 +21,7 @@ GOOD, POOR = [3.0, 3.1, 3.0, 2.9], [1.0, 1.1, 0.9, 1.0]
 
 
 def verdicts(a: Predictions, b: Predictions, split: str = "test") -> dict[str, str]:
-    (found,) = (each for each in compare(a, b, NAMES) if each.split == split)
+    (found,) = (each for each in compare_runs(a, b, NAMES) if each.split == split)
     return {row.metric: row.verdict for row in found.rows}
 
 
@@ -47,13 +47,13 @@ def test_a_single_member_cannot_tell_even_of_a_large_difference(single):
     a = drawn_predictions(POOR[:1] if single != "B" else POOR)
     b = drawn_predictions(GOOD[:1] if single != "A" else GOOD, seed=1)
     assert set(verdicts(a, b).values()) == {"cannot tell"}
-    row = compare(a, b, NAMES)[0].rows[0]
+    row = compare_runs(a, b, NAMES)[0].rows[0]
     assert row.estimate.interval[0] > 0  # of these two models it can
 
 
 def test_rows_show_members_and_ensemble():
     a, b = drawn_predictions(POOR), drawn_predictions(GOOD, seed=1)
-    row = compare(a, b, NAMES)[0].rows[0]
+    row = compare_runs(a, b, NAMES)[0].rows[0]
     for side, mean, ensemble in ((a, row.a, row.ensemble_a), (b, row.b, row.ensemble_b)):
         test = side.of("test")
         aucs = [roc_auc_score(test.labels, p[:, 1]) for p in test.members]
@@ -69,7 +69,7 @@ def test_holm_as_by_hand():
 
 
 def test_only_secondary_metrics_are_corrected():
-    found = compare(drawn_predictions([1.0, 1.2]), drawn_predictions([1.3, 1.5], seed=1), NAMES)[0]
+    found = compare_runs(drawn_predictions([1.0, 1.2]), drawn_predictions([1.3, 1.5], seed=1), NAMES)[0]
     primary, *secondary = found.rows
     assert primary.p == primary.estimate.p
     assert [row.p for row in secondary] == holm([row.estimate.p for row in secondary])
@@ -92,7 +92,7 @@ def test_flipped_films_are_listed_with_the_greatest_change_first():
         p = np.stack([np.where(labels == 0, truth, 1 - truth), np.where(labels == 1, truth, 1 - truth)], 1)
         return Predictions(["normal", "ill"], np.arange(14) * 10, splits, labels, p, p[None])
 
-    found = compare(side(truth_a), side(truth_b), NAMES)[0]
+    found = compare_runs(side(truth_a), side(truth_b), NAMES)[0]
     assert found.a.rows[found.lost].tolist() == [100, 120, 80]
     assert found.a.rows[found.won].tolist() == [90]
     assert found.mcnemar == binomtest(1, 4).pvalue
@@ -122,7 +122,7 @@ def test_flipped_films_are_listed_with_the_greatest_change_first():
 def test_other_films_are_refused(what, change):
     data = drawn_predictions(GOOD)
     with refused("metrics/predictions.csv of A and of B", f"other {what}"):
-        compare(data, change(data), NAMES)
+        compare_runs(data, change(data), NAMES)
 
 
 def test_class_with_a_single_film_is_refused():
@@ -131,7 +131,7 @@ def test_class_with_a_single_film_is_refused():
     splits = data.splits.copy()
     splits[few] = "test"
     with refused("val has 1 films of normal", "2 of each class"):
-        compare(replace(data, splits=splits), replace(data, splits=splits), NAMES)
+        compare_runs(replace(data, splits=splits), replace(data, splits=splits), NAMES)
 
 
 def of_members(*values: float) -> Contributions:
@@ -165,7 +165,7 @@ def test_parts_are_obuchowski_and_rockettes_from_delongs_covariances():
     within_a, within_b = c[:3, :3], c[3:, 3:]
     shared_a = (within_a.sum() - np.trace(within_a)) / 6
     shared_b = (within_b.sum() - np.trace(within_b)) / 2
-    found = estimate(*(measure(a.labels, side.members)["auc"] for side in (a, b)), a.labels)
+    found = estimate(*(contributions(a.labels, side.members)["auc"] for side in (a, b)), a.labels)
     assert found.films == pytest.approx(shared_a + shared_b - 2 * c[:3, 3:].mean())
     assert found.noise == pytest.approx(
         (np.trace(within_a) / 3 - shared_a, np.trace(within_b) / 2 - shared_b)
@@ -173,7 +173,7 @@ def test_parts_are_obuchowski_and_rockettes_from_delongs_covariances():
 
 
 def test_shared_part_is_never_negative():
-    equal = estimate(*(measure(*_two(seed))["auc"] for seed in (1, 1)), _two(1)[0])
+    equal = estimate(*(contributions(*_two(seed))["auc"] for seed in (1, 1)), _two(1)[0])
     assert equal.difference == 0
     assert equal.films == 0
     assert equal.error == pytest.approx(math.sqrt(equal.of_members))
@@ -186,12 +186,14 @@ def _two(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_single_models_have_delongs_interval_and_say_so():
     a, b = drawn_predictions([1.0]), drawn_predictions([1.5], seed=1)
-    found = estimate(*(measure(a.labels, side.members)["auc"] for side in (a, b)), a.labels)
+    found = estimate(*(contributions(a.labels, side.members)["auc"] for side in (a, b)), a.labels)
     c = covariance(a.labels == 1, np.concatenate([a.members, b.members])[:, :, 1])
     assert found.single
     assert found.error == pytest.approx(math.sqrt(c[0, 0] + c[1, 1] - 2 * c[0, 1]))
     assert (found.freedom, found.members_needed(0.05)) == (math.inf, None)
-    assert estimate(*(measure(a.labels, side.members)["auc"] for side in (_three(), b)), a.labels).single
+    assert estimate(
+        *(contributions(a.labels, side.members)["auc"] for side in (_three(), b)), a.labels
+    ).single
 
 
 def _three():
@@ -200,8 +202,8 @@ def _three():
 
 def test_swapped_sides_swap_the_sign_and_nothing_else():
     a, b = _three(), drawn_predictions([1.5, 1.6], seed=1)
-    for name, first in measure(a.labels, a.members).items():
-        second = measure(b.labels, b.members)[name]
+    for name, first in contributions(a.labels, a.members).items():
+        second = contributions(b.labels, b.members)[name]
         there, back = estimate(first, second, a.labels), estimate(second, first, a.labels)
         assert back.difference == pytest.approx(-there.difference)
         assert back.interval == pytest.approx((-there.interval[1], -there.interval[0]))
@@ -270,7 +272,9 @@ def test_intervals_hold_the_true_difference(own, talent):
     held = []
     for _ in range(250):
         labels, a, b = draw(generator)
-        found = estimate(*(auc(labels[:, None] == 1, side[:, :, None]) for side in (a, b)), labels)
+        found = estimate(
+            *(auc_contributions(labels[:, None] == 1, side[:, :, None]) for side in (a, b)), labels
+        )
         held.append(found.interval[0] <= truth <= found.interval[1])
     # Three standard errors of a share of 0.95 in 250 are 0.041.
     assert 0.909 <= np.mean(held) <= 0.992

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from cxr.commands.compare import contact_sheet
-from cxr.commands.compare.comparison import Comparison, compare
+from cxr.commands.compare.comparison import Comparison, compare_runs
+from cxr.commands.compare.contact_sheet import draw_contact_sheet
 from cxr.core import dataset
 from cxr.inference.predictions import Predictions
 from tests.builders import drawn_predictions, refused, write_films
@@ -26,7 +27,7 @@ def data(tmp_path, monkeypatch) -> Predictions:
 
 
 def on_test(a: Predictions, b: Predictions) -> Comparison:
-    return compare(a, b, ("A", "B"))[0]
+    return compare_runs(a, b, ("A", "B"))[0]
 
 
 def places(path: str, level: int) -> np.ndarray:
@@ -53,7 +54,7 @@ def test_flipped_films_are_shown_and_no_others(classes):
     images = np.full((1300, 16, 16), 200, np.uint8)
     images[split.a.rows[split.lost]] = 60
     images[split.a.rows[split.won]] = 120
-    contact_sheet.draw("sheet.png", split, images)
+    draw_contact_sheet("sheet.png", split, images)
     lost, won, others = (places("sheet.png", level) for level in (60, 120, 200))
     one = len(won) / len(split.won)
     assert len(lost) / one == pytest.approx(len(split.lost), rel=0.02)
@@ -70,7 +71,7 @@ def test_of_many_the_most_changed_are_shown():
     images = np.full((1300, 16, 16), 200, np.uint8)
     images[rows[: contact_sheet.SHOWN]] = 60
     images[rows[contact_sheet.SHOWN :]] = 120
-    contact_sheet.draw("sheet.png", split, images)
+    draw_contact_sheet("sheet.png", split, images)
     shown, hidden = places("sheet.png", 60), places("sheet.png", 120)
     assert len(hidden) < len(shown) / contact_sheet.SHOWN / 2
 
@@ -79,7 +80,7 @@ def test_equal_content_gives_equal_bytes_even_of_no_film(data):
     split = on_test(data, data)
     images = contact_sheet.films(data)
     for name in ("first.png", "second.png"):
-        contact_sheet.draw(name, split, images)
+        draw_contact_sheet(name, split, images)
     assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cxr.commands.compare import runs
+from cxr.commands.compare.runs import TestSetEvaluations, read_run, test_set_evaluations
 from cxr.core.files import read_json
 from cxr.inference import predictions
 from scripts import workspace
@@ -37,7 +38,7 @@ def head(folder: Path, revision: str = "HEAD") -> str:
 
 
 def test_a_revision_is_read_as_it_was(repository):
-    run = runs.read("first")
+    run = read_run("first")
     np.testing.assert_allclose(run.predictions.members, drawn_predictions([1.0, 1.2]).members, rtol=1e-6)
     assert (run.name, run.commit) == ("first", head(repository, "first"))
     assert run.params["train.lr"] == 0.003
@@ -46,45 +47,45 @@ def test_a_revision_is_read_as_it_was(repository):
 
 def test_the_workspace_is_read_as_it_is_now(repository):
     write_run(drawn_predictions([2.0, 2.1, 2.2], seed=2), {"train.epochs": 5})
-    run = runs.read(None)
+    run = read_run(None)
     assert (run.name, run.commit, len(run.predictions.members)) == ("the workspace", None, 3)
     assert run.params["train.epochs"] == 5
-    assert len(runs.read("main").predictions.members) == 2
+    assert len(read_run("main").predictions.members) == 2
 
 
 def test_a_bare_clone_is_enough_for_two_revisions(repository, tmp_path, monkeypatch):
     subprocess.run(["git", "clone", "--quiet", "--bare", ".", tmp_path / "bare.git"], check=True)
-    expected = runs.read("first")
+    expected = read_run("first")
     monkeypatch.chdir(tmp_path / "bare.git")
-    a, b = runs.read("first"), runs.read("main")
+    a, b = read_run("first"), read_run("main")
     assert np.array_equal(a.predictions.members, expected.predictions.members)
-    assert runs.looks(a, b) == runs.Looks(others=1, complete=True)
+    assert test_set_evaluations(a, b) == TestSetEvaluations(others=1, complete=True)
     with refused("metrics/predictions.csv: no such file in the workspace", "name two revisions"):
-        runs.read(None)
+        read_run(None)
 
 
 @pytest.mark.parametrize("revision", ["nowhere", "--all", "HEAD~9", "HEAD:params.yaml"])
 def test_unknown_revision_is_refused(repository, revision):
     with refused(f"{revision}: no such Git revision here"):
-        runs.read(revision)
+        read_run(revision)
 
 
 def test_revision_without_results_is_refused(repository):
     with refused("metrics/predictions.csv: cannot be read at empty", "the pipeline has run"):
-        runs.read("empty")
+        read_run("empty")
 
 
 def test_folder_without_a_repository_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     with refused(str(tmp_path), "not in a Git repository"):
-        runs.read("main")
+        read_run("main")
 
 
 def test_machine_without_git_is_refused(repository, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with refused("git: no such program"):
-        runs.read("main")
+        read_run("main")
 
 
 @pytest.mark.parametrize("path", ["metrics/predictions.csv", "metrics/test.json", "params.yaml"])
@@ -92,7 +93,7 @@ def test_machine_without_git_is_refused(repository, monkeypatch):
 def test_a_file_that_the_pipeline_did_not_write_is_refused(repository, path, content):
     Path(path).write_text(content)
     with refused(f"{path}: at the workspace it is not what this pipeline writes"):
-        runs.read(None)
+        read_run(None)
 
 
 def test_predictions_without_members_or_with_nan_are_refused(repository):
@@ -100,11 +101,11 @@ def test_predictions_without_members_or_with_nan_are_refused(repository):
     for broken in (text.replace("m0_p_", "x_"), text.replace(text.splitlines()[3].split(",")[3], "nan")):
         predictions.PATH.write_text(broken)
         with refused("metrics/predictions.csv: at the workspace"):
-            runs.read(None)
+            read_run(None)
 
 
 def test_parameters_that_differ(repository):
-    a, b = runs.read("first"), runs.read("main")
+    a, b = read_run("first"), read_run("main")
     assert runs.changed_params(a, b) == {"train.lr": (0.003, 0.01)}
     assert runs.changed_params(b, b) == {}
     a.params["old.key"] = 1
@@ -122,7 +123,7 @@ def test_parameters_that_differ(repository):
 )
 def test_other_data_are_refused(repository, changes, key):
     write_run(drawn_predictions([1.0, 1.2]), changes)
-    a, b = runs.read("main"), runs.read(None)
+    a, b = read_run("main"), read_run(None)
     if key is None:
         runs.check_same_data(a, b)
     else:
@@ -132,27 +133,27 @@ def test_other_data_are_refused(repository, changes, key):
 
 def test_other_phantoms_are_other_films(repository):
     write_run(drawn_predictions([1.0, 1.2]), {"download.source": "phantom", "phantom.seed": 1})
-    a = runs.read(None)
+    a = read_run(None)
     write_run(drawn_predictions([1.0, 1.2]), {"download.source": "phantom", "phantom.seed": 2})
     with refused("phantom.seed"):
-        runs.check_same_data(a, runs.read(None))
+        runs.check_same_data(a, read_run(None))
 
 
 def test_looks_at_test_are_counted(repository):
     """Commits that change something else do not count, nor does the one that brought B's results."""
     Path("notes.txt").write_text("nothing")
     workspace.commit(repository, "no result")
-    first, main, now = (runs.read(name) for name in ("first", "main", None))
-    assert runs.looks(first, main).others == 1
-    assert runs.looks(first, now).others == 1  # the workspace is what HEAD has
+    first, main, now = (read_run(name) for name in ("first", "main", None))
+    assert test_set_evaluations(first, main).others == 1
+    assert test_set_evaluations(first, now).others == 1  # the workspace is what HEAD has
     write_run(drawn_predictions([1.6, 1.7], seed=5))
-    assert runs.looks(first, runs.read(None)).others == 2
+    assert test_set_evaluations(first, read_run(None)).others == 2
 
 
 def test_two_revisions_can_be_read_from_a_subfolder(repository, monkeypatch):
     monkeypatch.chdir(repository / "metrics")
-    first, main = runs.read("first"), runs.read("main")
-    assert runs.looks(first, main).others == 1
+    first, main = read_run("first"), read_run("main")
+    assert test_set_evaluations(first, main).others == 1
 
 
 def test_looks_on_other_branches_count_once_merged(repository):
@@ -163,20 +164,20 @@ def test_looks_on_other_branches_count_once_merged(repository):
     workspace.call(repository, "git", "checkout", "--quiet", "main")
     name = ("-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "commit.gpgsign=false")
     workspace.call(repository, "git", *name, "merge", "--quiet", "-s", "ours", "-m", "merge", "side")
-    assert runs.looks(runs.read("first"), runs.read("main")).others == 2
+    assert test_set_evaluations(read_run("first"), read_run("main")).others == 2
 
 
 def test_shallow_clone_says_that_it_cannot_count(repository, tmp_path, monkeypatch):
     url = f"file://{repository}"
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, tmp_path / "shallow"], check=True)
     monkeypatch.chdir(tmp_path / "shallow")
-    main = runs.read("main")
-    assert runs.looks(main, main) == runs.Looks(others=0, complete=False)
+    main = read_run("main")
+    assert test_set_evaluations(main, main) == TestSetEvaluations(others=0, complete=False)
 
 
 def test_committed_results_of_this_repository_can_be_read(monkeypatch):
     """Whatever they are: the pipeline writes what the comparison reads."""
     monkeypatch.chdir(ROOT)
-    run = runs.read(None)
+    run = read_run(None)
     assert run.test == read_json("metrics/test.json")
     assert set(run.predictions.splits) == {"val", "test"}

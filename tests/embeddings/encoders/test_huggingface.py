@@ -17,10 +17,10 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from cxr.core import dataset
+from cxr.core.dataset import load_dataset
 from cxr.embeddings.encoders import encoder as encoder_module
-from cxr.embeddings.encoders import huggingface
-from cxr.embeddings.encoders.embed import embed
+from cxr.embeddings.encoders.embed import embed_dataset
+from cxr.embeddings.encoders.huggingface import load_huggingface
 from stages import clip_embed
 from tests.builders import files_below, noise_films, refused, settings, write_packed, write_params
 
@@ -70,7 +70,7 @@ def mirror(tmp_path, monkeypatch):
 def embedded(films, encoder="acme/tiny", **changes):
     changes = {"precision": "float32", "revision": COMMIT, **changes}
     chosen = settings("clip_embed", encoder=encoder, **changes)
-    return embed(films, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
+    return embed_dataset(films, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
 
 
 def by_the_library(films, folder, processor):
@@ -176,7 +176,7 @@ def test_stage_writes_the_embeddings_or_nothing(tmp_path, monkeypatch):
 
     write_params(tmp_path, chosen | {"clip_embed.encoder": "acme/tiny", "compute.device": "cpu"})
     clip_embed.main()
-    assert np.array_equal(np.load("data/embeddings.npy"), embedded(dataset.load().images))
+    assert np.array_equal(np.load("data/embeddings.npy"), embedded(load_dataset().images))
 
 
 def test_another_model_is_refused(mirror):
@@ -240,5 +240,5 @@ def test_mirror_of_another_commit_is_refused(mirror):
 
 
 def test_loading_prints_nothing(capfd):
-    huggingface.load("acme/tiny", COMMIT)
+    load_huggingface("acme/tiny", COMMIT)
     assert capfd.readouterr() == ("", "")

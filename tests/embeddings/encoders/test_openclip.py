@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from cxr.embeddings.encoders import encoder as encoder_module
 from cxr.embeddings.encoders import openclip
-from cxr.embeddings.encoders.embed import embed
+from cxr.embeddings.encoders.embed import embed_dataset
 from tests.builders import noise_films, refused, settings
 
 CONFIG = {
@@ -53,7 +53,7 @@ def mirror(tmp_path, monkeypatch):
 
 def embedded(films, encoder="open_clip:tiny/films", precision="float32"):
     chosen = settings("clip_embed", encoder=encoder, precision=precision)
-    return embed(films, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
+    return embed_dataset(films, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
 
 
 def by_the_library(films, path, monkeypatch, **changes):

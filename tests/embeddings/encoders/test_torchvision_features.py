@@ -9,7 +9,8 @@ from torchvision import models
 
 from cxr.embeddings.encoders import encoder as encoder_module
 from cxr.embeddings.encoders import torchvision_features
-from cxr.embeddings.encoders.embed import embed
+from cxr.embeddings.encoders.embed import embed_dataset
+from cxr.embeddings.encoders.torchvision_features import load_torchvision
 from tests.builders import empty_mirror, noise_films, published, refused, settings
 
 
@@ -23,7 +24,7 @@ def mirror(tmp_path, monkeypatch):
 
 def embedded(films, encoder, precision="float32"):
     chosen = settings("clip_embed", encoder=encoder, precision=precision)
-    return embed(films, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
+    return embed_dataset(films, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
 
 
 def by_the_library(films, name, model, last):
@@ -69,7 +70,7 @@ def test_bf16_is_close_to_float32(mirror, monkeypatch):
 def test_builder_knows_that_it_has_weights(mirror, monkeypatch):
     """GoogLeNet's weights need another scaling of the input, which its builder sets if it has them."""
     published("googlenet", mirror, monkeypatch, init_weights=False)
-    assert torchvision_features.load("googlenet").model.transform_input
+    assert load_torchvision("googlenet").model.transform_input
     assert not models.googlenet(init_weights=False).transform_input
 
 
@@ -122,6 +123,6 @@ def test_weights_that_do_not_fit_are_refused(mirror, monkeypatch):
 def test_last_layer_is_the_classification_layer(mirror, monkeypatch):
     """Not an auxiliary one, which GoogLeNet and Inception have besides."""
     model, _ = published("googlenet", mirror, monkeypatch, init_weights=False)
-    encoder_module = torchvision_features.load("googlenet")
+    encoder_module = load_torchvision("googlenet")
     assert isinstance(encoder_module.model.fc, nn.Identity)
     assert encoder_module.dimensions == model.fc.in_features

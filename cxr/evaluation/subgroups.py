@@ -12,7 +12,7 @@ from cxr.evaluation.statistics import holm, wilson
 TERCILES = ("low", "middle", "high")
 
 
-class Slice(TypedDict):
+class Subgroup(TypedDict):
     """films, errors: counts. low, high: the 95 % interval of the accuracy (Wilson, 1927). p: two-sided, that
     the slice errs as often as all other films do (Fisher's exact test), adjusted by Holm's method for the
     number of slices; 1 if there are no other films."""
@@ -25,7 +25,7 @@ class Slice(TypedDict):
     p: float
 
 
-Slices = dict[str, dict[str, Slice]]
+Subgroups = dict[str, dict[str, Subgroup]]
 
 
 def limits(values: np.ndarray) -> list[float]:
@@ -50,10 +50,10 @@ def duplicate_status(hashes: Sequence[str], mine: np.ndarray) -> np.ndarray:
     return np.array(status)
 
 
-def measure(right: np.ndarray, groups: Mapping[str, np.ndarray]) -> Slices:
+def measure_subgroups(right: np.ndarray, groups: Mapping[str, np.ndarray]) -> Subgroups:
     """right: (N,) bool, whether each film is decided correctly. groups: for each way of slicing (N,) str, the
     slice of each film, "" for none."""
-    found: Slices = {}
+    found: Subgroups = {}
     for group, names in groups.items():
         found[group] = {name: _slice(right, names == name) for name in _in_order(names)}
     every = [each for slices in found.values() for each in slices.values()]
@@ -62,7 +62,7 @@ def measure(right: np.ndarray, groups: Mapping[str, np.ndarray]) -> Slices:
     return found
 
 
-def worst(slices: Slices, overall: float) -> str:
+def worst_subgroup(slices: Subgroups, overall: float) -> str:
     """Where accuracy falls most surely, in words: the lowest p of the slices below the `overall` accuracy."""
     count = sum(len(group) for group in slices.values())
     below = [
@@ -88,7 +88,7 @@ def _in_order(names: np.ndarray) -> list[str]:
     return sorted(set(names.tolist()) - {""}, key=lambda name: (order.get(name, 0), name))
 
 
-def _slice(right: np.ndarray, inside: np.ndarray) -> Slice:
+def _slice(right: np.ndarray, inside: np.ndarray) -> Subgroup:
     films, correct = int(inside.sum()), int(right[inside].sum())
     others = int(right[~inside].sum())
     low, high = wilson(correct / films, films)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from cxr.evaluation import slices
-from cxr.evaluation.slices import Slice
+from cxr.evaluation import subgroups
+from cxr.evaluation.subgroups import Subgroup, Subgroups, measure_subgroups, worst_subgroup
 
 
-def table(**changes: tuple[int, int, float]) -> slices.Slices:
+def table(**changes: tuple[int, int, float]) -> Subgroups:
     """One slice a name: films, errors, p."""
     return {
         "group": {
-            name: Slice(films=n, errors=k, accuracy=1 - k / n, low=0.1, high=0.9, p=p)
+            name: Subgroup(films=n, errors=k, accuracy=1 - k / n, low=0.1, high=0.9, p=p)
             for name, (n, k, p) in changes.items()
         }
     }
@@ -23,7 +23,7 @@ def table(**changes: tuple[int, int, float]) -> slices.Slices:
 @pytest.mark.parametrize(("right", "films"), [(10, 10), (0, 3), (208, 234), (1, 2)])
 def test_interval_is_wilsons(right, films):
     """Against the formula, with the normal quantile."""
-    (found,) = slices.measure(np.arange(films) < right, {"all": np.full(films, "x")})["all"].values()
+    (found,) = measure_subgroups(np.arange(films) < right, {"all": np.full(films, "x")})["all"].values()
     z, p = 1.959963985, right / films
     centre = (p + z**2 / (2 * films)) / (1 + z**2 / films)
     half = z / (1 + z**2 / films) * math.sqrt(p * (1 - p) / films + z**2 / (4 * films**2))
@@ -34,7 +34,7 @@ def test_interval_is_wilsons(right, films):
 def test_p_is_fishers_with_holms_correction():
     right = np.array([True] * 40 + [False] * 10)
     names = np.array(["a"] * 35 + ["b"] * 15)
-    found = slices.measure(right, {"one": names, "two": np.array(["", "c"] * 25)})
+    found = measure_subgroups(right, {"one": names, "two": np.array(["", "c"] * 25)})
     assert set(found["one"]) == {"a", "b"}
     assert set(found["two"]) == {"c"}
     odds = hypergeom(50, 10, 15)  # errors among the 15
@@ -47,11 +47,11 @@ def test_p_is_fishers_with_holms_correction():
 
 def test_thirds_of_train_are_thirds():
     values = np.random.default_rng(0).normal(size=300)
-    names = slices.terciles(values, slices.limits(values))
-    assert [int(np.sum(names == name)) for name in slices.TERCILES] == [100, 100, 100]
+    names = subgroups.terciles(values, subgroups.limits(values))
+    assert [int(np.sum(names == name)) for name in subgroups.TERCILES] == [100, 100, 100]
     assert values[names == "low"].max() < values[names == "middle"].min()
     assert values[names == "middle"].max() < values[names == "high"].min()
-    assert slices.terciles(np.array([0.0, 1, 1.5, 2, 9]), [1, 2]).tolist() == [
+    assert subgroups.terciles(np.array([0.0, 1, 1.5, 2, 9]), [1, 2]).tolist() == [
         "low",
         "low",
         "middle",
@@ -62,13 +62,15 @@ def test_thirds_of_train_are_thirds():
 
 def test_slices_stand_in_their_order():
     right = np.ones(3, bool)
-    found = slices.measure(right, {"x": np.array(["high", "low", "middle"]), "y": np.array(["b", "a", "b"])})
+    found = measure_subgroups(
+        right, {"x": np.array(["high", "low", "middle"]), "y": np.array(["b", "a", "b"])}
+    )
     assert [list(names) for names in found.values()] == [["low", "middle", "high"], ["a", "b"]]
 
 
 def test_duplicates_are_those_with_equal_hashes():
     hashes = ["a", "b", "c", "c", "a", "d", "e", "e"]
-    assert slices.duplicate_status(hashes, np.array([2, 3, 4, 5, 6])).tolist() == [
+    assert subgroups.duplicate_status(hashes, np.array([2, 3, 4, 5, 6])).tolist() == [
         "copy in its split",
         "copy in its split",
         "copy in another split",
@@ -78,11 +80,11 @@ def test_duplicates_are_those_with_equal_hashes():
 
 
 def test_worst_slice_is_the_surest_not_the_smallest():
-    words = slices.worst(table(tiny=(2, 1, 0.8), large=(200, 40, 0.001), good=(300, 1, 1e-6)), 0.9)
+    words = worst_subgroup(table(tiny=(2, 1, 0.8), large=(200, 40, 0.001), good=(300, 1, 1e-6)), 0.9)
     assert words.startswith(
         "Accuracy falls most surely where group is large: 0.800 (0.100 to 0.900; 40 of 200 "
     )
     assert "against 0.900 over all. That is more than chance: p = 0.001" in words
     assert "for 3 slices" in words
-    assert "That may be chance: p = 0.8" in slices.worst(table(tiny=(2, 1, 0.8)), 0.9)
-    assert slices.worst(table(a=(5, 0, 1.0)), 1.0) == "accuracy is the same in all slices"
+    assert "That may be chance: p = 0.8" in worst_subgroup(table(tiny=(2, 1, 0.8)), 0.9)
+    assert worst_subgroup(table(a=(5, 0, 1.0)), 1.0) == "accuracy is the same in all slices"
