@@ -20,7 +20,7 @@ setup: .venv/installed ## the environment .venv, from uv.lock
 	.venv/bin/uv sync --frozen --quiet
 	@touch $@
 
-demo: setup ## the whole pipeline on synthetic films, in build/demo
+demo: setup ## the whole pipeline on synthetic radiographs, in build/demo
 	python -m scripts.demo
 
 repro: setup ## the whole pipeline on the data that params.yaml names
@@ -35,7 +35,7 @@ test-slow: setup ## tests that take minutes: every recipe at full input size
 serve: setup ## the HTTP service on the real model, else on the demo's; PORT=8000
 	@home=$$(for each in . build/demo; do test -f $$each/models/classifier.onnx && echo $$each; done | head -1); \
 	    test -n "$$home$$CXR_HOME$$CXR_MODEL" || { echo "error: no models/classifier.onnx here or in build/demo;" \
-	    "build it with make repro (real films) or make demo (synthetic ones)" >&2; exit 1; }; \
+	    "build it with make repro (real radiographs) or make demo (synthetic ones)" >&2; exit 1; }; \
 	    CXR_HOME=$${CXR_HOME:-$${home:-.}} exec uvicorn service.app:app --port $(PORT) --no-access-log \
 	    --timeout-graceful-shutdown 10
 

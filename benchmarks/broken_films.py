@@ -1,4 +1,4 @@
-"""Films in every format, and what breaks a careless reader of them."""
+"""Radiographs in every format, and what breaks a careless reader of them."""
 
 import io
 import zlib
@@ -6,21 +6,21 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from tests.builders import dicom, dicom_bytes, noise_films
+from tests.builders import dicom, dicom_bytes, noise_images
 
 
-def encoded(film: np.ndarray, kind: str) -> bytes:
+def encoded(image: np.ndarray, kind: str) -> bytes:
     if kind == "DICOM":
-        return dicom_bytes(dicom(film))
+        return dicom_bytes(dicom(image))
     file = io.BytesIO()
-    Image.fromarray(film).save(file, kind)
+    Image.fromarray(image).save(file, kind)
     return file.getvalue()
 
 
 def originals() -> list[bytes]:
-    film = noise_films(1, 48)[0]
+    image = noise_images(1, 48)[0]
     smooth = np.linspace(0, 255, 48 * 48).reshape(48, 48).astype(np.uint8)
-    found = [encoded(smooth, "PNG"), encoded(film, "JPEG"), dicom_bytes(dicom(smooth)), jpeg_of_scans(3)]
+    found = [encoded(smooth, "PNG"), encoded(image, "JPEG"), dicom_bytes(dicom(smooth)), jpeg_of_scans(3)]
     for mode, kind in (("P", "PNG"), ("LA", "PNG"), ("RGBA", "PNG"), ("CMYK", "JPEG"), ("1", "PNG")):
         file = io.BytesIO()
         Image.fromarray(smooth).convert("RGB").convert(mode).save(file, kind)
@@ -28,12 +28,12 @@ def originals() -> list[bytes]:
     file = io.BytesIO()
     Image.fromarray(smooth.astype(np.uint16) * 257).save(file, "PNG")
     animated = io.BytesIO()
-    frames = [Image.fromarray(each) for each in noise_films(3, 48)]
+    frames = [Image.fromarray(each) for each in noise_images(3, 48)]
     frames[0].save(animated, "PNG", save_all=True, append_images=frames[1:])
     turned = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(film).save(turned, "JPEG", exif=exif)
+    Image.fromarray(image).save(turned, "JPEG", exif=exif)
     return [*found, file.getvalue(), animated.getvalue(), turned.getvalue()]
 
 
@@ -72,7 +72,7 @@ def png_bomb(side: int) -> bytes:
 
 def jpeg_of_scans(count: int) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(noise_films(1, 64)[0]).save(file, "JPEG", progressive=True)
+    Image.fromarray(noise_images(1, 64)[0]).save(file, "JPEG", progressive=True)
     content = file.getvalue()
     last = content.rindex(b"\xff\xda")
     return content[:-2] + content[last:-2] * count + content[-2:]

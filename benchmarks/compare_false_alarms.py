@@ -4,31 +4,32 @@
 
 Four members a side, n = 1,000 pairs: 3.9, 3.9 and 4.1 % (95 % intervals from 2.8 to 5.5 %) for three kinds of
 equal trainings, where 5 % are allowed. Of trainings that are better by 0.0029, 44.9 % are found where members
-differ in the films they misread alone, 19.9 % where they differ in quality too. The test "both whole", which
-adds s^2/m to the whole case variance of the difference and so counts twice that members err on different
-films, calls 0.6, 1.5 and 2.6 % of the equal ones different, and finds 27.9 and 14.3 % of the better ones.
+differ in the radiographs they misread alone, 19.9 % where they differ in quality too. The test "both whole",
+which adds s^2/m to the whole case variance of the difference and so counts twice that members err on
+different radiographs, calls 0.6, 1.5 and 2.6 % of the equal ones different, and finds 27.9 and 14.3 % of the
+better ones.
 
 Of really trained runs: 1,000 disjoint pairs of groups out of 64 runs of the default with 3 epochs (test AUC
 .9650 +- .0042): 4.8 % called different (3.6 to 6.3 %; "both whole" 3.6 %). Against groups of runs of 2
 epochs, worse by .0034: 9.2 % found; of 1 epoch, worse by .0111: 47.9 % (44.8 to 51.0 %); without
-augmentation, worse by .0022: 0.2 %. All pairs are about the same 624 films, so that the last three say what
-these films can show, not what others would: a kind of training that errs on other films by .0022 is not told
-apart on them by any seeds.
+augmentation, worse by .0022: 0.2 %. All pairs are about the same 624 radiographs, so that the last three say
+what these radiographs can show, not what others would: a kind of training that errs on other radiographs by
+.0022 is not told apart on them by any seeds.
 
-Without --pool films and members are drawn from a model, new ones for every pair. Member i of side s gives
-film x, of 624 with 390 positives, the logit
+Without --pool radiographs and members are drawn from a model, new ones for every pair. Member i of side s
+gives radiograph x, of 624 with 390 positives, the logit
 
-    q(s, i) * 1.5 * (+1 positive, -1 negative) + film(x) + own(s, x) + error(s, i, x)
+    q(s, i) * 1.5 * (+1 positive, -1 negative) + radiograph(x) + own(s, x) + error(s, i, x)
 
-film, N(0, 1), is how hard the film is for everybody; own, N(0, OWN), for this kind of training; error,
-N(0, 0.3), for this member; q, N(quality, TALENT), how good the member is. That gives an AUC of 0.979, a
-spread over members of 0.0017 (0.0027 with TALENT 0.02) and a case error of 0.0044; the committed run has
+radiograph, N(0, 1), is how hard the radiograph is for everybody; own, N(0, OWN), for this kind of training;
+error, N(0, 0.3), for this member; q, N(quality, TALENT), how good the member is. That gives an AUC of 0.979,
+a spread over members of 0.0017 (0.0027 with TALENT 0.02) and a case error of 0.0044; the committed run has
 0.978, 0.0021 and 0.0066.
 
 With --pool FILE.npz: `labels` (N,) of 0 and 1 and `probabilities` (runs, N) of class 1, of trainings that
 differ by their seed alone (benchmarks/training_pool.py). Pairs are disjoint groups of them, on the same
-films. With a second pool, of the same films, one group comes from each: the power against the difference
-between the two pools.
+radiographs. With a second pool, of the same radiographs, one group comes from each: the power against the
+difference between the two pools.
 """
 
 import argparse
@@ -46,12 +47,12 @@ Pair = tuple[np.ndarray, np.ndarray, np.ndarray]  # labels (N,), scores of A (m,
 
 # title: OWN, TALENT, quality of B
 MODELS = {
-    "equal: members differ in the films they misread": (0.0, 0.0, 1.0),
+    "equal: members differ in the radiographs they misread": (0.0, 0.0, 1.0),
     "equal: members differ in quality as well": (0.0, 0.02, 1.0),
-    "equal: two kinds of training, each with its own hard films": (0.3, 0.02, 1.0),
-    "B better: members differ in the films they misread": (0.0, 0.0, 1.03),
+    "equal: two kinds of training, each with its own hard radiographs": (0.3, 0.02, 1.0),
+    "B better: members differ in the radiographs they misread": (0.0, 0.0, 1.03),
     "B better: members differ in quality as well": (0.0, 0.02, 1.03),
-    "B better: two kinds of training, each with its own hard films": (0.3, 0.02, 1.1),
+    "B better: two kinds of training, each with its own hard radiographs": (0.3, 0.02, 1.1),
 }
 
 
@@ -82,8 +83,8 @@ def one_pair(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[float, b
     """B - A, whether it is called a difference, and whether it would be by the test "both whole"."""
     sides = [auc_contributions(labels[:, None] == 1, scores[:, :, None]) for scores in (a, b)]
     found = estimate(sides[0], sides[1], labels)
-    both = float(case_variance(sides[1].films.mean(axis=0) - sides[0].films.mean(axis=0), labels))
-    whole = Estimate(found.difference, both, found.spread, found.noise, found.members)
+    both = float(case_variance(sides[1].images.mean(axis=0) - sides[0].images.mean(axis=0), labels))
+    whole = Estimate(found.difference, both, found.variability, found.noise, found.members)
     return found.difference, found.p < LEVEL, whole.p < LEVEL
 
 
@@ -93,11 +94,11 @@ def from_model(
     labels = np.repeat([1, 0], [POSITIVES, NEGATIVES])
 
     def draw(generator: np.random.Generator) -> Pair:
-        film = generator.normal(size=len(labels))
+        image = generator.normal(size=len(labels))
 
         def side(mean: float) -> np.ndarray:
             q = mean + talent * generator.normal(size=(members, 1))
-            hard = film + own * generator.normal(size=len(labels))
+            hard = image + own * generator.normal(size=len(labels))
             return (
                 q * SIGNAL * (2 * labels - 1) + hard + ERROR * generator.normal(size=(members, len(labels)))
             )
@@ -112,7 +113,7 @@ def from_pools(paths: list[Path], members: int) -> Callable[[np.random.Generator
     pools = [dict(np.load(path)) for path in paths]
     labels = pools[0]["labels"]
     if any(not np.array_equal(pool["labels"], labels) for pool in pools):
-        raise SystemExit("error: the pools are not about the same films")
+        raise SystemExit("error: the pools are not about the same radiographs")
     least = min(len(pool["probabilities"]) for pool in pools)
     if least < (2 * members if len(pools) == 1 else members):
         raise SystemExit(f"error: {least} runs are too few for two groups of {members}")

@@ -1,13 +1,14 @@
-"""clip-embed embeds films 3.3 times as fast as the published loop over single pictures, on two CPU cores.
+"""clip-embed embeds radiographs 3.3 times as fast as the published loop over single pictures, on two CPU
+cores.
 
     python -m benchmarks.embeddings_encoding
 
 The loop: grey array, PIL, RGB, CLIPProcessor, CLIPVisionModel in float32, pooler_output. Both on the
-architecture of ViT-B/32 (openai/clip-vit-base-patch32) with random weights, 28-pixel films, two threads of an
-AMD EPYC with AVX512-BF16, n = 128 films in each of 5 rounds. Medians: 10.3 films/s for the loop, 34.2 for
-clip-embed in bf16 (in rounds with a quiet machine 3.0 to 3.4 times the loop), 19.7 in float32 (1.9 times).
-Lowest cosine with the loop's embeddings: 0.999995 in bf16, 1.000000 in float32. Where other processes want
-the cores, the ratio rises to 20 and more, which says nothing: take the rounds of a quiet machine.
+architecture of ViT-B/32 (openai/clip-vit-base-patch32) with random weights, 28-pixel radiographs, two threads
+of an AMD EPYC with AVX512-BF16, n = 128 radiographs in each of 5 rounds. Medians: 10.3 films/s for the loop,
+34.2 for clip-embed in bf16 (in rounds with a quiet machine 3.0 to 3.4 times the loop), 19.7 in float32 (1.9
+times). Lowest cosine with the loop's embeddings: 0.999995 in bf16, 1.000000 in float32. Where other processes
+want the cores, the ratio rises to 20 and more, which says nothing: take the rounds of a quiet machine.
 """
 
 import copy
@@ -22,15 +23,15 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 from cxr.embeddings.encoders.encoder import encode
 from cxr.embeddings.encoders.huggingface import clip_encoder
 
-FILMS, SIZE, ROUNDS, THREADS = 128, 28, 5, 2
+IMAGES, SIZE, ROUNDS, THREADS = 128, 28, 5, 2
 CPU = torch.device("cpu")
 
 
-def published_loop(films: np.ndarray, processor: CLIPImageProcessor, model: CLIPVisionModel) -> np.ndarray:
+def published_loop(images: np.ndarray, processor: CLIPImageProcessor, model: CLIPVisionModel) -> np.ndarray:
     """One picture at a time, as published code does; the processor is the image half of CLIPProcessor."""
     rows = []
-    for film in films:
-        inputs = processor(images=Image.fromarray(film).convert("RGB"), return_tensors="pt")
+    for image in images:
+        inputs = processor(images=Image.fromarray(image).convert("RGB"), return_tensors="pt")
         with torch.no_grad():
             rows.append(model(**inputs).pooler_output.squeeze().numpy())
     return np.array(rows)
@@ -43,24 +44,24 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def main() -> None:
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
-    films = np.random.default_rng(0).integers(0, 256, (FILMS, SIZE, SIZE), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (IMAGES, SIZE, SIZE), dtype=np.uint8)
     model, processor = CLIPVisionModel(CLIPVisionConfig()).eval(), CLIPImageProcessor()
     network = clip_encoder(copy.deepcopy(model), processor)
-    ways: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    methods: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "published loop, float32": lambda x: published_loop(x, processor, model),
         "clip-embed, float32": lambda x: encode(network, x, CPU, "float32"),
         "clip-embed, bf16": lambda x: encode(network, x, CPU, "bf16"),
     }
-    embeddings = {name: way(films[:2]) for name, way in ways.items()}  # warm-up
-    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    embeddings = {name: way(images[:2]) for name, way in methods.items()}  # warm-up
+    speeds: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(ROUNDS):  # in turn, so that a busy minute hits all of them
-        for name, way in ways.items():
+        for name, way in methods.items():
             start = time.perf_counter()
-            embeddings[name] = way(films)
-            speeds[name].append(FILMS / (time.perf_counter() - start))
+            embeddings[name] = way(images)
+            speeds[name].append(IMAGES / (time.perf_counter() - start))
 
-    print(f"{FILMS} films of {SIZE} pixels, ViT-B/32, {THREADS} threads, {ROUNDS} rounds")
-    loop = next(iter(ways))
+    print(f"{IMAGES} radiographs of {SIZE} pixels, ViT-B/32, {THREADS} threads, {ROUNDS} rounds")
+    loop = next(iter(methods))
     for name, runs in speeds.items():
         ratios = [ours / theirs for ours, theirs in zip(runs, speeds[loop], strict=True)]
         print(

@@ -1,12 +1,12 @@
-"""Thousands of broken films against the running service: no 5xx, no memory growth, and it goes on.
+"""Thousands of broken radiographs against the running service: no 5xx, no memory growth, and it goes on.
 
-    python -m benchmarks.service_fuzz [--films 5000]
+    python -m benchmarks.service_fuzz [--images 5000]
 
-Starts `uvicorn service.app:app` on the model in models/, and posts mutated PNG, JPEG and DICOM films of many
-kinds (`originals`), truncated, with flipped bits, broken headers, exchanged and inserted parts, to /predict,
-/similar and /explain in turn, and announced bombs and wrong types among them. Prints how often each status
-was answered, and the service's memory after each fifth. Exits with 1 if one was not allowed, or if the
-service does not answer an intact film as before.
+Starts `uvicorn service.app:app` on the model in models/, and posts mutated PNG, JPEG and DICOM radiographs of
+many kinds (`originals`), truncated, with flipped bits, broken headers, exchanged and inserted parts, to
+/predict, /similar and /explain in turn, and announced bombs and wrong types among them. Prints how often each
+status was answered, and the service's memory after each fifth. Exits with 1 if one was not allowed, or if the
+service does not answer an intact radiograph as before.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections import Counter
 import httpx
 import numpy as np
 
-from benchmarks.broken_films import mutated, originals
+from benchmarks.broken_images import mutated, originals
 from benchmarks.service_load import resident
 from cxr.core.errors import UserError, run
 from scripts.running_service import serving
@@ -27,28 +27,30 @@ PATHS = ("/predict", "/similar", "/explain")
 def main() -> None:
     """Raises `UserError` if an answer was not allowed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--films", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=5000)
     arguments = parser.parse_args()
-    generator, films = np.random.default_rng(0), originals()
+    generator, images = np.random.default_rng(0), originals()
     statuses: Counter[int] = Counter()
     with serving() as running, httpx.Client(base_url=running.address, timeout=60) as client:
 
         def ask(path: str, content: bytes) -> httpx.Response:
-            return client.post(path, files={"file": ("film", content)})
+            return client.post(path, files={"file": ("image", content)})
 
-        before = [ask("/predict", film).json() for film in films]
-        print(f"{len(films)} kinds of film; memory {resident(running.process.pid):.0f} MB before", end="")
-        for number in range(arguments.films):
-            content = mutated(films[number % len(films)], generator)
+        before = [ask("/predict", image).json() for image in images]
+        print(
+            f"{len(images)} kinds of radiograph; memory {resident(running.process.pid):.0f} MB before", end=""
+        )
+        for number in range(arguments.images):
+            content = mutated(images[number % len(images)], generator)
             statuses[ask(PATHS[number % len(PATHS)], content).status_code] += 1
-            if (number + 1) % (arguments.films // 5) == 0:
+            if (number + 1) % (arguments.images // 5) == 0:
                 print(f", {resident(running.process.pid):.0f} after {number + 1:,}", end="", flush=True)
-        after = [ask("/predict", film).json() for film in films]
+        after = [ask("/predict", image).json() for image in images]
     print("\n" + ", ".join(f"{count:,} x {status}" for status, count in sorted(statuses.items())))
     if set(statuses) - ALLOWED:
         raise UserError(f"statuses {sorted(set(statuses) - ALLOWED)} were not to be answered")
     if before != after:
-        raise UserError("intact films are answered differently after the broken ones")
+        raise UserError("intact radiographs are answered differently after the broken ones")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What a film costs the service, and what it would cost with PyTorch.
+"""What a radiograph costs the service, and what it would cost with PyTorch.
 
     python -m benchmarks.service_inference [--threads 2] [--rounds 100]
 
 Takes the model in models/ (`dvc repro export`). PyTorch and ONNX Runtime take turns, so that a busy machine
 slows both alike; medians and minima are of ROUNDS calls. What is read is a JPEG of 1,000 x 1,000 pixels, a
 gradient with noise. Measured with the default model and one thread: ONNX Runtime needs 0.24 of PyTorch's time
-for one film, and 0.75 of it for 32 at a time.
+for one radiograph, and 0.75 of it for 32 at a time.
 """
 
 import argparse
@@ -36,31 +36,31 @@ def main() -> None:
     size, generator = model.spec.size, np.random.default_rng(0)
 
     gradient = np.add.outer(np.linspace(0, 120, SIDE), np.linspace(0, 120, SIDE))
-    film = (gradient + generator.normal(0, 4, (SIDE, SIDE))).clip(0, 255).astype(np.uint8)
+    image = (gradient + generator.normal(0, 4, (SIDE, SIDE))).clip(0, 255).astype(np.uint8)
     file = io.BytesIO()
-    Image.fromarray(film).save(file, "JPEG", quality=90)
+    Image.fromarray(image).save(file, "JPEG", quality=90)
     content = file.getvalue()
-    times = take_turns({"reading": lambda: read_radiograph_bytes(content, "film", size)}, arguments.rounds)
+    times = take_turns({"reading": lambda: read_radiograph_bytes(content, "image", size)}, arguments.rounds)
     print(f"reading a JPEG of {len(content) / 1000:,.0f} kB   {in_words(times['reading'])}")
 
     for batch in BATCHES:
-        films = generator.integers(0, 256, (batch, size, size), dtype=np.uint8)
-        ways: dict[str, Callable[[], object]] = {
-            "PyTorch": lambda films=films: predict(model, films, CPU),
-            "ONNX Runtime": lambda films=films: onnx(films),
+        images = generator.integers(0, 256, (batch, size, size), dtype=np.uint8)
+        methods: dict[str, Callable[[], object]] = {
+            "PyTorch": lambda images=images: predict(model, images, CPU),
+            "ONNX Runtime": lambda images=images: onnx(images),
         }
-        found = take_turns(ways, max(3, arguments.rounds // batch))
+        found = take_turns(methods, max(3, arguments.rounds // batch))
         for name, seconds in found.items():
             print(f"{name:13} {batch:3} at a time   {in_words(seconds / batch)}")
         ratio = np.median(found["ONNX Runtime"]) / np.median(found["PyTorch"])
         print(f"ONNX Runtime / PyTorch, {batch} at a time: {ratio:.2f}")
 
 
-def take_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
+def take_turns(methods: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
     """(rounds,) seconds of each, after three calls that do not count."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[float]] = {name: [] for name in methods}
     for number in range(rounds + 3):
-        for name, call in ways.items():
+        for name, call in methods.items():
             start = time.perf_counter()
             call()
             if number >= 3:
@@ -69,7 +69,7 @@ def take_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
 
 
 def in_words(seconds: np.ndarray) -> str:
-    return f"median {1000 * np.median(seconds):6.1f} ms, least {1000 * seconds.min():6.1f} ms a film"
+    return f"median {1000 * np.median(seconds):6.1f} ms, least {1000 * seconds.min():6.1f} ms a radiograph"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Requests per second, latency and memory of the service under load, on loopback.
 
-    python -m benchmarks.service_load FILM.jpeg [--seconds 60] [--clients 1 8 64]
+    python -m benchmarks.service_load IMAGE.jpeg [--seconds 60] [--clients 1 8 64]
 
 Starts `uvicorn service.app:app` on the model in models/ and lets wrk (https://github.com/wg/wrk; Debian's
-package wrk) post FILM to /predict, each client over a connection of its own, as fast as answers come. wrk and
-the service share the machine's cores. Memory is the service's resident set, before, at its largest and after.
-Latencies of refusals (429, 503) count with the others; the last columns say how many there were.
+package wrk) post IMAGE to /predict, each client over a connection of its own, as fast as answers come. wrk
+and the service share the machine's cores. Memory is the service's resident set, before, at its largest and
+after. Latencies of refusals (429, 503) count with the others; the last columns say how many there were.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from cxr.core.errors import UserError, run
 from scripts.running_service import Running, serving
 
-BOUNDARY = "film"
+BOUNDARY = "image"
 COLUMNS = (
     *("clients", "requests/s", "p50 ms", "p95 ms", "p99 ms"),
     *("MB before", "MB at most", "MB after", "answers"),
@@ -57,7 +57,7 @@ end
 def main() -> None:
     """Raises `UserError` if wrk is not installed or the service does not start."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("film", type=Path)
+    parser.add_argument("image", type=Path)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     arguments = parser.parse_args()
@@ -66,7 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, serving() as running:
         print(f"the first answer came {running.seconds:.1f} s after the start\n")
         print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
-        script = write_script(Path(folder), arguments.film)
+        script = write_script(Path(folder), arguments.image)
         measure(running, script, clients=1, seconds=3)  # warms up
         for clients in arguments.clients:
             found, memory = measure(running, script, clients, arguments.seconds)
@@ -76,15 +76,15 @@ def main() -> None:
             answers = ", ".join(
                 f"{count:,} x {status}" for status, count in sorted(found["statuses"].items())
             )
-            if found["lost"]:
-                answers += f", {found['lost']:,} lost"
+            if found["newly_misclassified"]:
+                answers += f", {found['newly_misclassified']:,} lost"
             print(f"| {clients} | {rate:.0f} | {latencies} | {megabytes} | {answers} |", flush=True)
 
 
-def write_script(folder: Path, film: Path) -> Path:
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{film.name}"\r\n\r\n'
+def write_script(folder: Path, image: Path) -> Path:
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{image.name}"\r\n\r\n'
     body = folder / "body"
-    body.write_bytes(head.encode() + film.read_bytes() + f"\r\n--{BOUNDARY}--\r\n".encode())
+    body.write_bytes(head.encode() + image.read_bytes() + f"\r\n--{BOUNDARY}--\r\n".encode())
     script = folder / "post.lua"
     script.write_text(SCRIPT.format(boundary=BOUNDARY, body=body), encoding="utf-8")
     return script

@@ -1,4 +1,5 @@
-"""What do class weights and class decomposition change? All strategies on the same films with the same seeds.
+"""What do class weights and class decomposition change? All strategies on the same radiographs with the same
+seeds.
 
     python -m benchmarks.training_ablation
 
@@ -106,7 +107,7 @@ def plan(params: Params, data: Dataset, strategy: Strategy) -> Plan:
 
 
 def subclasses(params: Params, data: Dataset, strategy: Strategy) -> list[str]:
-    """The sub-class of each training film, as the cluster stage would name it."""
+    """The sub-class of each training radiograph, as the cluster stage would name it."""
     train = data.rows("train")
     labels, points = data.labels[train], np.load("data/embeddings.npy")[train]
     names = np.array(data.classes)[labels].astype(object)
@@ -177,7 +178,7 @@ def table() -> str:
     def column(name: str, measure: str) -> np.ndarray:
         return np.array([float(row[measure]) for row in rows if row["strategy"] == name])
 
-    def spread(name: str, measure: str) -> str:
+    def variability(name: str, measure: str) -> str:
         values = column(name, measure)
         return f"{values.mean():.4f} ± {values.std(ddof=1):.4f}"
 
@@ -196,10 +197,10 @@ def table() -> str:
         ]
 
     shown = {
-        "val NLL": "val_nll",
+        "val log loss": "val_nll",
         "val AUC": "val_auc",
         "val accuracy": "val_accuracy",
-        "test NLL": "test_nll",
+        "test log loss": "test_nll",
         "test AUC": "test_auc",
         "test accuracy": "test_accuracy",
         "test sensitivity": "test_sensitivity",
@@ -211,7 +212,7 @@ def table() -> str:
             f"{EPOCHS} epochs, members 0 to {MEMBERS - 1} of the",
             "seed in params.yaml. Mean ± standard deviation over these members, single models.",
             "",
-            *lines(shown, spread),
+            *lines(shown, variability),
             "",
             "Difference to `none`, paired by member: mean ± half of the 95 % t-interval over members.",
             "",

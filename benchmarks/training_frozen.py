@@ -4,12 +4,13 @@
 
 plain  every epoch sends train and val through the base in float32, a batch of 16 PIL pictures at a time from
        a DataLoader with two workers, as published
-ours   cxr.training.freezing: the recipe's augment.views variants of train, val and the training films of the
+ours   cxr.training.freezing: the recipe's augment.views variants of train, val and the training radiographs of the
        learning curve once through the base, whole-batch augmentation, mixed bfloat16, channels-last; then
        the head trains on features
 
-Both are measured on FILMS films and 299 pixels, with random weights, which cost as much as trained ones, and
-extrapolated to the recipe's epochs on PneumoniaMNIST. The head's own training is measured at full size.
+Both are measured on IMAGES radiographs and 299 pixels, with random weights, which cost as much as trained
+ones, and extrapolated to the recipe's epochs on PneumoniaMNIST. The head's own training is measured at full
+size.
 """
 
 import argparse
@@ -30,9 +31,9 @@ from cxr.training.freezing import Features, HeadOnly, augmented_features, clean_
 from cxr.training.loop import Phase
 from cxr.training.targets import make_targets
 
-FILMS = 96
+IMAGES = 96
 ROUNDS = 3
-TRAIN, VAL = 4708, 524  # films of PneumoniaMNIST
+TRAIN, VAL = 4708, 524  # radiographs of PneumoniaMNIST
 SIZE = 299
 
 
@@ -47,11 +48,11 @@ def main() -> None:
     )
     network = Network(backbone.base, backbone.dimensions, 2, 0.5, changes["model.hidden"])
     freeze(network, "head")
-    films = np.random.default_rng(0).integers(0, 256, (FILMS, 28, 28), dtype=np.uint8)
-    images = torch.from_numpy(films)
+    radiographs = np.random.default_rng(0).integers(0, 256, (IMAGES, 28, 28), dtype=np.uint8)
+    images = torch.from_numpy(radiographs)
     preprocess = Preprocess(SIZE, (0.5,) * 3, (0.5,) * 3)
     augmentation = params.augment.replace(views=1)
-    loader = DataLoader(Pictures(films), batch, num_workers=2, persistent_workers=True)
+    loader = DataLoader(Pictures(radiographs), batch, num_workers=2, persistent_workers=True)
 
     def plain() -> None:
         network.to(memory_format=torch.contiguous_format).eval()
@@ -67,15 +68,15 @@ def main() -> None:
         network.to(memory_format=torch.channels_last)
         clean_features(network, images, preprocess, "bf16")
 
-    ways = {"plain": plain, "augmented": once, "clean": clean}
-    best = dict.fromkeys(ways, float("inf"))
-    for way in ways.values():
+    methods = {"plain": plain, "augmented": once, "clean": clean}
+    best = dict.fromkeys(methods, float("inf"))
+    for way in methods.values():
         way()
     for _ in range(ROUNDS):
-        for name, way in ways.items():
+        for name, way in methods.items():
             start = time.perf_counter()
             way()
-            best[name] = min(best[name], (time.perf_counter() - start) / FILMS)
+            best[name] = min(best[name], (time.perf_counter() - start) / IMAGES)
 
     labels = np.arange(TRAIN) % 2
     targets = make_targets(params.imbalance, labels, ["normal", "pneumonia"], [""] * TRAIN)
@@ -88,12 +89,12 @@ def main() -> None:
     head = time.perf_counter() - start
 
     for name, seconds in best.items():
-        print(f"{name:10} {1000 * seconds:7.1f} ms a film")
+        print(f"{name:10} {1000 * seconds:7.1f} ms a radiograph")
     plain_total = epochs * (TRAIN + VAL) * best["plain"]
     ours_total = views * TRAIN * best["augmented"] + 2 * VAL * best["clean"] + head
-    print(f"head       {head:7.1f} s for {epochs} epochs on {TRAIN:,} films, measured")
+    print(f"head       {head:7.1f} s for {epochs} epochs on {TRAIN:,} radiographs, measured")
     print(f"torch {torch.__version__}, {params.compute.threads} threads")
-    print(f"{TRAIN:,} + {VAL} films, {epochs} epochs:")
+    print(f"{TRAIN:,} + {VAL} radiographs, {epochs} epochs:")
     print(f"plain {plain_total / 60:.1f} min without the head, ours {ours_total / 60:.1f} min with it")
     print(f"ours / plain 1/{plain_total / ours_total:.1f}")
 
@@ -101,8 +102,8 @@ def main() -> None:
 class Pictures(Dataset[torch.Tensor]):
     """A data set as tutorials write it: one PIL picture at a time through torchvision transforms."""
 
-    def __init__(self, films: np.ndarray) -> None:
-        self.films = films
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = images
         self.transform = transforms.Compose(
             [
                 transforms.Resize((SIZE, SIZE)),
@@ -116,10 +117,10 @@ class Pictures(Dataset[torch.Tensor]):
         )
 
     def __len__(self) -> int:
-        return len(self.films)
+        return len(self.images)
 
     def __getitem__(self, row: int) -> torch.Tensor:
-        return self.transform(Image.fromarray(self.films[row]))
+        return self.transform(Image.fromarray(self.images[row]))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 Trains as params.yaml says but for the number of epochs (`dvc repro cluster` makes what is needed), and with
 every augmentation's strength times AUGMENTATION: a second pool with 0 is the known difference. FILE.npz gets
-`labels` (N,) and `probabilities` (runs, N) of class 1 for the test films, before calibration. Weights stay
-in build/train_pool, under a key of data and parameters, so that a killed run goes on where it was.
+`labels` (N,) and `probabilities` (runs, N) of class 1 for the test radiographs, before calibration. Weights
+stay in build/train_pool, under a key of data and parameters, so that a killed run goes on where it was.
 """
 
 import argparse

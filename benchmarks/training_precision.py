@@ -1,12 +1,12 @@
 """What bfloat16 changes in the results: the same trainings in mixed precision and in float32.
 
-    python -m benchmarks.training_precision [--recipe resnet18] [--films 1024] [--epochs 4] [--seeds 3]
+    python -m benchmarks.training_precision [--recipe resnet18] [--images 1024] [--epochs 4] [--seeds 3]
 
-Trains each seed twice on FILMS films of train, drawn at random (`dvc repro cluster` makes what is needed) as
-the recipe says but for epochs and precision, with one start and one order of films for both; val is measured
-in float32. Trainings drift apart from the last digit on, so the differences are to be seen beside the spread
-over seeds. Measured with these defaults, bf16 less float32, paired by seed: AUC -0.0000 +- 0.0016, accuracy
--0.0032 +- 0.0077, log-loss -0.0007 +- 0.0272. Speed: benchmarks/training_speed.py.
+Trains each seed twice on IMAGES radiographs of train, drawn at random (`dvc repro cluster` makes what is
+needed) as the recipe says but for epochs and precision, with one start and one order of radiographs for both;
+val is measured in float32. Trainings drift apart from the last digit on, so the differences are to be seen
+beside the spread over seeds. Measured with these defaults, bf16 less float32, paired by seed: AUC -0.0000 +-
+0.0016, accuracy -0.0032 +- 0.0077, log loss -0.0007 +- 0.0272. Speed: benchmarks/training_speed.py.
 """
 
 import argparse
@@ -36,12 +36,12 @@ MEASURES = ("auc", "accuracy", "nll")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", default="resnet18")
-    parser.add_argument("--films", type=int, default=1024)
+    parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     found = {
-        precision: measured(arguments.recipe, arguments.films, arguments.epochs, arguments.seeds, precision)
+        precision: measured(arguments.recipe, arguments.images, arguments.epochs, arguments.seeds, precision)
         for precision in ("bf16", "float32")
     }
     print(f"\n{arguments.recipe}, val, {arguments.seeds} seeds, mean +- standard deviation\n")
@@ -59,14 +59,14 @@ def settings(recipe: str) -> Params:
         return load_params(path)
 
 
-def measured(recipe: str, films: int, epochs: int, seeds: int, precision: str) -> np.ndarray:
+def measured(recipe: str, images: int, epochs: int, seeds: int, precision: str) -> np.ndarray:
     """(seeds, len(MEASURES)) on val."""
     params = settings(recipe)
     train = params.train.replace(members=seeds, epochs=epochs, precision=precision)
     params = params.replace(train=train)
     device = configure(params.compute.device, params.compute.threads)
     data = load_dataset()
-    rows = data.rows("train")[np.random.default_rng(0).permutation(len(data.rows("train")))[:films]]
+    rows = data.rows("train")[np.random.default_rng(0).permutation(len(data.rows("train")))[:images]]
     place = {row: number for number, row in enumerate(data.rows("train"))}
     names = [row["subclass"] for row in read_csv("data/subclasses.csv")]
     spec, targets = prepare(params, data, rows, [names[place[row]] for row in rows])

@@ -1,19 +1,19 @@
-"""Which default is better? Judged on films held out of the training split; test is never read.
+"""Which default is better? Judged on radiographs held out of the training split; test is never read.
 
     python -m benchmarks.training_search PATIENTS
 
-PATIENTS is a CSV file with the columns split, index and patient (such as IM115, N2-IM115, bacteria7),
-which is not part of PneumoniaMNIST: it comes from matching its films to Kermany's file names. Val shares
+PATIENTS is a CSV file with the columns split, index and patient (such as IM115, N2-IM115, bacteria7), which
+is not part of PneumoniaMNIST: it comes from matching its radiographs to Kermany's file names. Val shares
 patients with train and says little about new ones, so two parts of train are held out in turn, whole patients
-at a time, that differ from the rest as a new set of films may differ:
+at a time, that differ from the rest as a new set of radiographs may differ:
 
-series  all normal films of the series NORMAL2 (N2), and a third of the pneumonia patients
+series  all normal radiographs of the series NORMAL2 (N2), and a third of the pneumonia patients
 late    of every series the quarter of patients with the highest numbers
 
 Every variant below trains one member for EPOCHS epochs on what is left. Its rows, one for each kind of
 test-time views, are appended to docs/model_search.csv as soon as they are known, and what the file has
-already is not trained again; docs/model_search.md is the table. Balanced accuracy is taken at 0.5, NLL after
-temperature scaling.
+already is not trained again; docs/model_search.md is the table. Balanced accuracy is taken at 0.5, log loss
+after temperature scaling.
 """
 
 import argparse
@@ -99,10 +99,10 @@ def main() -> None:
 
 
 def patients_of(data: dataset.Dataset, train: np.ndarray, table: Path) -> np.ndarray:
-    """(n,) the patient of each training film; one that is not known stands for itself."""
+    """(n,) the patient of each training radiograph; one that is not known stands for itself."""
     sources = [row["source"] for row in read_csv(dataset.LABELS)]
     known = {f"{row['split']}/{row['index']}": row["patient"] for row in read_csv(table) if row["patient"]}
-    return np.array([known.get("/".join(sources[row].split("/")[1:]), f"film{row}") for row in train])
+    return np.array([known.get("/".join(sources[row].split("/")[1:]), f"radiograph{row}") for row in train])
 
 
 def held_out(labels: np.ndarray, patients: np.ndarray) -> dict[str, np.ndarray]:
@@ -118,7 +118,7 @@ def held_out(labels: np.ndarray, patients: np.ndarray) -> dict[str, np.ndarray]:
     named = [split_name(patient) for patient in patients]
     return {
         "series": np.array([s.startswith("N2") for s, _ in named]) | (third & (labels == 1)),
-        "late": np.array([s != "film" and number > border[s] for s, number in named]),
+        "late": np.array([s != "image" and number > border[s] for s, number in named]),
     }
 
 
@@ -164,7 +164,7 @@ class Queue:
 
 
 def measure(job: Job) -> dict[str, list[float]]:
-    """For each of `VIEWS` the measures on the films held out, then on val."""
+    """For each of `VIEWS` the measures on the radiographs held out, then on val."""
     params = job.params.replace(train=job.params.train.replace(epochs=EPOCHS))
     device = configure(params.compute.device, threads=1)
     data = load_dataset()
@@ -189,13 +189,13 @@ def measure(job: Job) -> dict[str, list[float]]:
 def table() -> str:
     """All variants with the most views, the first one with fewer as well."""
     rows = read_csv(ROWS)
-    titles = [f"{part} {name}" for part in PARTS for name in ("AUC", "balanced accuracy", "NLL")]
+    titles = [f"{part} {name}" for part in PARTS for name in ("AUC", "balanced accuracy", "log loss")]
     lines = [
         "Written by `python -m benchmarks.training_search PATIENTS`; its docstring tells `series` and",
         f"`late`. Member 0 of the seed in params.yaml for {EPOCHS} epochs each: no spread over seeds. Views",
         "averaged at test time: none, the mirror image (flip), or both at three zooms (flip_zoom).",
         "",
-        "| variant | views | " + " | ".join([*titles, "val AUC", "val NLL"]) + " |",
+        "| variant | views | " + " | ".join([*titles, "val AUC", "val log loss"]) + " |",
         "|---|---|" + "---|" * 8,
     ]
     variants = list(dict.fromkeys(row["variant"] for row in rows))

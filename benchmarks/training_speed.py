@@ -1,8 +1,8 @@
 """How much of the machine the training loop uses: images per second, all ways in one run.
 
-    python -m benchmarks.training_speed [--backbone resnet18_28 --films 512]
+    python -m benchmarks.training_speed [--backbone resnet18_28 --images 512]
 
-ours     cxr.training.loop: uint8 films on the device, all augmentations on, mixed bfloat16, channels-last
+ours     cxr.training.loop: uint8 radiographs on the device, all augmentations on, mixed bfloat16, channels-last
 plain    the same loop in float32 with the default memory layout (what it changes in accuracy:
          benchmarks/training_precision.py)
 limit    the same network, optimiser, schedule and precision on ready-made float batches: no data work at all
@@ -10,12 +10,12 @@ compiled the limit with torch.compile
 common   the usual way: PIL transforms of torchvision in a DataLoader with two workers, float32
 
 The first four run as the train stage does, `compute.threads` members side by side with one thread each; the
-common way is one training with as many threads. A speed is that of the whole machine: films of all members in
-a second. Each way runs in turn, ROUNDS times, and the medians over the rounds are compared: on a shared
-machine the speed of one run says little, the ratio of neighbouring runs much more. Films are seeded noise of
-28 pixels: their content changes no speed, so the benchmark needs no data set.
+common way is one training with as many threads. A speed is that of the whole machine: radiographs of all
+members in a second. Each way runs in turn, ROUNDS times, and the medians over the rounds are compared: on a
+shared machine the speed of one run says little, the ratio of neighbouring runs much more. Radiographs are
+seeded noise of 28 pixels: their content changes no speed, so the benchmark needs no data set.
 
-ResNet-18 (`--backbone resnet18_28 --films 256`) on two cores with AVX512-BF16: ours 2.19 times plain.
+ResNet-18 (`--backbone resnet18_28 --images 256`) on two cores with AVX512-BF16: ours 2.19 times plain.
 """
 
 import argparse
@@ -55,10 +55,10 @@ SIDE_BY_SIDE = ("ours", "plain", "limit", "compiled")
 
 @dataclass(frozen=True)
 class Case:
-    """films: how many are trained on in one round."""
+    """radiographs: how many are trained on in one round."""
 
     backbone: str
-    films: int
+    images: int
 
 
 _together: Barrier  # in a worker: starts a way in all of them at once
@@ -67,7 +67,7 @@ _together: Barrier  # in a worker: starts a way in all of them at once
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="compact_cnn")
-    parser.add_argument("--films", type=int, default=4096, help="in one round")
+    parser.add_argument("--images", type=int, default=4096, help="in one round")
     case = Case(**vars(parser.parse_args()))
     params = load_params()
     workers = params.compute.threads
@@ -80,9 +80,9 @@ def main() -> None:
                 if name in SIDE_BY_SIDE:
                     futures = [pool.submit(run, case, name) for _ in range(workers)]
                     seconds = max(future.result() for future in futures)
-                    found = workers * case.films / seconds
+                    found = workers * case.images / seconds
                 else:
-                    found = case.films / run_common(case)
+                    found = case.images / run_common(case)
                 if number >= 0:
                     speed.append(found)
             if number >= 0:
@@ -104,14 +104,14 @@ def start_worker(together: Barrier) -> None:
 
 def run(case: Case, name: str) -> float:
     """Seconds for one epoch, in step with the other workers."""
-    way = ways(case)[name]
+    way = methods(case)[name]
     _together.wait()
     start = time.perf_counter()
     way()
     return time.perf_counter() - start
 
 
-def films(count: int) -> tuple[np.ndarray, np.ndarray]:
+def images_and_labels(count: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
     return images, generator.integers(0, 2, count)
@@ -125,10 +125,10 @@ def settings() -> Params:
 
 
 @cache
-def ways(case: Case) -> dict[str, Callable[[], None]]:
+def methods(case: Case) -> dict[str, Callable[[], None]]:
     params = settings()
-    images, targets = (torch.from_numpy(array) for array in films(case.films))
-    goal = make_targets(params.imbalance, targets.numpy(), ["normal", "pneumonia"], [""] * case.films)
+    images, targets = (torch.from_numpy(array) for array in images_and_labels(case.images))
+    goal = make_targets(params.imbalance, targets.numpy(), ["normal", "pneumonia"], [""] * case.images)
     inputs = AugmentedImages(images, params.augment, PREPROCESS)
 
     def loop(precision: str, channels_last: bool) -> None:
@@ -158,7 +158,7 @@ def ways(case: Case) -> dict[str, Callable[[], None]]:
 @cache
 def common_loader(case: Case) -> DataLoader:
     return DataLoader(
-        PictureSet(*films(case.films)),
+        PictureSet(*images(case.images)),
         settings().train.batch_size,
         shuffle=True,
         drop_last=True,
@@ -203,8 +203,8 @@ def step_through(model: nn.Module, batches: list | DataLoader, lr: float, precis
 class PictureSet(Dataset[tuple[Tensor, int]]):
     """A data set as tutorials write it: one PIL picture at a time through torchvision transforms."""
 
-    def __init__(self, films: np.ndarray, labels: np.ndarray) -> None:
-        self.films, self.labels = films, labels
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+        self.images, self.labels = images, labels
         self.transform = transforms.Compose(
             [
                 transforms.RandomHorizontalFlip(),
@@ -217,10 +217,10 @@ class PictureSet(Dataset[tuple[Tensor, int]]):
         )
 
     def __len__(self) -> int:
-        return len(self.films)
+        return len(self.images)
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        return self.transform(Image.fromarray(self.films[row])), int(self.labels[row])
+        return self.transform(Image.fromarray(self.images[row])), int(self.labels[row])
 
 
 if __name__ == "__main__":

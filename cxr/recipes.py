@@ -1,7 +1,7 @@
 """Recipes: named sets of parameters in recipes/*.yaml.
 
-A recipe is a part of params.yaml's tree, and beside it `about_recipe`: what it is, what it needs, and what was
-published for it. It says what differs from recipes/default.yaml, which says everything.
+A recipe is a part of params.yaml's tree, and beside it `about_recipe`: what it is, what it needs, and what
+was published for it. It says what differs from recipes/default.yaml, which says everything.
 """
 
 from collections.abc import Iterator

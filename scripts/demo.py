@@ -27,12 +27,14 @@ def show() -> None:
     test = json.loads((DEMO / "metrics/test.json").read_text())
     retrieval = json.loads((DEMO / "metrics/retrieval.json").read_text())["gallery"]
     baseline = test.pop("majority_baseline")
-    print("\nSynthetic test films: these numbers show that the pipeline works, nothing about patients.\n")
+    print(
+        "\nSynthetic test radiographs: these numbers show that the pipeline works, nothing about patients.\n"
+    )
     print(f"{'metric':24}{'members: mean +- std':>22}{'ensemble':>10}{'95 % interval':>20}")
     for name, value in test.items():
-        spread = f"{value['mean']:.3f} +- {value['std']:.3f}"
+        variability = f"{value['mean']:.3f} +- {value['std']:.3f}"
         interval = f"{value['low']:.3f} to {value['high']:.3f}"
-        print(f"{name:24}{spread:>22}{value['ensemble']:>10.3f}{interval:>20}")
+        print(f"{name:24}{variability:>22}{value['ensemble']:>10.3f}{interval:>20}")
     print(f"{'majority baseline':24}{'':22}{baseline:>10.3f}")
     similar, chance = retrieval["classifier"]["precision_at_5"], retrieval["chance"]
     print(f"{'precision at 5':24}{'':22}{similar:>10.3f}   chance {chance:.3f}")

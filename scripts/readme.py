@@ -24,12 +24,12 @@ def results() -> str:
     similar = retrieval["gallery"]["classifier"]["overall"]
     members = len(json.loads(Path("metrics/details.json").read_text())["test"]["members"])
     baseline = test.pop("majority_baseline")
-    films = {split: sum(count.values()) for split, count in data["counts"].items()}
+    images = {split: sum(count.values()) for split, count in data["counts"].items()}
     lines = [
-        f"`dvc repro` with the default `params.yaml`: trained on {films['train']:,} films, measured on",
-        f"{films['test']:,} test films. `mean` and `std` are over {members} members (seeds), `ensemble` is",
-        "what is shipped, and the interval is a bootstrap over the test films, of which one is",
-        f"{100 / films['test']:.2f} points of accuracy.",
+        f"`dvc repro` with the default `params.yaml`: trained on {images['train']:,} radiographs, measured on",
+        f"{images['test']:,} test radiographs. `mean` and `std` are over {members} members (seeds), `ensemble` is",
+        "what is released, and the interval is a bootstrap over the test radiographs, of which one is",
+        f"{100 / images['test']:.2f} points of accuracy.",
         "",
         "| test metric | mean | std | ensemble | 95 % interval |",
         "|---|---|---|---|---|",
@@ -38,8 +38,10 @@ def results() -> str:
         numbers = f"{value['mean']:.4f} | {value['std']:.4f} | {value['ensemble']:.4f}"
         lines.append(f"| `{name}` | {numbers} | {value['low']:.4f} to {value['high']:.4f} |")
     rows = {
-        "share of test films whose most similar training film has their class": similar["precision_at_1"],
-        "share of the 5 most similar training films with the same class": similar["precision_at_5"],
+        "share of test radiographs whose most similar training radiograph has their class": similar[
+            "precision_at_1"
+        ],
+        "share of the 5 most similar training radiographs with the same class": similar["precision_at_5"],
     }
     lines += [
         f"| accuracy of always naming the larger class | | | {baseline:.4f} | |",
@@ -47,7 +49,7 @@ def results() -> str:
             f"| {words} | | | {found['value']:.4f} | {found['low']:.4f} to {found['high']:.4f} |"
             for words, found in rows.items()
         ),
-        f"| the same for films drawn at random | | | {similar['precision_at_5']['chance']:.4f} | |",
+        f"| the same for radiographs drawn at random | | | {similar['precision_at_5']['chance']:.4f} | |",
         "",
     ]
     return "\n".join(lines)

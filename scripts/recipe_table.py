@@ -66,10 +66,10 @@ STAND_INS = {
             "train.members": 2,
         },
     ),
-    "films_224_squeezenet": StandIn(
+    "images_224_squeezenet": StandIn(
         "default",
-        "SqueezeNet 1.1, all of it trained, on PneumoniaMNIST's original films at 224 pixels, val cut by "
-        "patient (Kermany et al., 2018, on these test films at full size: accuracy 0.928, AUC 0.968)",
+        "SqueezeNet 1.1, all of it trained, on PneumoniaMNIST's original radiographs at 224 pixels, val cut by "
+        "patient (Kermany et al., 2018, on these test radiographs at full size: accuracy 0.928, AUC 0.968)",
         {
             **SQUEEZENET,
             "download.source": "chest_xray_pneumonia",
@@ -178,7 +178,7 @@ def table() -> str:
         "Each of these recipes runs from `download` to its end on phantoms, at full input size and from",
         "random weights (`make test-slow`). And the one published file of weights that could be had,",
         "SqueezeNet 1.1 (a smaller and older network), went through the same kinds of training on real",
-        "films. These rows show that the machinery works; they say nothing about the recipes' own networks.",
+        "radiographs. These rows show that the machinery works; they say nothing about the recipes' own networks.",
         "",
         "| run | from recipe | what it is | parameters | here | members |",
         "|---|---|---|---|---|---|",

@@ -24,13 +24,13 @@ STEPS = {
     "fresh": "make fresh",
     "demo": "make demo",
     "compare": f"cxr compare {{base}} HEAD --json {FOLDER}/compare.json",
-    "films": "dvc repro split",
+    "images": "dvc repro split",
     "sheet": f"cxr compare {{base}} HEAD --sheet {FOLDER}/flips.png",
     "params": "dvc params diff {base} HEAD --md",
     "metrics": "dvc metrics diff {base} HEAD --md",
 }
 REPORTS = ("compare", "params", "metrics")  # they print Markdown
-OPTIONAL = ("films", "sheet")  # without the films a review has no pictures, but it is one
+OPTIONAL = ("images", "sheet")  # without the radiographs a review has no pictures, but it is one
 TAIL = 40  # lines of a failed step in the summary
 
 
@@ -77,7 +77,7 @@ def main() -> None:
     outcomes = [
         run(name, command, arguments.base)
         for name, command in commands.items()
-        if name != "films" or not dataset.IMAGES.is_file()
+        if name != "images" or not dataset.IMAGES.is_file()
     ]
     publish(summary(outcomes))
     if any(outcome.failed for outcome in outcomes):

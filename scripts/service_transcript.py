@@ -1,6 +1,6 @@
 """The answers of the service in docs/service.md.
 
-    python -m scripts.service_transcript FILM
+    python -m scripts.service_transcript IMAGE
 
 Starts the service on the model in models/, asks it everything with curl, and writes what it said between the
 two marks of docs/service.md. Run it again when the model or an answer's form has changed.
@@ -36,13 +36,13 @@ COMMANDS = (
 def main() -> None:
     """Raises `UserError` if docs/service.md has lost a mark, or the service does not start."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("film", type=Path)
-    film = parser.parse_args().film
+    parser.add_argument("image", type=Path)
+    image = parser.parse_args().image
     text = PAGE.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise UserError(f"{PAGE} has lost the line {BEGIN.strip()} or {END.strip()}")
     with tempfile.TemporaryDirectory() as folder, serving() as running:
-        shutil.copy(film, Path(folder, "film.jpeg"))
+        shutil.copy(image, Path(folder, "film.jpeg"))
         shutil.copy("README.md", folder)
         said = [transcript(command, running.address, folder) for command in COMMANDS]
     before, after = text.split(BEGIN)[0], text.split(END)[1]

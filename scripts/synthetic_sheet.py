@@ -7,10 +7,10 @@ TEN = 10
 
 
 def main() -> None:
-    films = make_phantoms((3 * TEN,) * len(CLASSES), 224, 0, "train")
+    images = make_phantoms((3 * TEN,) * len(CLASSES), 224, 0, "train")
     rows = {}
     for label, name in enumerate(CLASSES):
-        mine = films.images[films.labels == label]
+        mine = images.images[images.labels == label]
         rows[name] = list(mine[: TEN // 2])
         rows[f"{name} "] = list(mine[TEN // 2 : TEN])
     image_rows("docs/phantoms.png", rows, "Built-in phantoms, not patients")

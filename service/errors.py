@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER = "1"  # seconds; a film takes some hundredths
+RETRY_AFTER = "1"  # seconds; a radiograph takes some hundredths
 
 log = logging.getLogger("service")
 
@@ -58,7 +58,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def defect(request: Request, error: Exception) -> JSONResponse:
-        # Its text may quote a film's bytes, so the log gets the place alone.
+        # Its text may quote a radiograph's bytes, so the log gets the place alone.
         place = error.__traceback__
         while place and place.tb_next:
             place = place.tb_next

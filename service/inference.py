@@ -1,4 +1,4 @@
-"""Endpoints that take films."""
+"""Endpoints that take radiographs."""
 
 from collections.abc import Callable
 from typing import Annotated, TypeVar
@@ -36,12 +36,12 @@ def routes(state: State) -> APIRouter:
     def original(file: UploadFile) -> Original:
         return read_upload(file.file.read(), settings)
 
-    def answered(served: Served, film: Original) -> Answer:
-        return served.model(film.resized(served.model.facts.size)[None])
+    def answered(served: Served, image: Original) -> Answer:
+        return served.model(image.resized(served.model.facts.size)[None])
 
     @router.post("/predict", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
     async def predict(request: Request) -> schemas.Prediction:
-        """The calibrated probability of each class for one film."""
+        """The calibrated probability of each class for one radiograph."""
         served = state.loaded()
 
         def work(files: list[UploadFile]) -> schemas.Prediction:
@@ -51,11 +51,12 @@ def routes(state: State) -> APIRouter:
 
     @router.post("/predict/batch", openapi_extra=multipart("files", True), responses=problems(*UPLOAD))
     async def predict_batch(request: Request) -> schemas.Batch:
-        """The same for several films; one that cannot be read does not hinder the others."""
+        """The same for several radiographs; one that cannot be read does not hinder the others."""
         served = state.loaded()
 
         def work(files: list[UploadFile]) -> schemas.Batch:
-            # One at a time: the views of a single film fit into the processor's cache, those of many do not.
+            # One at a time: the views of a single radiograph fit into the processor's cache, those of many do
+            # not.
             results = []
             for file in files:
                 try:
@@ -70,7 +71,7 @@ def routes(state: State) -> APIRouter:
 
     @router.post("/similar", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
     async def similar(request: Request, k: Annotated[int, Query(ge=1, le=20)] = 5) -> schemas.Similar:
-        """The confirmed cases that the classifier finds most like this film."""
+        """The labelled training images that the classifier finds most like this radiograph."""
         served = state.loaded()
         cases = served.cases
         if not isinstance(cases, Cases):
@@ -94,9 +95,9 @@ def routes(state: State) -> APIRouter:
     async def explain(
         request: Request,
         label: Annotated[str | None, Query(description="class to explain; without it, the decision")] = None,
-        opacity: Annotated[float, Query(ge=0, le=1, description="of the map over the film")] = 0.5,
+        opacity: Annotated[float, Query(ge=0, le=1, description="of the map over the radiograph")] = 0.5,
     ) -> Response:
-        """Where the film speaks for a class: a class activation map over its centre square.
+        """Where the radiograph speaks for a class: a class activation map over its centre square.
 
         It shows what raises the class's score, not why.
         """
@@ -108,11 +109,11 @@ def routes(state: State) -> APIRouter:
             raise Problem(422, "unknown-label", f"label: one of {', '.join(classes)}")
 
         def work(files: list[UploadFile]) -> Response:
-            film = original(files[0])
-            answer = answered(served, film)
+            image = original(files[0])
+            answer = answered(served, image)
             assert answer.maps is not None  # has_maps
             number = classes.index(label) if label else served.decision(answer.probabilities[0])
-            picture = overlay(film, answer.maps[0, number], opacity)
+            picture = overlay(image, answer.maps[0, number], opacity)
             return Response(picture, media_type="image/png")
 
         return await with_files(request, "file", 1, work)

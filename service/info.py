@@ -1,4 +1,4 @@
-"""Endpoints that take no film: health, metadata, metrics and the page."""
+"""Endpoints that take no radiograph: health, metadata, metrics and the page."""
 
 import mimetypes
 from pathlib import Path
@@ -77,7 +77,7 @@ def routes(state: State) -> APIRouter:
             input_size=facts.size,
             maps=served.model.has_maps,
             similar=isinstance(served.cases, Cases),
-            limits=[NOTICE, facts.limits, "Any picture gets an answer, one that is no chest film too."],
+            limits=[NOTICE, facts.limits, "Any picture gets an answer, one that is no chest radiograph too."],
         )
 
     return router

@@ -1,4 +1,4 @@
-"""Class activation maps laid over films, without matplotlib."""
+"""Class activation maps laid over radiographs, without matplotlib."""
 
 import io
 
@@ -33,14 +33,14 @@ VIRIDIS = np.array(
 )
 
 
-def overlay(film: Original, activation: np.ndarray, opacity: float) -> bytes:
-    """A PNG of the film's centre square under its heat map.
+def overlay(image: Original, activation: np.ndarray, opacity: float) -> bytes:
+    """A PNG of the radiograph's centre square under its heat map.
 
     activation: (h, w) float32, a class activation map before its ReLU, whose largest value is drawn yellow.
     opacity: of the heat map, 0 to 1.
     """
-    side = min(SIDE, film.square.width)
-    grey = film.resized(side).astype(np.float32)
+    side = min(SIDE, image.square.width)
+    grey = image.resized(side).astype(np.float32)
     positive = Image.fromarray(np.maximum(activation, 0))
     heat = np.asarray(positive.resize((side, side), Image.Resampling.BILINEAR))
     heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)

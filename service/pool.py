@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from service.errors import busy
 
-WORKERS = 2  # while one decodes a film, the other computes; ONNX Runtime has threads of its own
+WORKERS = 2  # while one decodes a radiograph, the other computes; ONNX Runtime has threads of its own
 
 P = ParamSpec("P")
 T = TypeVar("T")

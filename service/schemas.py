@@ -22,7 +22,7 @@ class OperatingPoint(BaseModel):
 
 class MetricEstimate(BaseModel):
     value: float
-    low: float = Field(description="end of the 95 % interval over test films")
+    low: float = Field(description="end of the 95 % interval over test radiographs")
     high: float
 
 
@@ -35,7 +35,7 @@ class Metadata(BaseModel):
     )
     operating_point: OperatingPoint
     prevalence: dict[str, float] | None = Field(description="the shares that probabilities refer to")
-    input_size: int = Field(description="pixels a side of what the model sees of a film")
+    input_size: int = Field(description="pixels a side of what the model sees of a radiograph")
     maps: bool = Field(description="whether /explain can answer")
     similar: bool = Field(description="whether /similar can answer")
     limits: list[str]
@@ -47,13 +47,13 @@ class ClassProbability(BaseModel):
 
 
 class Observed(BaseModel):
-    """The test films that got about this probability, weighted to the stated prevalence."""
+    """The test radiographs that got about this probability, weighted to the stated prevalence."""
 
-    probability: Probability = Field(description="mean of what was said of these films")
+    probability: Probability = Field(description="mean of what was said of these radiographs")
     found: Probability = Field(description="share of them that are of the class")
     low: Probability = Field(description="end of the 95 % interval of that share")
     high: Probability
-    films: int
+    images: int
 
 
 class Prediction(BaseModel):
@@ -75,7 +75,7 @@ class Prediction(BaseModel):
                     ],
                     "decision": "pneumonia",
                     "operating_point": {"rule": "youden", "threshold": 0.1037, "positive": "pneumonia"},
-                    "observed": {"probability": 0.93, "found": 0.9, "low": 0.74, "high": 0.97, "films": 31},
+                    "observed": {"probability": 0.93, "found": 0.9, "low": 0.74, "high": 0.97, "images": 31},
                     "model_sha256": "6b2ada0f956b5027d8c28d64d00c208678c705a74f44413cdfd2b399b80baef7",
                 }
             ]
@@ -108,7 +108,7 @@ class SimilarCase(BaseModel):
     label: str = Field(description="the confirmed class")
     split: str
     value: float = Field(description="cosine (larger is nearer) or Euclidean distance (smaller is nearer)")
-    thumbnail: str = Field(description="PNG as a data URI, what the model sees of the film")
+    thumbnail: str = Field(description="PNG as a data URI, what the model sees of the radiograph")
 
 
 class Similar(BaseModel):
@@ -124,9 +124,10 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def multipart(field: str, several: bool = False) -> dict[str, Any]:
-    """For the OpenAPI description of an endpoint that takes films; it reads the body itself, to count it."""
-    film: dict[str, Any] = {"type": "string", "format": "binary", "description": "PNG, JPEG or DICOM"}
-    schema = {"type": "array", "items": film, "minItems": 1} if several else film
+    """For the OpenAPI description of an endpoint that takes radiographs; it reads the body itself, to count
+    it."""
+    image: dict[str, Any] = {"type": "string", "format": "binary", "description": "PNG, JPEG or DICOM"}
+    schema = {"type": "array", "items": image, "minItems": 1} if several else image
     body = {
         "type": "object",
         "properties": {field: schema},

@@ -29,8 +29,8 @@ TEST, RELIABILITY = Path("metrics/test.json"), Path("metrics/reliability.csv")
 @dataclass(frozen=True)
 class Served:
     """metrics: of metrics/test.json, reliability: the rows of metrics/reliability.csv; None unless
-    metrics/export.json says that they describe this very file. cases: the films that are searched, or why
-    there are none."""
+    metrics/export.json says that they describe this very file. cases: the radiographs that are searched, or
+    why there are none."""
 
     model: OnnxModel
     metrics: dict[str, Any] | None
@@ -51,8 +51,8 @@ class Served:
         return OperatingPoint(rule=rule, threshold=facts.threshold, positive=facts.classes[1])
 
     def observed(self, probabilities: np.ndarray) -> Observed | None:
-        """The test films whose probability was nearest to this one: that of the second of two classes, else
-        of the most probable one, as the reliability diagram has it."""
+        """The test radiographs whose probability was nearest to this one: that of the second of two classes,
+        else of the most probable one, as the reliability diagram has it."""
         if not self.reliability:
             return None
         said = float(probabilities[1] if len(probabilities) == 2 else probabilities.max())
@@ -69,7 +69,7 @@ class Cases:
     table: list[dict[str, str]]
 
     def nearest(self, answer: Answer, model: OnnxModel, k: int) -> list[SimilarCase]:
-        """answer: of a single film."""
+        """answer: of a single radiograph."""
         vectors = Vectors(answer.embedding, model.facts.classifier_sha256)
         found: SearchResult = self.gallery.search(vectors, min(k, len(self.gallery.meta.rows)))
         return [

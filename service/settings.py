@@ -15,7 +15,7 @@ class Settings:
     metrics/ and plots/. revision: CXR_REVISION, of the model where home is no repository; None asks Git.
     api_key: CXR_API_KEY, which requests have to send; None asks for none.
 
-    max_bytes: CXR_MAX_BYTES of a request's body. max_pixels: CXR_MAX_PIXELS of a film. max_files:
+    max_bytes: CXR_MAX_BYTES of a request's body. max_pixels: CXR_MAX_PIXELS of a radiograph. max_files:
     CXR_MAX_FILES in one batch. queue: CXR_QUEUE, requests that may wait. timeout: CXR_TIMEOUT, seconds for a
     request's upload, and again for its answer. threads: CXR_THREADS of ONNX Runtime.
     """

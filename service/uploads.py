@@ -1,4 +1,5 @@
-"""From a request's body to films: bytes are counted as they come, and nothing of a film is believed."""
+"""From a request's body to radiographs: bytes are counted as they come, and nothing of a radiograph is
+believed."""
 
 import asyncio
 import contextlib
@@ -30,7 +31,9 @@ async def uploaded(
     """
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() != "multipart/form-data":
-        raise Problem(415, "not-multipart", f"Send a film as multipart/form-data, in the field {field!r}.")
+        raise Problem(
+            415, "not-multipart", f"Send a radiograph as multipart/form-data, in the field {field!r}."
+        )
     parser = MultiPartParser(
         request.headers,
         _counted(request, settings.max_bytes),
@@ -85,11 +88,11 @@ async def _counted(request: Request, most: int) -> AsyncGenerator[bytes, None]:
 
 
 def read_upload(data: bytes, settings: Settings) -> Original:
-    """Raises `Problem`: 413 too many pixels, 415 no film, 400 a damaged or unsuitable one."""
+    """Raises `Problem`: 413 too many pixels, 415 no radiograph, 400 a damaged or unsuitable one."""
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
-        raise Problem(400, "unreadable-film", f"the film: a JPEG of more than {MAX_SCANS} scans")
+        raise Problem(400, "unreadable-film", f"the radiograph: a JPEG of more than {MAX_SCANS} scans")
     try:
-        return read_original_bytes(data, "the film", settings.max_pixels)
+        return read_original_bytes(data, "the radiograph", settings.max_pixels)
     except PixelCountError as error:
         raise Problem(413, "too-many-pixels", str(error)) from None
     except FormatError as error:

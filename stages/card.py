@@ -21,7 +21,7 @@ METRICS = (
     "details",
     "retrieval",
     "retrieval_details",
-    "slices",
+    "subgroups",
     "explain",
     "robustness",
     "shift",

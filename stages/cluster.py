@@ -1,4 +1,5 @@
-"""Split classes into sub-classes by k-means on the training films' embeddings, and show what they hold."""
+"""Split classes into sub-classes by k-means on the training radiographs' embeddings, and show what they
+hold."""
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -38,7 +39,7 @@ def main() -> None:
     charts.class_counts(
         "plots/subclass_counts.png",
         {"classes": before, "sub-classes": after},
-        "Training films before and after decomposition",
+        "Training radiographs before and after decomposition",
     )
     charts.projection("plots/subclasses.png", embeddings[train], names)
     nearest = {
@@ -48,7 +49,7 @@ def main() -> None:
         for name, clusters in found.items()
         for number, centroid in enumerate(clusters.centroids)
     }
-    image_rows("plots/centroids.png", nearest, "Films nearest each sub-class centroid")
+    image_rows("plots/centroids.png", nearest, "Radiographs nearest each sub-class centroid")
     print(", ".join(f"{name} {count:,}" for name, count in after.items()))
 
 
@@ -64,7 +65,7 @@ def summary(clusters: Clusters) -> dict[str, object]:
 def nearest_to_centroid(
     points: np.ndarray, images: np.ndarray, rows: np.ndarray, inside: np.ndarray, centroid: np.ndarray
 ) -> list[np.ndarray]:
-    """The eight films of one sub-class closest to its centroid, nearest first."""
+    """The eight radiographs of one sub-class closest to its centroid, nearest first."""
     distance = np.linalg.norm(points[inside] - centroid, axis=1)
     return [images[row] for row in rows[inside][np.argsort(distance, kind="stable")[:8]]]
 

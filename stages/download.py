@@ -13,7 +13,7 @@ from cxr.data.phantom.cohort import CLASSES, MAX_SIZE, make_phantoms
 from cxr.data.pneumoniamnist import read_pneumoniamnist
 from cxr.params import Phantom, load_params
 
-# Shares of PneumoniaMNIST: how large each split is, and how many of its films are normal.
+# Shares of PneumoniaMNIST: how large each split is, and how many of its radiographs are normal.
 PHANTOM_SPLITS = {"train": (0.804, 0.258), "val": (0.089, 0.258), "test": (0.107, 0.375)}
 
 
@@ -36,8 +36,8 @@ def main() -> None:
 
 
 def phantoms(settings: Phantom, size: int) -> manifest.Raw:
-    """Synthetic films, split and imbalanced like PneumoniaMNIST; with three classes every other film that is
-    not normal shows tuberculosis.
+    """Synthetic radiographs, split and imbalanced like PneumoniaMNIST; with three classes every other
+    radiograph that is not normal shows tuberculosis.
 
     Raises `UserError` if `size` is larger than phantoms can be drawn.
     """
@@ -46,12 +46,12 @@ def phantoms(settings: Phantom, size: int) -> manifest.Raw:
     sizes = {split: round(settings.images * share) for split, (share, _) in PHANTOM_SPLITS.items()}
     sizes["test"] = settings.images - sizes["train"] - sizes["val"]
     parts, splits = [], []
-    for split, films in sizes.items():
-        normals = round(films * PHANTOM_SPLITS[split][1])
-        others = films - normals
+    for split, images in sizes.items():
+        normals = round(images * PHANTOM_SPLITS[split][1])
+        others = images - normals
         ill = (others,) if settings.classes == 2 else (others - others // 2, others // 2)
         parts.append(make_phantoms((normals, *ill), size, settings.seed, split))
-        splits += [split] * films
+        splits += [split] * images
     labels = np.concatenate([part.labels for part in parts])
     patients = np.concatenate([part.patients for part in parts])
     return manifest.Raw(

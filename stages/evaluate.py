@@ -1,4 +1,4 @@
-"""Describe the shipped classifier on test, which nothing before this stage has looked at."""
+"""Describe the released classifier on test, which nothing before this stage has looked at."""
 
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
@@ -55,8 +55,10 @@ def main() -> None:
     summary = summaries["test"].headline()
     write_json("metrics/test.json", {**summary, "majority_baseline": majority_baseline(test.labels)})
     stated = np.array(calibrate.prevalence)
-    ways = calibration_methods(published, calibrate, stated)
-    of_split = {split: {name: p[published.splits == split] for name, p in ways.items()} for split in splits}
+    methods = calibration_methods(published, calibrate, stated)
+    of_split = {
+        split: {name: p[published.splits == split] for name, p in methods.items()} for split in splits
+    }
     write_json(
         "metrics/details.json",
         {
@@ -72,33 +74,34 @@ def main() -> None:
     print(most_frequent_error(test.labels, decide(test.ensemble, None), test.classes))
 
 
-def write_reliability(test: Predictions, ways: dict[str, np.ndarray], prevalence: np.ndarray) -> None:
-    """The reliability diagram of each way to calibrate, of films weighted to what probabilities refer to."""
-    curves = {name: reliability_curve(test.labels, p, prevalence) for name, p in ways.items()}
-    shipped = curves["temperature"]
+def write_reliability(test: Predictions, methods: dict[str, np.ndarray], prevalence: np.ndarray) -> None:
+    """The reliability diagram of each way to calibrate, of radiographs weighted to what probabilities refer
+    to."""
+    curves = {name: reliability_curve(test.labels, p, prevalence) for name, p in methods.items()}
+    released = curves["temperature"]
     # `calibrated` is the probability again: a diagonal to plot.
-    header = ("probability", "found", "calibrated", "low", "high", "films")
+    header = ("probability", "found", "calibrated", "low", "high", "images")
     columns = (
-        *(shipped.probability, shipped.share, shipped.probability),
-        *(shipped.low, shipped.high, shipped.films),
+        *(released.probability, released.share, released.probability),
+        *(released.low, released.high, released.images),
     )
     write_csv("metrics/reliability.csv", header, zip(*columns, strict=True))
-    axes = "probability of the most probable class", "share of films that are of it"
+    axes = "probability of the most probable class", "share of radiographs that are of it"
     if len(test.classes) == 2:
-        axes = f"probability of {test.classes[1]}", f"share of films with {test.classes[1]}"
+        axes = f"probability of {test.classes[1]}", f"share of radiographs with {test.classes[1]}"
     mix = ", ".join(f"{share:.0%} {name}" for share, name in zip(prevalence, test.classes, strict=True))
     charts.reliability_diagrams(
         "plots/reliability.png",
         [
             ReliabilityDiagram(
                 f"{name}: ECE {curve.error:.3f}",
-                *(curve.probability, curve.share, curve.low, curve.high, curve.films),
+                *(curve.probability, curve.share, curve.low, curve.high, curve.images),
                 bins=reliability.BINS,
-                probabilities=reliability.events(test.labels, ways[name])[0],
+                probabilities=reliability.events(test.labels, methods[name])[0],
             )
             for name, curve in curves.items()
         ],
-        f"Reliability on test, films weighted to {mix}",
+        f"Reliability on test, radiographs weighted to {mix}",
         axes,
     )
 

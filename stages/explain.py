@@ -1,4 +1,4 @@
-"""Show on which test films the classifier errs, in which slices, and where it looks."""
+"""Show on which test radiographs the classifier errs, in which slices, and where it looks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,8 +31,8 @@ from cxr.models.classifier import Classifier, load_classifier
 from cxr.params import Params, load_params
 
 SHOWN = 16  # errors in a picture, shared out among the kinds of error
-CORRECT = 2  # correct films of each class
-CHECKED = 100  # films of the sanity checks, drawn at random
+CORRECT = 2  # correct radiographs of each class
+CHECKED = 100  # radiographs of the sanity checks, drawn at random
 DRAWS = 5  # of random weights: a single head may happen to point the trained one's way
 
 
@@ -48,31 +48,31 @@ def main() -> None:
 
     decisions = decide(test.ensemble, None)
     right = decisions == test.labels
-    of_slices, limits = slice_up(right, data)
+    of_subgroups, limits = cut_into_subgroups(right, data)
     errors = {
-        f"{test.classes[truth]} taken for {test.classes[taken]}: {total:,}": chosen
+        f"{test.classes[truth]} misclassified as {test.classes[taken]}: {total:,}": chosen
         for (truth, taken), (total, chosen) in most_confident_errors(test.labels, test.ensemble).items()
     }
     nearest = nearest_to_errors(errors, gallery, test, data, params, device)
     accuracy = float(right.mean())
-    words = worst_subgroup(of_slices, accuracy)
+    words = worst_subgroup(of_subgroups, accuracy)
     confusion = most_frequent_error(test.labels, decisions, test.classes)
     write_json(
-        "metrics/slices.json",
+        "metrics/subgroups.json",
         {
             "accuracy": accuracy,
-            "films": len(right),
+            "images": len(right),
             "top_confusion": confusion,
             "worst": words,
             "limits": limits,
-            "slices": of_slices,
+            "subgroups": of_subgroups,
         },
     )
-    subgroup_table("plots/slices.png", of_slices, accuracy, "Accuracy on slices of test")
+    subgroup_table("plots/subgroups.png", of_subgroups, accuracy, "Accuracy on slices of test")
 
     picture_failures(data, test, errors, nearest, gallery.meta.measure)
     correct = {
-        "decided correctly: the first films of each class": np.concatenate(
+        "decided correctly: the first radiographs of each class": np.concatenate(
             [np.flatnonzero(right & (test.labels == label))[:CORRECT] for label in range(len(test.classes))]
         )
     }
@@ -80,9 +80,9 @@ def main() -> None:
 
     report = sanity(model, data.images[test.rows], test, device)
     write_json("metrics/explain.json", report)
-    print_table(of_slices)
+    print_table(of_subgroups)
     print(f"Most frequent mistake: {confusion}.\n{words}")
-    print(f"Grad-CAM of {report['films']} films against that of ...")
+    print(f"Grad-CAM of {report['images']} radiographs against that of ...")
     for name, values in list(report.items())[2:]:
         print(f"{name:15}", ", ".join(f"{key} {value:.3g}" for key, value in values.items()))
 
@@ -105,8 +105,8 @@ def check(test: Predictions, data: Dataset, model: Classifier, meta: Meta) -> No
         raise UserError(f"{META} does not belong to {dataset.LABELS}: other rows; run `dvc repro index`")
 
 
-def slice_up(right: np.ndarray, data: Dataset) -> tuple[Subgroups, dict[str, list[float]]]:
-    """right: (N,) bool of the test films. Also returns the grey levels between the thirds of train."""
+def cut_into_subgroups(right: np.ndarray, data: Dataset) -> tuple[Subgroups, dict[str, list[float]]]:
+    """right: (N,) bool of the test radiographs. Also returns the grey levels between the thirds of train."""
     train, test = data.rows("train"), data.rows("test")
     groups, limits = {}, {}
     for name, measured in (("brightness", np.mean), ("contrast", np.std)):
@@ -148,8 +148,8 @@ def nearest_to_errors(
     params: Params,
     device: torch.device,
 ) -> dict[int, tuple[int, float]]:
-    """For the positions among the test films that `errors` holds: the row of the nearest film in the gallery,
-    and its cosine or distance."""
+    """For the positions among the test radiographs that `errors` holds: the row of the nearest radiograph in
+    the gallery, and its cosine or distance."""
     positions = [int(i) for chosen in errors.values() for i in chosen]
     if not positions:
         return {}
@@ -180,8 +180,8 @@ def picture_failures(
     panels.sections(
         "plots/failures.png",
         cases,
-        "Errors on test, most confident first: decision with its probability, and the nearest film of the\n"
-        f"gallery with its {measure}; frame: blue = of the film's true class, orange = of another",
+        "Errors on test, most confident first: decision with its probability, and the nearest radiograph of the\n"
+        f"gallery with its {measure}; frame: blue = of the radiograph's true class, orange = of another",
         per_row=4,
     )
 
@@ -197,13 +197,13 @@ def picture_gradcam(
     for title, positions in chosen.items():
         if not len(positions):
             continue
-        films = data.images[test.rows[positions]]
+        images = data.images[test.rows[positions]]
         pair = explained(test.labels[positions], test.ensemble[positions])
-        maps = [gradcam(model, films, classes, device) for classes in pair]
+        maps = [gradcam(model, images, classes, device) for classes in pair]
         cases[title] = [
             (
-                Tile(films[n], caption(test, i)),
-                *(overlay_tile(films[n], test.classes[pair[k][n]], maps[k][n]) for k in (0, 1)),
+                Tile(images[n], caption(test, i)),
+                *(overlay_tile(images[n], test.classes[pair[k][n]], maps[k][n]) for k in (0, 1)),
             )
             for n, i in enumerate(positions)
         ]
@@ -216,36 +216,38 @@ def picture_gradcam(
     )
 
 
-def overlay_tile(film: np.ndarray, name: str, heat: np.ndarray) -> Tile:
-    return Tile(film, f"{'for' if heat.any() else 'nothing for'}\n{name}", heat=heat)
+def overlay_tile(image: np.ndarray, name: str, heat: np.ndarray) -> Tile:
+    return Tile(image, f"{'for' if heat.any() else 'nothing for'}\n{name}", heat=heat)
 
 
 def explained(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) the decided class of each film, and the other one to look at: the truth or, where the decision is
-    right, the runner-up."""
+    """(N,) the decided class of each radiograph, and the other one to look at: the truth or, where the
+    decision is right, the runner-up."""
     order = np.argsort(-probabilities, axis=1, kind="stable")
     return order[:, 0], np.where(order[:, 0] == labels, order[:, 1], labels)
 
 
 def sanity(model: Classifier, images: np.ndarray, test: Predictions, device: torch.device) -> dict[str, Any]:
     """How alike the maps of the decided class are to those of the other class, and to those of the same
-    networks with a new head and with new weights, on the same films drawn at random.
+    networks with a new head and with new weights, on the same radiographs drawn at random.
 
     The first proves little with two classes: one's logit is learnt as about the opposite of the other's, with
     one logit it is that, so that their maps have to differ. What counts is `random_weights` near 0.
     """
     count = min(CHECKED, len(images))
-    films = np.sort(np.random.default_rng(0).choice(len(images), count, replace=False))
-    decided, other = explained(test.labels[films], test.ensemble[films])
-    maps = gradcam(model, images[films], decided, device)
+    radiographs = np.sort(np.random.default_rng(0).choice(len(images), count, replace=False))
+    decided, other = explained(test.labels[radiographs], test.ensemble[radiographs])
+    maps = gradcam(model, images[radiographs], decided, device)
     against = {
-        "other_class": gradcam(model, images[films], other, device),
+        "other_class": gradcam(model, images[radiographs], other, device),
     }
     for name, part in (("random_head", "head"), ("random_weights", "all")):
         drawn = [randomised(model, part, seed) for seed in range(DRAWS)]
-        against[name] = np.concatenate([gradcam(each, images[films], decided, device) for each in drawn])
+        against[name] = np.concatenate(
+            [gradcam(each, images[radiographs], decided, device) for each in drawn]
+        )
     return {
-        "films": count,
+        "images": count,
         "empty": float((maps.max(axis=(1, 2)) == 0).mean()),
         **{
             name: similarity(np.tile(maps, (len(others) // count, 1, 1)), others)
@@ -254,12 +256,12 @@ def sanity(model: Classifier, images: np.ndarray, test: Predictions, device: tor
     }
 
 
-def print_table(of_slices: Subgroups) -> None:
-    print(f"{'slice':36}{'films':>7}{'errors':>8}{'accuracy':>10}{'95 % interval':>18}{'p (Holm)':>10}")
-    for group, names in of_slices.items():
+def print_table(of_subgroups: Subgroups) -> None:
+    print(f"{'slice':36}{'images':>7}{'errors':>8}{'accuracy':>10}{'95 % interval':>18}{'p (Holm)':>10}")
+    for group, names in of_subgroups.items():
         for name, each in names.items():
             interval = f"{each['low']:.3f} to {each['high']:.3f}"
-            numbers = f"{each['films']:>7,}{each['errors']:>8,}{each['accuracy']:>10.3f}{interval:>18}"
+            numbers = f"{each['images']:>7,}{each['errors']:>8,}{each['accuracy']:>10.3f}{interval:>18}"
             print(f"{f'{group}: {name}':36}{numbers}{each['p']:>10.2g}")
 
 

@@ -1,4 +1,4 @@
-"""Export the calibrated classifier to ONNX, and compare it with PyTorch on every test film."""
+"""Export the calibrated classifier to ONNX, and compare it with PyTorch on every test radiograph."""
 
 from pathlib import Path
 
@@ -46,19 +46,19 @@ def main() -> None:
     )
     content = to_onnx(model, calibrate, facts)
 
-    films = data.images[data.rows("test")]
+    images = data.images[data.rows("test")]
     onnx = OnnxModel(content, params.compute.threads)
-    found = answer(onnx, films)
+    found = answer(onnx, images)
     expected = Answer(
-        probabilities=calibrate(predict(model, films, CPU).mean),
-        embedding=embed_images(model, films, CPU),
-        maps=maps(model, films) if onnx.has_maps else None,
+        probabilities=calibrate(predict(model, images, CPU).mean),
+        embedding=embed_images(model, images, CPU),
+        maps=maps(model, images) if onnx.has_maps else None,
     )
     differences = largest_differences(found, expected)
     for name, difference in differences.items():
         if not difference <= BOUND:
             raise UserError(
-                f"{PATH}: {name} differ from PyTorch's by {difference:.2g} on a test film, more than "
+                f"{PATH}: {name} differ from PyTorch's by {difference:.2g} on a test radiograph, more than "
                 f"{BOUND:g}; run `dvc repro`, and report backbone {spec.backbone} if it stays so"
             )
     check_published(found.probabilities, data)
@@ -67,7 +67,7 @@ def main() -> None:
     write_json(
         "metrics/export.json",
         {
-            "films": len(films),
+            "images": len(images),
             "max_difference": differences,
             "bound": BOUND,
             "bytes": len(content),
@@ -79,11 +79,11 @@ def main() -> None:
     )
     of_output = ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items())
     print(f"{PATH}: {len(content) / 1e6:.1f} MB")
-    print(f"largest difference from PyTorch on {len(films):,} test films: {of_output}")
+    print(f"largest difference from PyTorch on {len(images):,} test radiographs: {of_output}")
 
 
 def limits_of_data() -> str:
-    """Raises `UserError` if `split` has not said where the films come from."""
+    """Raises `UserError` if `split` has not said where the radiographs come from."""
     try:
         limits: str = read_json(DATA)["source"]["limits"]
     except (FileNotFoundError, KeyError):
@@ -91,9 +91,10 @@ def limits_of_data() -> str:
     return limits
 
 
-def answer(model: OnnxModel, films: np.ndarray) -> Answer:
-    """films: (N, size, size) uint8; one at a time, as the service mostly has them, and it is not slower."""
-    parts = [model(film[None]) for film in films]
+def answer(model: OnnxModel, images: np.ndarray) -> Answer:
+    """radiographs: (N, size, size) uint8; one at a time, as the service mostly has them, and it is not
+    slower."""
+    parts = [model(image[None]) for image in images]
     probabilities, embedding, maps = (
         np.concatenate(values) if values[0] is not None else None for values in zip(*parts, strict=True)
     )
@@ -102,10 +103,11 @@ def answer(model: OnnxModel, films: np.ndarray) -> Answer:
     return Answer(probabilities, embedding, maps)
 
 
-def maps(model: Classifier, films: np.ndarray) -> np.ndarray:
+def maps(model: Classifier, images: np.ndarray) -> np.ndarray:
     """(N, classes, grid, grid) float32: Grad-CAM's, on the scale of class activation maps."""
     of_class = [
-        coarse_maps(model, films, np.full(len(films), label), CPU) for label in range(len(model.spec.classes))
+        coarse_maps(model, images, np.full(len(images), label), CPU)
+        for label in range(len(model.spec.classes))
     ]
     stacked = torch.cat(of_class, dim=1)
     return (stacked * stacked[0, 0].numel()).cpu().numpy()

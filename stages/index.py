@@ -1,4 +1,5 @@
-"""Build the gallery that similar films are searched in, and measure how well test films find their like."""
+"""Build the gallery that similar radiographs are searched in, and measure how well test radiographs find
+their like."""
 
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -33,7 +34,7 @@ def main() -> None:
     queries = data.rows("test")
     if len(rows) < DEPTH:
         raise UserError(
-            f"{dataset.LABELS}: the gallery would hold {len(rows)} films, retrieval needs {DEPTH}"
+            f"{dataset.LABELS}: the gallery would hold {len(rows)} radiographs, retrieval needs {DEPTH}"
         )
 
     # Both embeddings are measured, one of them is kept.
@@ -78,7 +79,8 @@ def main() -> None:
 
 
 def draw_figures(data: Dataset, queries: np.ndarray, found: SearchResult, meta: Meta) -> None:
-    """plots/retrieval*.png of what was found in the gallery of `meta` for the test films `queries`, (Q,)."""
+    """plots/retrieval*.png of what was found in the gallery of `meta` for the test radiographs `queries`,
+    (Q,)."""
     hits = data.labels[found.rows] == data.labels[queries][:, None]
     closeness = found.values[:, 0] if meta.metric == "cosine" else -found.values[:, 0]
     groups = subclass_of_each(data)
@@ -95,9 +97,10 @@ PRINTED = ("precision_at_1", "precision_at_5", "map_at_5", "majority_vote_at_5")
 
 
 def leave_one_out(asked: Vectors, queries: np.ndarray, embedding: Embedding, metric: Metric) -> np.ndarray:
-    """(Q, k) rows of the test films nearest to each of the test films `queries`, (Q,), itself left out.
+    """(Q, k) rows of the test radiographs nearest to each of the test radiographs `queries`, (Q,), itself
+    left out.
 
-    Exact. k is 10, or less where test has fewer other films.
+    Exact. k is 10, or less where test has fewer other radiographs.
     """
     depth = min(DEPTH, len(queries) - 1)
     nearest = Gallery.build(asked, queries, embedding, metric, "flat").search(asked, depth + 1).rows
@@ -105,7 +108,7 @@ def leave_one_out(asked: Vectors, queries: np.ndarray, embedding: Embedding, met
 
 
 def recalls_at_10(held: Vectors, asked: Vectors, metric: Metric) -> dict[str, float]:
-    """Of the ten films that are nearest, the share that each approximate kind of gallery finds."""
+    """Of the ten radiographs that are nearest, the share that each approximate kind of gallery finds."""
     found = {}
     for kind in ("flat", "ivf", "hnsw"):
         gallery = Gallery.build(held, np.arange(len(held.values)), "classifier", metric, kind)
@@ -114,7 +117,8 @@ def recalls_at_10(held: Vectors, asked: Vectors, metric: Metric) -> dict[str, fl
 
 
 def overall(details: Mapping[Embedding, retrieval.Report]) -> dict[str, Any]:
-    """The values over all queries, for `dvc metrics diff`, and the precision of films drawn at random."""
+    """The values over all queries, for `dvc metrics diff`, and the precision of radiographs drawn at
+    random."""
     values = {name: report["overall"] for name, report in details.items()}
     return {
         **{

@@ -1,4 +1,4 @@
-"""Write about test films, by a template or a language model, and score what was written."""
+"""Write about test radiographs, by a template or a language model, and score what was written."""
 
 import json
 import shutil
@@ -65,7 +65,7 @@ def main() -> None:
         case = entry.case
         neighbours = [(data.images[each.row], f"{each.name} {each.value:.3f}") for each in case.neighbours]
         path = PAGE.parent / entry.picture
-        draw_case(path, case.film, case.heat, case.decision, neighbours, case.metric)
+        draw_case(path, case.image, case.heat, case.decision, neighbours, case.metric)
     write_lines(entries)
     with atomic(PAGE) as temporary:
         text = render_page(params.report, entries, metrics, lexicon)
@@ -73,7 +73,7 @@ def main() -> None:
     write_json("metrics/report.json", metrics)
     for prompt, found in metrics["prompts"].items():
         print(f"{prompt}: {found['texts']} texts, {found['unclear']} unclear, {found['flagged']} flagged")
-    print(f"{PAGE}: {len(entries)} films")
+    print(f"{PAGE}: {len(entries)} radiographs")
 
 
 def check(test: Predictions, data: Dataset) -> None:

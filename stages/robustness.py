@@ -1,8 +1,9 @@
-"""Describe what the shipped classifier says of corrupted test films, and how far the splits lie apart.
+"""Describe what the released classifier says of corrupted test radiographs, and how far the splits lie apart.
 
-All members look at one view of each film, clean films too: the six views that the default classifier averages
-would take minutes more. Clean films hardly feel that, corrupted ones do: measured with six, Gaussian noise of
-severity 3 does half the harm, and blur of severity 2 a quarter more. What stands here is for one view.
+All members look at one view of each radiograph, clean radiographs too: the six views that the default
+classifier averages would take minutes more. Clean radiographs hardly feel that, corrupted ones do: measured
+with six, Gaussian noise of severity 3 does half the harm, and blur of severity 2 a quarter more. What stands
+here is for one view.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,19 +33,21 @@ def main() -> None:
     device = configure(params.compute.device, params.compute.threads)
     data = load_dataset()
     model, calibrate = load_classifier(), load_calibration()
-    shipped, model = model.spec.tta, model.with_tta("none")
+    released, model = model.spec.tta, model.with_tta("none")
     test = data.rows("test")
-    films, labels = data.images[test], data.labels[test]
+    images, labels = data.images[test], data.labels[test]
 
-    conditions = [calibrate(predict(model, films, device).mean)]
+    conditions = [calibrate(predict(model, images, device).mean)]
     for kind in KINDS:
         for severity in SEVERITIES:
-            conditions.append(calibrate(predict(model, corrupt(films, kind, severity), device).mean))
+            conditions.append(calibrate(predict(model, corrupt(images, kind, severity), device).mean))
     errors = balanced_errors(labels, np.stack(conditions), params.evaluate.bootstrap)
     aucs = np.array([macro_auc(labels, probabilities) for probabilities in conditions])
     overlaps = {kind: overlap(kind, params.augment) for kind in KINDS}
 
-    found = {"views": f"one of each film (shipped: {shipped})"} | robustness_report(errors, aucs, overlaps)
+    found = {"views": f"one of each radiograph (released: {released})"} | robustness_report(
+        errors, aucs, overlaps
+    )
     write_json("metrics/robustness.json", found)
     by_severity = errors[0, 1:].reshape(len(KINDS), len(SEVERITIES)).T
     rows = [np.full(len(KINDS), errors[0, 0]), *by_severity]
@@ -65,8 +68,8 @@ def main() -> None:
 def robustness_report(
     errors: np.ndarray, aucs: np.ndarray, overlaps: Mapping[str, str | None]
 ) -> dict[str, Any]:
-    """metrics/robustness.json. errors: see `balanced_errors`, of clean films and then of each kind at each
-    severity; aucs: one for each of these conditions."""
+    """metrics/robustness.json. errors: see `balanced_errors`, of clean radiographs and then of each kind at
+    each severity; aucs: one for each of these conditions."""
     starts = 1 + len(SEVERITIES) * np.arange(len(KINDS))
     (clean, *errors_of), (clean_auc, *aucs_of) = np.split(errors, starts, axis=1), np.split(aucs, starts)
 
@@ -77,8 +80,8 @@ def robustness_report(
     alike = [overlaps[kind] is not None for kind in KINDS]
     groups = {
         "all": [True] * len(KINDS),
-        "alike_in_training": alike,
-        "new_to_classifier": [not value for value in alike],
+        "covered_by_augmentation": alike,
+        "not_covered": [not value for value in alike],
     }
     kinds = {
         kind: mean_of([kind == other for other in KINDS]) | {"training": in_words(overlaps[kind])}
@@ -105,8 +108,8 @@ def draw_robustness(errors: np.ndarray, overlaps: Mapping[str, str | None]) -> N
         colour = style.COLOURS[0] if known else style.COLOURS[1]
         curves.append(SeverityCurve(title, errors[0, mine], low[mine], high[mine], colour))
     title = (
-        "Corrupted test films: balanced error with 95 % interval (dashed: clean films)\n"
-        "blue: augmentation changed training films alike, orange: new to the classifier"
+        "Corrupted test radiographs: balanced error with 95 % interval (dashed: clean radiographs)\n"
+        "blue: augmentation changed training radiographs alike, orange: new to the classifier"
     )
     charts.severity_curves("plots/robustness.png", curves, errors[0, 0], title)
 

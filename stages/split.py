@@ -48,7 +48,7 @@ def main() -> None:
             "duplicates": report,
         },
     )
-    charts.class_counts("plots/class_counts.png", counts, "Films of each class in each split")
+    charts.class_counts("plots/class_counts.png", counts, "Radiographs of each class in each split")
     radiographs.sample_grid("plots/samples.png", images, labels, where, classes)
     masks = {c: {s: (where == s) & (labels == i) for s in SPLITS} for i, c in enumerate(classes)}
     levels = {c: {s: count_levels(images[mine]) for s, mine in of.items()} for c, of in masks.items()}
@@ -56,7 +56,7 @@ def main() -> None:
     means = {
         c: [images[mine].mean(axis=0).astype(np.uint8) for mine in of.values()] for c, of in masks.items()
     }
-    image_rows("plots/mean_films.png", means, f"The mean film of each class: {', '.join(SPLITS)}")
+    image_rows("plots/mean_images.png", means, f"The mean radiograph of each class: {', '.join(SPLITS)}")
     print(", ".join(f"{split} {sum(of_class.values()):,}" for split, of_class in counts.items()))
     print(
         f"dropped: {leaked.sum():,} of train that are held out too, {conflicting.sum():,} under two classes"
@@ -97,7 +97,7 @@ def check_every_split(labels: np.ndarray, where: np.ndarray, classes: list[str])
 
 
 def statistics(images: np.ndarray) -> dict[str, float]:
-    """Grey levels 0-255 over all pixels; `between_films` is the spread of the films' mean levels."""
+    """Grey levels 0-255 over all pixels; `between_images` is the spread of the radiographs' mean levels."""
     counts = count_levels(images)
     mean, std = mean_and_std(counts)
     low, median, high = np.searchsorted(np.cumsum(counts) / counts.sum(), [0.05, 0.5, 0.95])
@@ -107,7 +107,7 @@ def statistics(images: np.ndarray) -> dict[str, float]:
         "p5": float(low),
         "median": float(median),
         "p95": float(high),
-        "between_films": float(images.mean(axis=(1, 2)).std()),
+        "between_images": float(images.mean(axis=(1, 2)).std()),
     }
 
 

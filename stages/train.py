@@ -26,7 +26,9 @@ def main() -> None:
     subclasses = [row["subclass"] for row in read_csv(SUBCLASSES)]
     spec, targets = prepare(params, data, train, subclasses)
     log = open_log("train")
-    log.info("torch %s on %s, %d films, outputs %s", torch.__version__, device, len(train), spec.outputs)
+    log.info(
+        "torch %s on %s, %d radiographs, outputs %s", torch.__version__, device, len(train), spec.outputs
+    )
     if params.train.precision == "bf16" and emulates_bf16(device):
         print("this processor has no bf16 arithmetic: train.precision float32 would be faster")
 

@@ -80,7 +80,7 @@ def augmentation(**changes: float) -> params.Augment:
     return params.Augment.model_validate(off | changes)
 
 
-def noise_films(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
+def noise_images(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, size, size), dtype=np.uint8)
 
 
@@ -89,7 +89,7 @@ def write_tree(root: Path, *names: str) -> Path:
     for number, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = Image.fromarray(noise_films(1, 20 + number, seed=number)[0])
+        picture = Image.fromarray(noise_images(1, 20 + number, seed=number)[0])
         picture.convert("RGB" if number % 2 else "L").save(path)
     return root
 
@@ -120,8 +120,8 @@ def dicom_bytes(dataset: Dataset) -> bytes:
 
 
 def write_packed(counts: dict[str, tuple[int, ...]], classes: list[str], size: int = 16) -> None:
-    """data/images.npy and data/labels.csv in the working directory: films of noise, of which each class is
-    brighter than the one before. counts: for each split the films of each class."""
+    """data/images.npy and data/labels.csv in the working directory: radiographs of noise, of which each class
+    is brighter than the one before. counts: for each split the radiographs of each class."""
     generator = np.random.default_rng(0)
     images, rows = [], []
     for split, of_class in counts.items():
@@ -137,19 +137,19 @@ def write_packed(counts: dict[str, tuple[int, ...]], classes: list[str], size: i
 
 
 def drawn_predictions(
-    signals: Sequence[float], seed: int = 0, films: int = 300, classes: int = 2
+    signals: Sequence[float], seed: int = 0, images: int = 300, classes: int = 2
 ) -> Predictions:
     """Predictions without any training, of one member for each of `signals`: the more, the better it is.
-    Films are the same for every `seed`, and as hard; what members err on depends on it."""
+    Radiographs are the same for every `seed`, and as hard; what members err on depends on it."""
     shared, own = np.random.default_rng(0), np.random.default_rng([1, seed])
-    labels = shared.choice(classes, films, p=[0.4, 0.6] if classes == 2 else [0.3, 0.4, 0.3])
-    splits = np.where(np.arange(films) < films // 3, "val", "test")
-    hard = shared.normal(size=(films, classes))
+    labels = shared.choice(classes, images, p=[0.4, 0.6] if classes == 2 else [0.3, 0.4, 0.3])
+    splits = np.where(np.arange(images) < images // 3, "val", "test")
+    hard = shared.normal(size=(images, classes))
     evidence = np.eye(classes)[labels] * np.reshape(signals, (-1, 1, 1)) + hard
     evidence = evidence + 0.3 * own.normal(size=evidence.shape)
     p = np.exp(evidence) / np.exp(evidence).sum(axis=2, keepdims=True)
     names = ["normal", "pneumonia", "tuberculosis"][:classes]
-    return Predictions(names, np.arange(films) + 1000, splits, labels, p.mean(axis=0), p)
+    return Predictions(names, np.arange(images) + 1000, splits, labels, p.mean(axis=0), p)
 
 
 def write_run(predictions: Predictions, changes: dict[str, Any] | None = None) -> None:
@@ -160,9 +160,9 @@ def write_run(predictions: Predictions, changes: dict[str, Any] | None = None) -
     write_params(Path(), changes or {})
 
 
-def write_films(predictions: Predictions) -> None:
-    """data/ in the working directory: of each row a film of the grey level row % 256. Rows that `predictions`
-    do not speak of are train's."""
+def write_images(predictions: Predictions) -> None:
+    """data/ in the working directory: of each row a radiograph of the grey level row % 256. Rows that
+    `predictions` do not speak of are train's."""
     count = predictions.rows.max() + 1
     table = [("train", predictions.classes[0], "", "", "")] * count
     for row, split, label in zip(predictions.rows, predictions.splits, predictions.labels, strict=True):
@@ -172,7 +172,8 @@ def write_films(predictions: Predictions) -> None:
 
 
 def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classifier:
-    """An untrained classifier for 16-pixel films whose probabilities differ between dark and bright films."""
+    """An untrained classifier for 16-pixel radiographs whose probabilities differ between dark and bright
+    radiographs."""
     spec = Spec(
         backbone="compact_cnn",
         dropout=0.3,
@@ -193,12 +194,12 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
     spec = replace(spec, **changes)
     torch.manual_seed(seed)
     networks = [build_member(spec) for _ in range(spec.members)]
-    # A fresh head says about the same of every film. Here each feature counts by how much it varies from dark
-    # to bright films, and an average film is undecided.
-    films = torch.linspace(0, 1, 50).view(-1, 1, 1, 1) * torch.rand(50, 1, spec.size, spec.size)
+    # A fresh head says about the same of every radiograph. Here each feature counts by how much it varies
+    # from dark to bright radiographs, and an average radiograph is undecided.
+    images = torch.linspace(0, 1, 50).view(-1, 1, 1, 1) * torch.rand(50, 1, spec.size, spec.size)
     with torch.no_grad():
         for network in networks:
-            features = network.eval().features(spec.preprocess(films))
+            features = network.eval().features(spec.preprocess(images))
             head: Any = network.head
             head.weight *= 3 / features.std(dim=0).clamp(min=1e-3)
             head.bias.copy_(-head.weight @ features.mean(dim=0))
@@ -225,17 +226,21 @@ def write_report_run(changes: dict[str, Any] | None = None, classes: int = 2) ->
 
 
 def case(**changes: Any) -> Case:
-    """A film of noise with invented measurements, of which the classifier says pneumonia."""
+    """A radiograph of noise with invented measurements, of which the classifier says pneumonia."""
     heat = np.zeros((28, 28), np.float32)
     heat[20:, :8] = 1  # the lower left
     found = Case(
         row=7,
-        film=noise_films(1, 28)[0],
+        image=noise_images(1, 28)[0],
         probabilities={"normal": 0.2, "pneumonia": 0.8},
         prevalence={"normal": 0.5, "pneumonia": 0.5},
         heat=heat,
         zones=zone_fractions(heat),
-        exposure={"mean": Rank(127.4, 0.31), "contrast": Rank(74.0, 0.99), "clipped": Rank(0.012, 0.5)},
+        image_statistics={
+            "mean": Rank(127.4, 0.31),
+            "contrast": Rank(74.0, 0.99),
+            "clipped": Rank(0.012, 0.5),
+        },
         neighbours=tuple(
             Neighbour(row, name, 0.99 - 0.01 * row)
             for row, name in enumerate(["pneumonia", "normal", "pneumonia", "pneumonia", "normal"])
@@ -255,13 +260,13 @@ def write_exported() -> None:
     write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
     write_params(Path(), {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"})
     evaluate.main()
-    write_json("metrics/data.json", {"source": {"limits": "Films of noise."}})
+    write_json("metrics/data.json", {"source": {"limits": "Radiographs of noise."}})
     save_gallery(model)
     export.main()
 
 
 def save_gallery(model: Classifier) -> None:
-    """models/index.* of the training films in the working directory."""
+    """models/index.* of the training radiographs in the working directory."""
     data = load_dataset()
     rows = data.rows("train")
     vectors = classifier_vectors(model, data.images[rows], torch.device("cpu"))

@@ -74,22 +74,22 @@ def exported_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def three_class_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which every stage has run, one after the other, on a few films of noise of three classes.
-    Tests leave it as they find it."""
+    """A folder in which every stage has run, one after the other, on a few radiographs of noise of three
+    classes. Tests leave it as they find it."""
     folder = tmp_path_factory.mktemp("three_classes")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         generator = np.random.default_rng(0)
         for split, count in (("train", 8), ("val", 4), ("test", 4)):
             for label, name in enumerate(("normal", "pneumonia", "tuberculosis")):
-                of_class = Path("films", split, name)
+                of_class = Path("images", split, name)
                 of_class.mkdir(parents=True)
                 for number in range(count):
-                    film = generator.normal(60 + 60 * label, 30, (20, 20)).clip(0, 255).astype(np.uint8)
-                    Image.fromarray(film).save(of_class / f"{number}.png")
+                    image = generator.normal(60 + 60 * label, 30, (20, 20)).clip(0, 255).astype(np.uint8)
+                    Image.fromarray(image).save(of_class / f"{number}.png")
         builders.write_params(
             folder,
-            {"download.source": "folder", "download.folder": "films", "download.size": 16}
+            {"download.source": "folder", "download.folder": "images", "download.size": 16}
             | {"clip_embed.dimensions": 4, "imbalance.strategy": "both", "evaluate.bootstrap": 100}
             | {"train.members": 2, "train.epochs": 2, "train.batch_size": 8}
             | {"compute.threads": 1, "compute.device": "cpu"},

@@ -11,7 +11,7 @@ from cxr import params, recipes
 from cxr.core.errors import UserError
 
 METRICS = ("auc", "auc_ovr_macro", "accuracy", "balanced_accuracy")
-STATISTICS = ("mean", "ensemble")  # of the members, and of what is shipped
+STATISTICS = ("mean", "ensemble")  # of the members, and of what is released
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""Pictures for a person who asks about films of their own: where the classifier looks, and similar cases.
+"""Pictures for a person who asks about radiographs of their own: where the classifier looks, and similar
+cases.
 
-Films are shown at full resolution (their centre square), beside what the model gets to see of them.
+Radiographs are shown at full resolution (their centre square), beside what the model gets to see of them.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from cxr.reports.disclaimer import NOTICE
 
 ROWS = 20  # in one picture: more take long to lay out, and nobody scrolls through them
 PER_ROW = 5  # neighbours
-# inches: a film that is explained, a film among its neighbours, between films
+# inches: a radiograph that is explained, a radiograph among its neighbours, between radiographs
 SIDE = 4.6
 TILE = 1.85
 GAP = 0.1
@@ -31,12 +32,12 @@ GAP = 0.1
 class Explained:
     """A decision and what speaks for it.
 
-    film: (S, S) uint8, the centre square. seen: (size, size) uint8, what the model gets. heat: (size, size)
-    float32 in [0, 1]. decision: the class, of that probability.
+    radiograph: (S, S) uint8, the centre square. seen: (size, size) uint8, what the model gets. heat: (size,
+    size) float32 in [0, 1]. decision: the class, of that probability.
     """
 
     name: str
-    film: np.ndarray
+    image: np.ndarray
     seen: np.ndarray
     heat: np.ndarray
     decision: str
@@ -45,30 +46,31 @@ class Explained:
 
 @dataclass(frozen=True)
 class SimilarImages:
-    """A film and the cases most similar to it, nearest first.
+    """A radiograph and the cases most similar to it, nearest first.
 
-    film, seen: as for `Explained`. cases: k films, (size, size) uint8, with their classes and captions.
+    radiograph, seen: as for `Explained`. cases: k radiographs, (size, size) uint8, with their classes and
+    captions.
     """
 
     name: str
-    film: np.ndarray
+    image: np.ndarray
     seen: np.ndarray
     cases: Sequence[np.ndarray]
     classes: Sequence[str]
     captions: Sequence[str]
 
 
-def explanation_figure(path: Path, films: Sequence[Explained]) -> None:
-    """A row for each film: itself, with the map laid over it, and as the model sees it.
+def explanation_figure(path: Path, images: Sequence[Explained]) -> None:
+    """A row for each radiograph: itself, with the map laid over it, and as the model sees it.
 
     Raises `UserError` if `path` cannot be written.
     """
-    figure, grid = _grid(len(films), 3, SIDE, caption=0.35, foot=0.8)
+    figure, grid = _grid(len(images), 3, SIDE, caption=0.35, foot=0.8)
     _head(figure, f"Grad-CAM: what speaks for the decision. {NOTICE}")
-    for axes, each in zip(grid, films, strict=True):
+    for axes, each in zip(grid, images, strict=True):
         for ax in axes[:2]:
-            show_image(ax, each.film)
-        _lay_over(axes[1], each.heat, len(each.film))
+            show_image(ax, each.image)
+        _lay_over(axes[1], each.heat, len(each.image))
         show_image(axes[2], each.seen)
         speaks = "what speaks" if each.heat.any() else "nothing speaks"
         axes[0].set_title(f"{_short(each.name, 30)} (centre square)")
@@ -84,20 +86,20 @@ def explanation_figure(path: Path, films: Sequence[Explained]) -> None:
     _save(figure, path)
 
 
-def neighbour_figure(path: Path, films: Sequence[SimilarImages], classes: Sequence[str]) -> None:
-    """Each film, as its file holds it and as the model sees it, beside its similar cases.
+def neighbour_figure(path: Path, images: Sequence[SimilarImages], classes: Sequence[str]) -> None:
+    """Each radiograph, as its file holds it and as the model sees it, beside its similar cases.
 
     classes: names of all classes, which decide the colours of frames. Raises `UserError` if `path` cannot be
     written.
     """
-    lines = rows_of(len(films[0].cases))
-    figure, grid = _grid(lines * len(films), PER_ROW + 2, TILE, caption=0.45, foot=0.4)
-    _head(figure, f"Films and the most similar confirmed cases, nearest first. {NOTICE}")
+    lines = rows_of(len(images[0].cases))
+    figure, grid = _grid(lines * len(images), PER_ROW + 2, TILE, caption=0.45, foot=0.4)
+    _head(figure, f"Radiographs and the most similar labelled training images, nearest first. {NOTICE}")
     for ax in grid.flat:
         ax.set_axis_off()
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(classes)}
-    for start, each in zip(range(0, len(grid), lines), films, strict=True):
-        _tile(grid[start, 0], each.film, _short(each.name, 22))
+    for start, each in zip(range(0, len(grid), lines), images, strict=True):
+        _tile(grid[start, 0], each.image, _short(each.name, 22))
         _tile(grid[start, 1], each.seen, f"as the model sees it:\n{len(each.seen)} x {len(each.seen)} pixels")
         cells = grid[start : start + lines, 2:].ravel()
         for ax, case, name, caption in zip(cells, each.cases, each.classes, each.captions, strict=False):
@@ -133,14 +135,15 @@ def _head(figure: Figure, title: str) -> None:
 
 
 def _lay_over(ax: Axes, heat: np.ndarray, side: int) -> None:
-    """Draw a map of any size over a film of `side` pixels: clear where nothing speaks for the decision."""
+    """Draw a map of any size over a radiograph of `side` pixels: clear where nothing speaks for the
+    decision."""
     edges = (-0.5, side - 0.5, side - 0.5, -0.5)
     ax.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.6 * heat, extent=edges, interpolation="bilinear")
 
 
-def _tile(ax: Axes, film: np.ndarray, caption: str, frame: str | None = None) -> None:
+def _tile(ax: Axes, image: np.ndarray, caption: str, frame: str | None = None) -> None:
     ax.set_axis_on()
-    show_image(ax, film, frame=frame)
+    show_image(ax, image, frame=frame)
     ax.set_title(caption, fontsize=9)
 
 

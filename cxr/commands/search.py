@@ -1,4 +1,4 @@
-"""`cxr search`: the confirmed cases that are most similar to films."""
+"""`cxr search`: the labelled training images that are most similar to radiographs."""
 
 import argparse
 import json
@@ -15,23 +15,28 @@ if TYPE_CHECKING:  # they take seconds to import, and `cxr --help` does not wait
     from cxr.embeddings.gallery import Gallery
 
 PICTURE = Path("build/search.png")
-MOST = 100  # cases for each film
+MOST = 100  # cases for each radiograph
 VALUES = {"cosine": "cosine", "l2": "distance"}  # what the gallery's metric measures
 
 
 def add(commands: Any) -> None:
     command = commands.add_parser(
         "search",
-        help="the confirmed cases most similar to films",
-        description="Prints the confirmed cases (training films) that are most similar to films, nearest "
-        "first, and draws them. A film that cannot be read is a line on stderr and the others still go on, "
+        help="the labelled training images most similar to radiographs",
+        description="Prints the labelled training images (training radiographs) that are most similar to radiographs, nearest "
+        "first, and draws them. A radiograph that cannot be read is a line on stderr and the others still go on, "
         "but the exit code is then 1.",
     )
     command.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG or DICOM file, or a folder of them"
     )
     command.add_argument(
-        "-k", type=int, default=5, choices=range(1, MOST + 1), metavar="K", help="cases a film; default: 5"
+        "-k",
+        type=int,
+        default=5,
+        choices=range(1, MOST + 1),
+        metavar="K",
+        help="cases a radiograph; default: 5",
     )
     command.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     command.add_argument(
@@ -42,28 +47,28 @@ def add(commands: Any) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     """Raises `UserError` if there is no model, gallery or data set, or if the picture cannot be drawn,
-    SystemExit with code 1 if a film could not be read."""
+    SystemExit with code 1 if a radiograph could not be read."""
     from cxr.commands import pictures
     from cxr.embeddings.gallery import Gallery
 
     radiographs.check_picture(arguments.picture, "--picture")
     gallery = Gallery.load()
     data = _data(gallery)
-    films = read_named(arguments.images, data.images.shape[1])
-    radiographs.check_picture(arguments.picture, "--picture", films)
+    images = read_named(arguments.images, data.images.shape[1])
+    radiographs.check_picture(arguments.picture, "--picture", images)
     results = []
     drawn = max(1, pictures.ROWS // pictures.rows_of(arguments.k))
-    if films.paths:
-        results = _results(films, gallery, data, arguments.k)
-        _draw(arguments.picture, films, data, gallery.meta.metric, results[:drawn])
+    if images.paths:
+        results = _results(images, gallery, data, arguments.k)
+        _draw(arguments.picture, images, data, gallery.meta.metric, results[:drawn])
     if arguments.json:
-        print(json.dumps(_document(films, gallery, results, arguments.picture), indent=2, allow_nan=False))
+        print(json.dumps(_document(images, gallery, results, arguments.picture), indent=2, allow_nan=False))
     elif results:
         _print(results, gallery)
-        first = f" (the first {drawn} films)" if len(results) > drawn else ""
+        first = f" (the first {drawn} radiographs)" if len(results) > drawn else ""
         print(f"Picture: {arguments.picture}{first}")
         print(NOTICE)
-    films.end()
+    images.end()
 
 
 def _data(gallery: "Gallery") -> "Dataset":
@@ -83,9 +88,9 @@ def _data(gallery: "Gallery") -> "Dataset":
     return data
 
 
-def _results(films: Radiographs, gallery: "Gallery", data: "Dataset", k: int) -> list[dict[str, Any]]:
-    """`path` of each film and `neighbours`, nearest first, each with its `row`, `class`, `source` (the file
-    it came from), and `cosine` or `distance`."""
+def _results(images: Radiographs, gallery: "Gallery", data: "Dataset", k: int) -> list[dict[str, Any]]:
+    """`path` of each radiograph and `neighbours`, nearest first, each with its `row`, `class`, `source` (the
+    file it came from), and `cosine` or `distance`."""
     import torch
 
     from cxr.core.dataset import LABELS
@@ -93,7 +98,7 @@ def _results(films: Radiographs, gallery: "Gallery", data: "Dataset", k: int) ->
     from cxr.embeddings.vectors import embed_new
     from cxr.params import load_params
 
-    vectors = embed_new(gallery.meta, films.images, load_params(), torch.device("cpu"))
+    vectors = embed_new(gallery.meta, images.images, load_params(), torch.device("cpu"))
     found, table = gallery.search(vectors, k), read_csv(LABELS)
     value = VALUES[gallery.meta.metric]
     return [
@@ -109,12 +114,12 @@ def _results(films: Radiographs, gallery: "Gallery", data: "Dataset", k: int) ->
                 for row, measured in zip(rows, values, strict=True)
             ],
         }
-        for path, rows, values in zip(films.paths, found.rows.tolist(), found.values.tolist(), strict=True)
+        for path, rows, values in zip(images.paths, found.rows.tolist(), found.values.tolist(), strict=True)
     ]
 
 
 def _document(
-    films: Radiographs, gallery: "Gallery", results: list[dict[str, Any]], picture: Path
+    images: Radiographs, gallery: "Gallery", results: list[dict[str, Any]], picture: Path
 ) -> dict[str, Any]:
     """source_sha256: of what made the gallery's vectors, for the classifier's features the model's."""
     return {
@@ -124,8 +129,8 @@ def _document(
         "source_sha256": gallery.meta.source_sha256,
         "cases": len(gallery.meta.rows),
         "picture": str(picture) if results else None,
-        "films": results,
-        "errors": films.errors,
+        "images": results,
+        "errors": images.errors,
     }
 
 
@@ -145,7 +150,7 @@ def _print(results: list[dict[str, Any]], gallery: "Gallery") -> None:
 
 
 def _draw(
-    path: Path, films: Radiographs, data: "Dataset", metric: str, results: list[dict[str, Any]]
+    path: Path, images: Radiographs, data: "Dataset", metric: str, results: list[dict[str, Any]]
 ) -> None:
     from cxr.commands import pictures
     from cxr.commands.pictures import SimilarImages
@@ -154,8 +159,8 @@ def _draw(
     value = VALUES[metric]
     queries = [
         SimilarImages(
-            name=film.name,
-            film=read_original(film).full(),
+            name=image.name,
+            image=read_original(image).full(),
             seen=seen,
             cases=[data.images[case["row"]] for case in result["neighbours"]],
             classes=[case["class"] for case in result["neighbours"]],
@@ -164,6 +169,6 @@ def _draw(
                 for case in result["neighbours"]
             ],
         )
-        for film, seen, result in zip(films.paths, films.images, results, strict=False)
+        for image, seen, result in zip(images.paths, images.images, results, strict=False)
     ]
     pictures.neighbour_figure(path, queries, data.classes)

@@ -26,7 +26,7 @@ class Dataset:
     splits: np.ndarray
 
     def rows(self, *splits: str) -> np.ndarray:
-        """Row numbers, ascending, of the films in any of `splits`."""
+        """Row numbers, ascending, of the images in any of `splits`."""
         return np.flatnonzero(np.isin(self.splits, splits))
 
 

@@ -60,7 +60,7 @@ HEADER = (
     "VOILUTFunction",
     "VOILUTSequence",
 )
-# Projection radiography, digitised film, and what wrapped pictures call themselves or leave empty.
+# Projection radiography, digitised radiograph, and what wrapped pictures call themselves or leave empty.
 MODALITIES = ("CR", "DX", "DR", "RG", "RF", "HC", "SC", "OT", "")
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -103,7 +103,7 @@ class Radiograph:
 def read_dicom(file: BinaryIO, name: str, max_pixels: int) -> Radiograph:
     """Read a radiograph of one frame, grey or colour, 8 to 16 bit.
 
-    Grey levels are as `cxr.data.grayscale` says. A film whose pixels are not square (PS3.3 10.7.1.3,
+    Grey levels are as `cxr.data.grayscale` says. A radiograph whose pixels are not square (PS3.3 10.7.1.3,
     C.7.6.3.1.7) is shrunk along their shorter side.
 
     name: what messages call the file. Raises `UserError` if it is damaged, no radiograph (another modality, a
@@ -159,14 +159,14 @@ def _check(header: Dataset, max_pixels: int) -> None:
         raise PixelCountError(f"{columns} x {rows} pixels; at most {max_pixels:,}")
     frames = int(header.get("NumberOfFrames") or 1)
     if frames != 1:
-        raise UserError(f"{frames} frames; a film has one, so export the one that is meant")
+        raise UserError(f"{frames} frames; a radiograph has one, so export the one that is meant")
     if header.get("PresentationIntentType") == "FOR PROCESSING":
-        raise UserError("raw detector values (FOR PROCESSING); export the film FOR PRESENTATION")
+        raise UserError("raw detector values (FOR PROCESSING); export the radiograph FOR PRESENTATION")
     kind, samples = str(header.PhotometricInterpretation), int(header.SamplesPerPixel)
     if not (kind in GREY and samples == 1) and not (kind in COLOUR and samples == 3):
         raise UserError(f"pixels of the kind {_code(kind)} with {samples} samples; neither grey nor RGB")
     if header.BitsAllocated not in (8, 16) or not 1 <= header.BitsStored <= header.BitsAllocated:
-        raise UserError(f"{header.BitsStored} bits in {header.BitsAllocated}; a film has 8 to 16")
+        raise UserError(f"{header.BitsStored} bits in {header.BitsAllocated}; a radiograph has 8 to 16")
 
 
 def _code(value: str) -> str:

@@ -53,26 +53,28 @@ def list_radiographs(folder: Path, split: str) -> list[RadiographFile]:
     ]
 
 
-def check_classes(root: Path, splits: Iterable[str], films: Sequence[RadiographFile]) -> None:
+def check_classes(root: Path, splits: Iterable[str], images: Sequence[RadiographFile]) -> None:
     """Raises `UserError` for fewer than two classes, or one of `splits` without pictures of one of them."""
-    classes = sorted({film.category for film in films})
+    classes = sorted({image.category for image in images})
     if len(classes) < 2:
         have = f"only the class {classes[0]!r}" if classes else "no PNG, JPEG or DICOM in class folders"
         raise UserError(f"{root}: has {have}; a classifier needs two class folders or more")
     for split in splits:
-        lacking = sorted(set(classes) - {film.category for film in films if film.split == split})
+        lacking = sorted(set(classes) - {image.category for image in images if image.split == split})
         if lacking:
             raise UserError(
                 f"{root / split}: has no pictures of {', '.join(lacking)}; every split needs each class"
             )
 
 
-def read_radiographs(films: Sequence[RadiographFile], size: int) -> np.ndarray:
+def read_radiographs(radiographs: Sequence[RadiographFile], size: int) -> np.ndarray:
     """(N, size, size) uint8. Raises `UserError` for the first picture that cannot be read."""
-    images = np.empty((len(films), size, size), np.uint8)
+    images = np.empty((len(radiographs), size, size), np.uint8)
     with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without holding the GIL
-        pictures = pool.map(lambda film: read_radiograph(film.path, size), films)
-        for row, picture in enumerate(tqdm(pictures, total=len(films), desc="reading films", disable=None)):
+        pictures = pool.map(lambda image: read_radiograph(image.path, size), radiographs)
+        for row, picture in enumerate(
+            tqdm(pictures, total=len(radiographs), desc="reading radiographs", disable=None)
+        ):
             images[row] = picture
     return images
 

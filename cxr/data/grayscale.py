@@ -27,8 +27,8 @@ def to_grey_levels(dataset: Dataset, stored: np.ndarray) -> Image.Image:
     """Grey levels from 0, black, to 255 in Pillow's float mode. stored: (H, W) int.
 
     The modality LUT (PS3.3 C.11.1) is a rescale slope and intercept, or a table. The VOI LUT (C.11.2) is the
-    first window; without windows the first table; without either the identity, so that black to white are
-    all values that the bits can hold and a film keeps its exposure. Raises `UserError` for a window or a
+    first window; without windows the first table; without either the identity, so that black to white are all
+    values that the bits can hold and a radiograph keeps its exposure. Raises `UserError` for a window or a
     rescale without a meaning; other exceptions for damaged elements.
     """
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
@@ -86,7 +86,7 @@ def _look_up(item: Dataset, values: np.ndarray) -> Levels:
         order = ">" if item.original_encoding[1] is False else "<"
         data = np.frombuffer(data, np.uint8 if len(data) == entries else f"{order}u2")
     table = np.asarray(data, np.float32)
-    # Some devices state more bits than their entries use, which would darken the film.
+    # Some devices state more bits than their entries use, which would darken the radiograph.
     high = 2 ** min(int(bits), int(table.max()).bit_length()) - 1
     places = np.rint(values - np.float32(first)).clip(0, len(table) - 1)
     return Levels(table[places.astype(np.intp)], 0, high)

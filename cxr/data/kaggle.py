@@ -1,7 +1,7 @@
-"""Two data sets of kaggle.com that keep their films in the folders <split>/<class>/: from the folder
+"""Two data sets of kaggle.com that keep their radiographs in the folders <split>/<class>/: from the folder
 CXR_MIRROR if it has them, else through kagglehub and its cache.
 
-`chest_xray_pneumonia`: the original films of PneumoniaMNIST (Kermany et al., 2018,
+`chest_xray_pneumonia`: the original radiographs of PneumoniaMNIST (Kermany et al., 2018,
 https://doi.org/10.1016/j.cell.2018.02.010, CC BY 4.0), children of one hospital.
 `chest_xray_3class`: normal, pneumonia and tuberculosis, compiled from other sets. Class and source go
 together in it, so what a classifier learns there may be the source.
@@ -117,51 +117,51 @@ def _download(handle: str, name: str) -> Path:
 
 
 def read_pneumonia(size: int) -> Raw:
-    """The 5,856 films of `chest_xray_pneumonia` as (size, size) uint8, with their patients.
+    """The 5,856 radiographs of `chest_xray_pneumonia` as (size, size) uint8, with their patients.
 
-    The 16 films of the published val are too few to choose anything by: they are handed on as train, and
-    the split stage cuts a val from it by patient. Raises `UserError` for a set that cannot be had, or whose
-    counts or file names are not the published ones: altered copies are in circulation.
+    The 16 radiographs of the published val are too few to choose anything by: they are handed on as train,
+    and the split stage cuts a val from it by patient. Raises `UserError` for a set that cannot be had, or
+    whose counts or file names are not the published ones: altered copies are in circulation.
     """
     with fetch_tree(PNEUMONIA) as root:
-        films = _films(root, ("normal", "pneumonia"))
-        check_pneumonia(root, films)
-        data = _read(root, films, size)
+        images = _images(root, ("normal", "pneumonia"))
+        check_pneumonia(root, images)
+        data = _read(root, images, size)
     return replace(
         data,
         splits=["train" if split == "val" else split for split in data.splits],
-        patients=[patient(film.path.name) for film in films],
+        patients=[patient(image.path.name) for image in images],
     )
 
 
 def read_three_class(size: int) -> Raw:
-    """The films of `chest_xray_3class` as (size, size) uint8, with the published splits.
+    """The radiographs of `chest_xray_3class` as (size, size) uint8, with the published splits.
 
-    Its counts are known only roughly (about 25,500 films, of which about 925, 580 and 1,064 in test), so they
-    are not checked. Raises `UserError` for a set that cannot be had, or lacks a class in a split.
+    Its counts are known only roughly (about 25,500 radiographs, of which about 925, 580 and 1,064 in test),
+    so they are not checked. Raises `UserError` for a set that cannot be had, or lacks a class in a split.
     """
     with fetch_tree(THREE_CLASS) as root:
-        return _read(root, _films(root, ("normal", "pneumonia", "tuberculosis")), size)
+        return _read(root, _images(root, ("normal", "pneumonia", "tuberculosis")), size)
 
 
-def check_pneumonia(root: Path, films: Sequence[RadiographFile]) -> None:
-    """Raises `UserError` unless `films` has the published counts and file names."""
+def check_pneumonia(root: Path, images: Sequence[RadiographFile]) -> None:
+    """Raises `UserError` unless `images` has the published counts and file names."""
     remedy = "an altered copy? Take the published set"
-    counts = Counter((film.split, film.category) for film in films)
+    counts = Counter((image.split, image.category) for image in images)
     for split, of_class in PNEUMONIA_COUNTS.items():
         for name, due in of_class.items():
             if counts[split, name] != due:
                 raise UserError(
-                    f"{root}: {split} has {counts[split, name]:,} films of {name}, not {due:,}; {remedy}"
+                    f"{root}: {split} has {counts[split, name]:,} radiographs of {name}, not {due:,}; {remedy}"
                 )
-    names = sorted(f"{film.split}/{film.category}/{film.path.name}" for film in films)
+    names = sorted(f"{image.split}/{image.category}/{image.path.name}" for image in images)
     found = hashlib.sha256("\n".join(names).encode()).hexdigest()
     if found != PNEUMONIA_NAMES_SHA256:
         raise UserError(f"{root}: its file names have sha256 {found}, not {PNEUMONIA_NAMES_SHA256}; {remedy}")
 
 
 def patient(name: str) -> str:
-    """The patient of a film of `chest_xray_pneumonia`: series or type of infection, and number.
+    """The patient of a radiograph of `chest_xray_pneumonia`: series or type of infection, and number.
 
     The numbers alone are no key: IM-0115 and NORMAL2-IM-0115 are two children, as are person886_virus and
     person886_bacteria, and 264 bare numbers stand both in train and in test.
@@ -172,25 +172,25 @@ def patient(name: str) -> str:
     return match[1]
 
 
-def _films(root: Path, classes: Sequence[str]) -> list[RadiographFile]:
-    """The films of the published splits, with the names of the class folders in lower case."""
-    films = [
-        film._replace(category=film.category.lower())
+def _images(root: Path, classes: Sequence[str]) -> list[RadiographFile]:
+    """The radiographs of the published splits, with the names of the class folders in lower case."""
+    images = [
+        image._replace(category=image.category.lower())
         for split, folder in split_folders(root).items()
-        for film in list_radiographs(folder, split)
+        for image in list_radiographs(folder, split)
     ]
-    check_classes(root, SPLITS, films)
-    found = sorted({film.category for film in films})
+    check_classes(root, SPLITS, images)
+    found = sorted({image.category for image in images})
     if found != sorted(classes):
         raise UserError(f"{root}: its classes are {', '.join(found)}, not {', '.join(classes)}")
-    return films
+    return images
 
 
-def _read(root: Path, films: Sequence[RadiographFile], size: int) -> Raw:
+def _read(root: Path, images: Sequence[RadiographFile], size: int) -> Raw:
     return Raw(
-        images=read_radiographs(films, size),
-        classes=[film.category for film in films],
-        sources=[film.path.relative_to(root).as_posix() for film in films],
-        splits=[film.split for film in films],
-        patients=[""] * len(films),
+        images=read_radiographs(images, size),
+        classes=[image.category for image in images],
+        sources=[image.path.relative_to(root).as_posix() for image in images],
+        splits=[image.split for image in images],
+        patients=[""] * len(images),
     )

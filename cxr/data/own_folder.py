@@ -22,14 +22,14 @@ def read_folder(root: Path, size: int) -> Raw:
     if not root.is_dir():
         raise UserError(f"params.yaml: download.folder is {str(root)!r}, which is not a folder")
     splits = _splits(root)
-    films = [film for split, part in splits.items() for film in list_radiographs(part, split)]
-    check_classes(root, splits, films)
-    names = [film.path.relative_to(root).as_posix() for film in films]
+    images = [image for split, part in splits.items() for image in list_radiographs(part, split)]
+    check_classes(root, splits, images)
+    names = [image.path.relative_to(root).as_posix() for image in images]
     return Raw(
-        images=read_radiographs(films, size),
-        classes=[film.category for film in films],
+        images=read_radiographs(images, size),
+        classes=[image.category for image in images],
         sources=names,
-        splits=[film.split for film in films],
+        splits=[image.split for image in images],
         patients=_patients(root, names),
     )
 

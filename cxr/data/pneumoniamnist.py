@@ -1,6 +1,6 @@
 """PneumoniaMNIST of MedMNIST v2 (CC BY 4.0), by the `medmnist` package's own index of URLs and md5s.
 
-Yang et al., 2023, https://doi.org/10.1038/s41597-022-01721-8; films of Kermany et al., 2018.
+Yang et al., 2023, https://doi.org/10.1038/s41597-022-01721-8; radiographs of Kermany et al., 2018.
 """
 
 import zipfile

@@ -24,7 +24,7 @@ SOURCES = {
         "CC BY 4.0",
         "cc-by-4.0",
         "albertvillanova/medmnist-v2",
-        "Films of children from one hospital, shrunk to a few pixels. Its val split shares patients with "
+        "Radiographs of children from one hospital, shrunk to a few pixels. Its val split shares patients with "
         "train and is optimistic, and so is everything chosen on it; its test split does not.",
     ),
     "chest_xray_pneumonia": Source(
@@ -34,7 +34,7 @@ SOURCES = {
         "CC BY 4.0",
         "cc-by-4.0",
         "hf-vision/chest-xray-pneumonia",
-        "Films of children from one hospital. Val is cut from train by patient.",
+        "Radiographs of children from one hospital. Val is cut from train by patient.",
     ),
     "chest_xray_3class": Source(
         "Chest X-Ray Dataset",
@@ -51,7 +51,7 @@ SOURCES = {
         "not stated",
         "unknown",
         None,
-        "Nobody has described these films here.",
+        "Nobody has described these radiographs here.",
     ),
     "phantom": Source(
         "Phantoms",

@@ -1,7 +1,8 @@
 """The one way from a picture file to a stored image: grey, centre square, antialiased bicubic.
 
 MedMNIST v2 (Yang et al., 2023, https://doi.org/10.1038/s41597-022-01721-8) crops the centre square of a
-film and resizes it bicubically, so a film read here looks to the model like the pictures it learnt from.
+radiograph and resizes it bicubically, so a radiograph read here looks to the model like the pictures it
+learnt from.
 """
 
 import io
@@ -18,20 +19,20 @@ from cxr.core.errors import FormatError, PixelCountError, UserError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm"})
 MAX_PIXELS = (
-    100_000_000  # larger than any film; refused before decoding, so that no small file fills the memory
+    100_000_000  # larger than any radiograph; refused before decoding, so that no small file fills the memory
 )
-# Before a film is resized, its pixels are averaged in blocks, down to this many times the wanted side, as
-# Pillow does with its `reducing_gap`. That takes an eighth of the time, and one pixel in eleven of the real
-# films, at 28 pixels a side, changes by a grey level.
+# Before a radiograph is resized, its pixels are averaged in blocks, down to this many times the wanted side,
+# as Pillow does with its `reducing_gap`. That takes an eighth of the time, and one pixel in eleven of the
+# real radiographs, at 28 pixels a side, changes by a grey level.
 GAP = 6
 
 
 @dataclass(frozen=True)
 class Original:
-    """A film as its file holds it, upright.
+    """A radiograph as its file holds it, upright.
 
     square: its centre square at full resolution, grey levels from 0, black, to 255, in Pillow's mode L or its
-    float mode F. width, height: pixels of the whole film. bits: of a grey level in the file.
+    float mode F. width, height: pixels of the whole radiograph. bits: of a grey level in the file.
     """
 
     square: Image.Image
@@ -118,8 +119,8 @@ def _read(file: BinaryIO, name: str, max_pixels: int) -> Original:
 
 def _original(picture: Image.Image, bits: int) -> Original:
     if picture.mode == "F" and np.array_equal(levels := np.asarray(picture), np.rint(levels)):
-        picture = picture.convert("L")  # takes the way of the same film as PNG, to the same answer
-    # Of the whole film, since the square may hold none of its brightest pixels.
+        picture = picture.convert("L")  # takes the way of the same radiograph as PNG, to the same answer
+    # Of the whole radiograph, since the square may hold none of its brightest pixels.
     white = _white(float(np.asarray(picture).max())) if picture.mode.startswith("I") else 255.0
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
@@ -147,7 +148,7 @@ def _grey(picture: Image.Image, white: float) -> Image.Image:
 def _white(brightest: float) -> float:
     """The white of the smallest usual bit depth that holds `brightest`.
 
-    A 16-bit PNG does not say how many bits its detector had; stretching each film to its own brightest
+    A 16-bit PNG does not say how many bits its detector had; stretching each radiograph to its own brightest
     pixel instead would throw its exposure away.
     """
     return next(float(2**bits - 1) for bits in (8, 10, 12, 14, 16) if brightest < 2**bits)

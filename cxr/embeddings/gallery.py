@@ -1,5 +1,6 @@
-"""The gallery: vectors of the films among which similar ones are found, as a FAISS index and a file beside it
-that says what they are. Needs no PyTorch, so that a service can search with the vectors of another runtime.
+"""The gallery: vectors of the images among which similar ones are found, as a FAISS index and a file beside
+it that says what they are. Needs no PyTorch, so that a service can search with the vectors of another
+runtime.
 
 FAISS: https://arxiv.org/abs/2401.08281.
 """
@@ -24,11 +25,11 @@ Metric = Literal["cosine", "l2"]
 Kind = Literal["flat", "ivf", "hnsw"]
 
 # Up to 19 queries at a time FAISS compares directly, from 20 on by ||a||^2 + ||b||^2 - 2ab through BLAS (its
-# distance_compute_blas_threshold): a film's answer would depend on its company, and Euclidean distances of
-# near films would lose their digits.
+# distance_compute_blas_threshold): an image's answer would depend on its company, and Euclidean distances of
+# near images would lose their digits.
 BATCH = 16
-# Films. So many are compared in 5 ms, a quarter of the time that the film's vector takes: see docs/search.md,
-# also for why ivf comes next.
+# Images. So many are compared in 5 ms, a quarter of the time that the image's vector takes: see
+# docs/search.md, also for why ivf comes next.
 EXACT_UP_TO = 50_000
 POINTS = 39  # training vectors that FAISS wants for each of the lists of ivf
 
@@ -100,14 +101,16 @@ class Gallery:
         return cls(index, meta)
 
     def search(self, vectors: Vectors, k: int) -> SearchResult:
-        """The `k` (1 or more) films nearest to each of the `vectors`.
+        """The `k` (1 or more) images nearest to each of the `vectors`.
 
-        Raises `UserError` if the vectors were not made by what made the gallery's, or if it has fewer films.
+        Raises `UserError` if the vectors were not made by what made the gallery's, or if it has fewer images.
         """
         if vectors.source_sha256 != self.meta.source_sha256:
             raise UserError(f"{INDEX} was built with {OTHER[self.meta.embedding]}; run `dvc repro index`")
         if k > len(self.meta.rows):
-            raise UserError(f"{INDEX} holds {len(self.meta.rows)} films, fewer than the {k} to be found")
+            raise UserError(
+                f"{INDEX} holds {len(self.meta.rows)} radiographs, fewer than the {k} to be found"
+            )
         queries = _prepared(vectors.values, self.meta.metric)
         scores = np.empty((len(queries), k), np.float32)
         positions = np.empty((len(queries), k), np.int64)
@@ -120,7 +123,8 @@ class Gallery:
 
     def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         scores, positions = self.index.search(queries, k)
-        # The lists looked into held too few films, or copies of a film have cut the graph: look at all films.
+        # The lists looked into held too few images, or copies of an image have cut the graph: look at all
+        # images.
         short = (positions < 0).any(axis=1)
         if short.any():
             scores[short], positions[short] = self._among_all(queries[short], k)
@@ -168,7 +172,7 @@ OTHER = {
 
 
 def automatic(count: int) -> Kind:
-    """The kind of index for a gallery of `count` films."""
+    """The kind of index for a gallery of `count` images."""
     return "flat" if count <= EXACT_UP_TO else "ivf"
 
 
@@ -187,7 +191,7 @@ def new_index(kind: Kind, metric: Metric, count: int, dimensions: int) -> faiss.
         lists = max(1, min(int(2 * count**0.5), count // POINTS))
         ivf: Any = faiss.index_factory(dimensions, f"IVF{lists},Flat", measure)
         ivf.cp.max_points_per_centroid = 64  # a sample is enough for k-means, and a quarter of FAISS's own
-        ivf.cp.min_points_per_centroid = 1  # else FAISS warns of a single list with fewer films
+        ivf.cp.min_points_per_centroid = 1  # else FAISS warns of a single list with fewer images
         ivf.nprobe = 32
         return ivf
     hnsw: Any = faiss.index_factory(dimensions, "HNSW32,Flat", measure)

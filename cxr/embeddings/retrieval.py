@@ -1,14 +1,15 @@
-"""Do the nearest films have the query's class? What is measured of each query, and what chance reaches.
+"""Do the nearest images have the query's class? What is measured of each query, and what chance reaches.
 
-    precision_at_k       share of the k nearest films that have its class
+    precision_at_k       share of the k nearest images that have its class
     hit_at_k             1 if any of them has
     map_at_k             average precision, 1 / min(R, k) * sum of precision_at_i over the places i <= k where
-                         a film of its class stands, with R such films in the gallery (mAP@100 of Weyand et
+                         an image of its class stands, with R such images in the gallery (mAP@100 of Weyand et
                          al., 2020, https://arxiv.org/abs/2004.01804)
-    map_at_k_over_hits   the same sum, divided by the films of its class among the k: never below map_at_k,
+    map_at_k_over_hits   the same sum, divided by the images of its class among the k: never below map_at_k,
                          since what was not found costs nothing. What is published of PneumoniaMNIST has this
                          form (https://arxiv.org/abs/2409.09430 and metric.py of its code)
-    majority_vote_at_5   1 if most of the five nearest have its class; of equal votes the nearest film decides
+    majority_vote_at_5   1 if most of the five nearest have its class; of equal votes the nearest image
+    decides
 
 A class that the gallery lacks counts as 0. Classes are ints, indices into the data set's list of classes.
 """
@@ -29,8 +30,8 @@ DRAWS = 20_000  # random answers to a query of each class, so that chance is off
 def retrieval_scores(found: np.ndarray, queries: np.ndarray, available: np.ndarray) -> dict[str, np.ndarray]:
     """Each measure of each query, (Q,) float64, at the depths that `found` has.
 
-    found: (Q, K) classes of the films found, nearest first; queries: (Q,) their own classes; available:
-    (C, C) int, row c: how many films of each class are in the gallery of a query of class c.
+    found: (Q, K) classes of the images found, nearest first; queries: (Q,) their own classes; available:
+    (C, C) int, row c: how many images of each class are in the gallery of a query of class c.
     """
     hits = found == queries[:, None]
     relevant = available[queries, queries]
@@ -62,8 +63,8 @@ def majority(found: np.ndarray, classes: int) -> np.ndarray:
 
 
 def random_retrieval(available: np.ndarray, depth: int) -> dict[str, np.ndarray]:
-    """What `retrieval_scores` gives on average for films drawn at random from the gallery, with replacement: (C,)
-    float64 for a query of each class."""
+    """What `retrieval_scores` gives on average for images drawn at random from the gallery, with replacement:
+    (C,) float64 for a query of each class."""
     generator = np.random.default_rng(0)
     shares = available / available.sum(axis=1, keepdims=True)
     found = []
@@ -103,14 +104,14 @@ def retrieval_report(
 
 
 def recall(found: np.ndarray, exact: np.ndarray) -> float:
-    """The share of the `exact` nearest films that are among those `found`; both are (Q, k) rows."""
+    """The share of the `exact` nearest images that are among those `found`; both are (Q, k) rows."""
     return float((exact[:, :, None] == found[:, None, :]).any(axis=2).mean())
 
 
 def without_self(found: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
     """The first `k` of `found`, (Q, k + 1) rows, that are not the query's `own` row, (Q,).
 
-    By the row, not by distance 0: another film that is a copy of the query stays.
+    By the row, not by distance 0: another image that is a copy of the query stays.
     """
     itself = found == own[:, None]
     return np.take_along_axis(found, np.argsort(itself, axis=1, kind="stable")[:, :k], axis=1)
@@ -121,8 +122,8 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def hardest(hits: np.ndarray, closeness: np.ndarray, labels: np.ndarray) -> list[int]:
-    """Queries for which fewer than half of the films found are hits, class by class: the fewest hits first;
-    among equals the one whose nearest film is nearest, as if that were sure.
+    """Queries for which fewer than half of the images found are hits, class by class: the fewest hits first;
+    among equals the one whose nearest image is nearest, as if that were sure.
 
     hits: (Q, K) bool; closeness: (Q,) float, larger is nearer; labels: (Q,) int.
     """

@@ -1,4 +1,4 @@
-"""Sub-classes: k-means inside the classes of the training split, and the rule that assigns a film to one.
+"""Sub-classes: k-means inside the classes of the training split, and the rule that assigns an image to one.
 
 Vilalta & Rish, 2003, "A decomposition of classes via clustering to explain and improve naive Bayes".
 """
@@ -56,7 +56,7 @@ def find_clusters(points: np.ndarray, k: int | str, k_max: int, seed: int) -> Cl
     if largest >= distinct:
         key = "cluster.k_max" if k == "auto" else "cluster.k"
         raise UserError(
-            f"params.yaml: {key} is {largest}, but the class has {distinct} different training films"
+            f"params.yaml: {key} is {largest}, but the class has {distinct} different training radiographs"
         )
     candidates = range(2, k_max + 1) if k == "auto" else (int(k),)
     fits = [KMeans(number, n_init=10, random_state=seed).fit(points) for number in candidates]
@@ -83,8 +83,8 @@ def _silhouette(points: np.ndarray, assignment: np.ndarray) -> float:
 
 
 def subclass_of_each(data: Dataset) -> np.ndarray:
-    """(N,) str: of the sub-classes of a film's class, the one with the nearest centroid; "" for a class that
-    has none. That is the rule by which k-means has given the training films theirs.
+    """(N,) str: of the sub-classes of an image's class, the one with the nearest centroid; "" for a class
+    that has none. That is the rule by which k-means has given the training images theirs.
     """
     points, centroids = np.load("data/embeddings.npy"), np.load("data/centroids.npy")
     names = np.full(len(points), "", dtype=object)

@@ -1,4 +1,4 @@
-"""Films to the vectors that a gallery holds and is asked for, and the hash that says what made them."""
+"""Images to the vectors that a gallery holds and is asked for, and the hash that says what made them."""
 
 import hashlib
 
@@ -19,44 +19,46 @@ from cxr.params import ClipEmbed, Params
 STORED = "data/embeddings.npy"
 
 
-def embed_new(meta: Meta, films: np.ndarray, params: Params, device: torch.device) -> Vectors:
-    """Vectors to search the gallery of `meta` with, of films that need not belong to the data set.
+def embed_new(meta: Meta, images: np.ndarray, params: Params, device: torch.device) -> Vectors:
+    """Vectors to search the gallery of `meta` with, of images that need not belong to the data set.
 
-    films: (N, S, S) uint8. Raises `UserError` if the model, the data set that `pixels` is fitted to or the
-    encoder's weights are missing, or if the films have another size than the gallery's.
+    images: (N, S, S) uint8. Raises `UserError` if the model, the data set that `pixels` is fitted to or the
+    encoder's weights are missing, or if the images have another size than the gallery's.
     """
     if meta.embedding == "classifier":
-        return classifier_vectors(load_classifier(), films, device)
+        return classifier_vectors(load_classifier(), images, device)
     settings = params.clip_embed
     if settings.encoder != "pixels":
         from cxr.embeddings.encoders.encoder import encode
 
-        values = encode(load_encoder(settings), films, device, settings.precision)
+        values = encode(load_encoder(settings), images, device, settings.precision)
         return Vectors(values, network_sha256(settings))
     if not dataset.IMAGES.is_file():
         raise UserError(
-            f"{dataset.IMAGES}: not here, and clip_embed.encoder pixels is fitted to its training films; "
+            f"{dataset.IMAGES}: not here, and clip_embed.encoder pixels is fitted to its training radiographs; "
             "run `dvc pull` or `dvc repro`"
         )
     data = load_dataset()
     train = data.images[data.rows("train")]
-    # Components are not stored: the same training films give the same ones.
-    return Vectors(fit_components(train, settings.dimensions).transform(films), pixels_sha256(data, settings))
+    # Components are not stored: the same training images give the same ones.
+    return Vectors(
+        fit_components(train, settings.dimensions).transform(images), pixels_sha256(data, settings)
+    )
 
 
 def embed_rows(
     embedding: Embedding, data: Dataset, rows: np.ndarray, params: Params, device: torch.device
 ) -> Vectors:
-    """Vectors of the data set's films `rows`, (N,) int; those of the encoder are read, not computed again.
+    """Vectors of the data set's images `rows`, (N,) int; those of the encoder are read, not computed again.
 
-    Raises `UserError` if the model is missing or data/embeddings.npy belongs to other films.
+    Raises `UserError` if the model is missing or data/embeddings.npy belongs to other images.
     """
     if embedding == "classifier":
         return classifier_vectors(load_classifier(), data.images[rows], device)
     stored = np.load(STORED)
     if len(stored) != len(data.labels):
         raise UserError(
-            f"{STORED} holds {len(stored):,} films, {dataset.LABELS} {len(data.labels):,}; "
+            f"{STORED} holds {len(stored):,} radiographs, {dataset.LABELS} {len(data.labels):,}; "
             "run `dvc repro clip-embed`"
         )
     settings = params.clip_embed

@@ -5,12 +5,12 @@ Di Salvo et al., 2024, https://arxiv.org/abs/2406.17536. Kinds and parameters ar
 sixth kernel for gaussian_blur, which its five severities never reach. Ours are the draws of the noise, and
 that grey levels are rounded where the original cuts them off, at most one level of 255.
 
-Film sizes: the parameters were published for 224 pixels a side and are taken unchanged for every size. Noise,
-blur and JPEG act on stored pixels, whatever one of them covers: at 28 pixels a blur of as many pixels reaches
-over eight times as much of the chest, and no resizing averages the noise away. Pixelate is a share of the
-side, rounded down (28 pixels become 22, 19, 16, 14 and 11, of which 14 change films less than 16, since each
-is the mean of two whole ones), and brightness, contrast and gamma know no size. So results for two sizes
-compare films as they are stored, not the same physical damage.
+Image sizes: the parameters were published for 224 pixels a side and are taken unchanged for every size.
+Noise, blur and JPEG act on stored pixels, whatever one of them covers: at 28 pixels a blur of as many pixels
+reaches over eight times as much of the chest, and no resizing averages the noise away. Pixelate is a share of
+the side, rounded down (28 pixels become 22, 19, 16, 14 and 11, of which 14 change images less than 16, since
+each is the mean of two whole ones), and brightness, contrast and gamma know no size. So results for two sizes
+compare images as they are stored, not the same physical damage.
 """
 
 from collections.abc import Callable
@@ -26,28 +26,28 @@ from torchvision.transforms.v2 import functional as F
 from cxr.params import Augment
 
 SEVERITIES = (1, 2, 3, 4, 5)
-BLOCK = 256  # films at a time, so that memory stays bounded for large ones
+BLOCK = 256  # images at a time, so that memory stays bounded for large ones
 
 
-def corrupt(films: np.ndarray, kind: str, severity: int) -> np.ndarray:
-    """The films as they would look after the corruption `kind`, a key of `KINDS`, at `severity`, 1 to 5.
+def corrupt(images: np.ndarray, kind: str, severity: int) -> np.ndarray:
+    """The images as they would look after the corruption `kind`, a key of `KINDS`, at `severity`, 1 to 5.
 
-    films: (N, H, W) uint8, left as they are; so is the result. The same films always get the same noise: it
-    is drawn film after film from a generator that kind and severity seed.
+    images: (N, H, W) uint8, left as they are; so is the result. The same images always get the same noise: it
+    is drawn image after image from a generator that kind and severity seed.
     """
     settings = KINDS[kind]
     level = settings.levels[severity - 1]
     generator = np.random.default_rng([*kind.encode(), severity])
-    result = np.empty_like(films)
-    for start in range(0, len(films), BLOCK):
-        grey = np.asarray(films[start : start + BLOCK], np.float32) / 255
+    result = np.empty_like(images)
+    for start in range(0, len(images), BLOCK):
+        grey = np.asarray(images[start : start + BLOCK], np.float32) / 255
         corrupted = settings.change(grey, level, generator)
         result[start : start + BLOCK] = _to_bytes(corrupted)
     return result
 
 
 def overlap(kind: str, augment: Augment) -> str | None:
-    """What varied the training films in the way of `kind`, in words; None if nothing did."""
+    """What varied the training images in the way of `kind`, in words; None if nothing did."""
     name = KINDS[kind].augmentation
     value = getattr(augment, name) if name else 0
     return f"augment.{name} {value:g}" if value else None
@@ -88,12 +88,12 @@ def _gaussian_blur(grey: np.ndarray, level: float, _: np.random.Generator) -> np
 
 def _jpeg_compression(grey: np.ndarray, level: float, _: np.random.Generator) -> np.ndarray:
     """level: quality."""
-    films = []
-    for film in _to_bytes(grey):
+    images = []
+    for image in _to_bytes(grey):
         file = BytesIO()
-        Image.fromarray(film).save(file, "JPEG", quality=int(level))
-        films.append(np.asarray(Image.open(file)))
-    return np.stack(films).astype(np.float32) / 255
+        Image.fromarray(image).save(file, "JPEG", quality=int(level))
+        images.append(np.asarray(Image.open(file)))
+    return np.stack(images).astype(np.float32) / 255
 
 
 def _pixelate(grey: np.ndarray, level: float, _: np.random.Generator) -> np.ndarray:
@@ -117,7 +117,7 @@ def _brightness(grey: np.ndarray, level: float, _: np.random.Generator) -> np.nd
 
 
 def _contrast(grey: np.ndarray, level: float, _: np.random.Generator) -> np.ndarray:
-    """level: factor around the film's own mean."""
+    """level: factor around the image's own mean."""
     mean = grey.mean(axis=(1, 2), keepdims=True)
     return mean + (grey - mean) * level
 
@@ -129,7 +129,7 @@ def _gamma(grey: np.ndarray, level: float, _: np.random.Generator) -> np.ndarray
 
 @dataclass(frozen=True)
 class Kind:
-    """levels: one for each severity. augmentation: what in `augment` changes films in the same way."""
+    """levels: one for each severity. augmentation: what in `augment` changes images in the same way."""
 
     change: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
     levels: tuple[float, float, float, float, float]

@@ -1,6 +1,6 @@
-"""What each film contributes to a metric, from which follows how the metric varies over films.
+"""What each image contributes to a metric, from which follows how the metric varies over images.
 
-Accuracy and its kin, Brier score and log-loss are sums over films. To AUC a film contributes its placement
+Accuracy and its kin, Brier score and log loss are sums over images. To AUC an image contributes its placement
 value (DeLong, DeLong & Clarke-Pearson, 1988, https://doi.org/10.2307/2531595), here from midranks instead of
 a comparison of every positive with every negative (Sun & Xu, 2014, https://doi.org/10.1109/LSP.2014.2337313).
 So one formula gives the variance of all of them, and of means and differences of them, without a random draw:
@@ -19,10 +19,11 @@ LOWER_IS_BETTER = ("brier", "nll")
 
 @dataclass(frozen=True)
 class Contributions:
-    """One metric of M models. values: (M,) float64. films: (M, N) float64, by how much each film moves it."""
+    """One metric of M models. values: (M,) float64. images: (M, N) float64, by how much each image moves
+    it."""
 
     values: np.ndarray
-    films: np.ndarray
+    images: np.ndarray
 
 
 def contributions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Contributions]:
@@ -31,17 +32,17 @@ def contributions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Co
     labels: (N,) int. probabilities: (M, N, classes) float64. The most probable class is the decision.
     """
     classes = probabilities.shape[2]
-    films, counts = len(labels), np.bincount(labels, minlength=classes)
+    images, counts = len(labels), np.bincount(labels, minlength=classes)
     right = probabilities.argmax(axis=2) == labels
     squares = ((probabilities - np.eye(classes)[labels]) ** 2).sum(axis=2)
-    of_truth = probabilities[:, np.arange(films), labels]
-    sums = {"accuracy": right / films, "balanced_accuracy": right / counts[labels] / classes}
+    of_truth = probabilities[:, np.arange(images), labels]
+    sums = {"accuracy": right / images, "balanced_accuracy": right / counts[labels] / classes}
     if classes == 2:
         sums["sensitivity"] = right * (labels == 1) / counts[1]
         sums["specificity"] = right * (labels == 0) / counts[0]
-    sums["brier"] = squares / films / (2 if classes == 2 else 1)
-    sums["nll"] = -np.log(np.clip(of_truth, SMALLEST, 1)) / films
-    # Rounded, so that members that are equally good in different films do not differ by a rounding error.
+    sums["brier"] = squares / images / (2 if classes == 2 else 1)
+    sums["nll"] = -np.log(np.clip(of_truth, SMALLEST, 1)) / images
+    # Rounded, so that members that are equally good in different images do not differ by a rounding error.
     found = {name: Contributions(each.sum(axis=1).round(12), each) for name, each in sums.items()}
     positive = labels[:, None] == np.arange(classes)
     if classes == 2:
@@ -50,9 +51,9 @@ def contributions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Co
 
 
 def auc_contributions(positive: np.ndarray, scores: np.ndarray) -> Contributions:
-    """The mean of K AUCs. positive: (N, K) bool. scores: (M, N, K) float, higher for positive films."""
-    members, films, count = scores.shape
-    values, contributions = np.zeros(members), np.zeros((members, films))
+    """The mean of K AUCs. positive: (N, K) bool. scores: (M, N, K) float, higher for positive images."""
+    members, images, count = scores.shape
+    values, contributions = np.zeros(members), np.zeros((members, images))
     for k in range(count):
         chosen = positive[:, k]
         found = placements(chosen, scores[:, :, k])
@@ -62,13 +63,13 @@ def auc_contributions(positive: np.ndarray, scores: np.ndarray) -> Contributions
     return Contributions(values.round(12), contributions)
 
 
-def case_variance(films: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(...) float64: the variance of what `films` add up to, over other films, as many of each class.
+def case_variance(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(...) float64: the variance of what `images` add up to, over other images, as many of each class.
 
-    films: (..., N) float64, contributions. labels: (N,) int, at least two of each class.
+    images: (..., N) float64, contributions. labels: (N,) int, at least two of each class.
     """
     groups = [labels == label for label in np.unique(labels)]
-    return np.sum([group.sum() * films[..., group].var(axis=-1, ddof=1) for group in groups], axis=0)
+    return np.sum([group.sum() * images[..., group].var(axis=-1, ddof=1) for group in groups], axis=0)
 
 
 @dataclass(frozen=True)

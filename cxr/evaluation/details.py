@@ -14,27 +14,27 @@ from cxr.inference.prevalence import class_prevalence, shifted
 def details(
     split: Predictions,
     summary: Summary,
-    shipped: Calibration,
-    ways: dict[str, np.ndarray],
+    released: Calibration,
+    methods: dict[str, np.ndarray],
     stated: np.ndarray,
     wanted: np.ndarray,
     resamples: int,
 ) -> dict[str, object]:
     """One split's content. summary: of `metrics.summarise`, for this split. ways: of
-    `calibration_methods.methods`, (N, classes) each, for its films.
+    `calibration_methods.methods`, (N, classes) each, for its images.
 
     stated, wanted: (classes,) the shares that `calibrate.prevalence` and `evaluate.prevalence` stand for.
     """
     points: dict[str, float | None] = {"most_probable": None}
-    if shipped.threshold is not None:
-        points["val_threshold"] = shipped.threshold
+    if released.threshold is not None:
+        points["val_threshold"] = released.threshold
     decisions = {name: decide(split.ensemble, threshold) for name, threshold in points.items()}
     found: dict[str, object] = {
-        "temperature": shipped.temperature,
-        "threshold": shipped.threshold,
+        "temperature": released.temperature,
+        "threshold": released.threshold,
         "ensemble": summary.ensemble,
         "members": summary.members,
-        "spread": summary.spread(),
+        "variability": summary.variability(),
         "decisions": {
             name: {
                 "confusion": confusion(split.labels, chosen, len(split.classes)),
@@ -47,7 +47,7 @@ def details(
             "shares": class_prevalence(split.labels, len(split.classes)),
             "prevalence": stated,
             "ece_by_chance": ece_by_chance(split.labels, split.ensemble, resamples),
-            **{name: _calibration(split.labels, p, stated, resamples) for name, p in ways.items()},
+            **{name: _calibration(split.labels, p, stated, resamples) for name, p in methods.items()},
         },
         "shifted": {
             "prevalence": wanted,
@@ -56,13 +56,13 @@ def details(
             ),
         },
     }
-    if shipped.operating_points:
+    if released.operating_points:
         found["operating_points"] = {
             name: {
                 "threshold": threshold,
                 **diagnostic_accuracy(split.labels, decide(split.ensemble, threshold), float(wanted[1])),
             }
-            for name, threshold in shipped.operating_points.items()
+            for name, threshold in released.operating_points.items()
         }
     return found
 
@@ -70,7 +70,7 @@ def details(
 def _calibration(
     labels: np.ndarray, probabilities: np.ndarray, stated: np.ndarray, resamples: int
 ) -> dict[str, dict[str, float]]:
-    """Over the films as they are, and with `_at_prevalence` weighted to the shares `stated`."""
+    """Over the images as they are, and with `_at_prevalence` weighted to the shares `stated`."""
     weighted = calibration_scores(labels, probabilities, resamples, prevalence=stated)
     return calibration_scores(labels, probabilities, resamples) | {
         f"{name}_at_prevalence": value for name, value in weighted.items()

@@ -9,12 +9,12 @@ from cxr.evaluation.statistics import predictive_value, wilson
 def diagnostic_accuracy(labels: np.ndarray, decisions: np.ndarray, prevalence: float) -> dict[str, object]:
     """What `decisions` mean, each number with its 95 % interval as `value`, `low` and `high`.
 
-    labels, decisions: (N,) int, 0 or 1, at least one film of each class. prevalence: share of the positive
+    labels, decisions: (N,) int, 0 or 1, at least one image of each class. prevalence: share of the positive
     class where the classifier is to be used.
 
-    sensitivity, specificity, ppv and npv (left out where no film is given the answer) are shares found in
-    these films, with Wilson intervals, which keep a width where a bootstrap has none: at a share of 1. ppv
-    and npv hold where the classes have these films' shares; expected_ppv and expected_npv follow by Bayes'
+    sensitivity, specificity, ppv and npv (left out where no image is given the answer) are shares found in
+    these images, with Wilson intervals, which keep a width where a bootstrap has none: at a share of 1. ppv
+    and npv hold where the classes have these images' shares; expected_ppv and expected_npv follow by Bayes'
     theorem for `prevalence` (`intervals.predictive_value`). The threshold counts as given.
     """
     table = confusion(labels, decisions, 2)

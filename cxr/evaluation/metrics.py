@@ -26,7 +26,7 @@ def headline(
     """The metrics of metrics/test.json. labels: (N,) int; probabilities: (N, classes).
 
     All but `accuracy_at_threshold` take the most probable class (0.5 with two classes) as the decision.
-    `ece` and `brier` are those of `cxr.evaluation.reliability.scores`, over the films as they are.
+    `ece` and `brier` are those of `cxr.evaluation.reliability.scores`, over the images as they are.
     """
     found = weighted_headline(labels, probabilities, classes, threshold, np.ones((1, len(labels))))
     return {name: float(value[0]) for name, value in found.items()}
@@ -39,7 +39,7 @@ def weighted_headline(
     threshold: float | None,
     weights: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """`headline` for each row of `weights`, (R, N) float, how much each film counts: (R,) float64 each."""
+    """`headline` for each row of `weights`, (R, N) float, how much each image counts: (R,) float64 each."""
     count = len(classes)
     tables = _tables(labels, decide(probabilities, None), count, weights)
     hits, truth, decided = _diagonal(tables), tables.sum(axis=2), tables.sum(axis=1)
@@ -73,7 +73,7 @@ def weighted_headline(
 @dataclass(frozen=True)
 class Summary:
     """A split's headline metrics: of each member, of the ensemble, and of the ensemble on R resamples of the
-    cases, (R,) float64 each. delong: of the ensemble's AUC, see `delong`; None if a class has one film."""
+    cases, (R,) float64 each. delong: of the ensemble's AUC, see `delong`; None if a class has one image."""
 
     members: list[dict[str, float]]
     ensemble: dict[str, float]
@@ -94,24 +94,26 @@ class Summary:
             }
         return result
 
-    def spread(self) -> dict[str, dict[str, float | dict[str, float]]]:
+    def variability(self) -> dict[str, dict[str, float | dict[str, float]]]:
         """Two reasons why a metric would be another the next time, kept apart for each:
 
         seeds_std: the standard deviation (n - 1) over members, trained alike but for the seed, on these
-        films; left out if there is one member. It is that of a single member, an ensemble's is smaller.
+        images; left out if there is one member. It is that of a single member, an ensemble's is smaller.
         films_std, low, high: the standard deviation and the 95 % interval (`bootstrap.interval`) of the
-        ensemble over bootstrap samples of the films within each class; the training counts as given.
+        ensemble over bootstrap samples of the images within each class; the training counts as given.
         delong (of the AUC): the same from DeLong's variance, the interval symmetric and cut at 1; left out if
-        a class has a single film.
+        a class has a single image.
         """
         found: dict[str, dict[str, float | dict[str, float]]] = {}
         for name, samples in self.samples.items():
             found[name] = {
-                "films_std": float(samples.std(ddof=1)),
+                "between_case_se": float(samples.std(ddof=1)),
                 **interval(name, self.ensemble[name], samples),
             }
             if len(self.members) > 1:
-                found[name]["seeds_std"] = float(np.std([member[name] for member in self.members], ddof=1))
+                found[name]["between_seed_sd"] = float(
+                    np.std([member[name] for member in self.members], ddof=1)
+                )
         if self.delong:
             found["auc" if "auc" in found else "auc_ovr_macro"]["delong"] = self.delong
         return found
@@ -133,25 +135,25 @@ def summarise(predictions: Predictions, threshold: float | None, resamples: int)
 
 
 def delong(predictions: Predictions) -> dict[str, float]:
-    """`films_std`, `low` and `high` of the ensemble's AUC by DeLong's variance (`cxr.evaluation.delong`),
-    with more than two classes of the mean of one against the rest; the interval is symmetric, cut at 0 and
-    1."""
+    """`between_case_se`, `low` and `high` of the ensemble's AUC by DeLong's variance
+    (`cxr.evaluation.delong`), with more than two classes of the mean of one against the rest; the interval is
+    symmetric, cut at 0 and 1."""
     first = 1 if len(predictions.classes) == 2 else 0
     shown = np.arange(first, len(predictions.classes))
     found = auc_contributions(predictions.labels[:, None] == shown, predictions.ensemble[None, :, shown])
-    std = float(np.sqrt(case_variance(found.films, predictions.labels)[0]))
+    std = float(np.sqrt(case_variance(found.images, predictions.labels)[0]))
     value = float(found.values[0])
-    return {"films_std": std, "low": max(0.0, value - Z * std), "high": min(1.0, value + Z * std)}
+    return {"between_case_se": std, "low": max(0.0, value - Z * std), "high": min(1.0, value + Z * std)}
 
 
 def per_class(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and the number of films of each class."""
+    """Precision, recall, F1 and the number of images of each class."""
     table = confusion(labels, decisions, len(classes))
     columns = {
         "precision": _ratio(np.diag(table), table.sum(axis=0)),
         "recall": _ratio(np.diag(table), table.sum(axis=1)),
         "f1": _ratio(2 * np.diag(table), table.sum(axis=1) + table.sum(axis=0)),
-        "films": table.sum(axis=1),
+        "images": table.sum(axis=1),
     }
     return {
         name: {key: column[i].item() for key, column in columns.items()} for i, name in enumerate(classes)
@@ -163,10 +165,10 @@ def most_frequent_error(labels: np.ndarray, decisions: np.ndarray, classes: list
     table = confusion(labels, decisions, len(classes))
     mistakes = table - np.diag(np.diag(table))
     if not mistakes.any():
-        return "no film is taken for another class"
+        return "no radiograph is misclassified as another class"
     actual, taken = divmod(int(mistakes.argmax()), len(classes))
-    films = table[actual].sum()
-    return f"{classes[actual]} taken for {classes[taken]}: {table[actual, taken]:,} of {films:,} films"
+    images = table[actual].sum()
+    return f"{classes[actual]} misclassified as {classes[taken]}: {table[actual, taken]:,} of {images:,} radiographs"
 
 
 def majority_baseline(labels: np.ndarray) -> float:
@@ -175,7 +177,7 @@ def majority_baseline(labels: np.ndarray) -> float:
 
 
 def _tables(labels: np.ndarray, decisions: np.ndarray, classes: int, weights: np.ndarray) -> np.ndarray:
-    """(R, classes, classes): `confusion` of the weighted films."""
+    """(R, classes, classes): `confusion` of the weighted images."""
     cells = np.eye(classes**2)[labels * classes + decisions]
     return (weights @ cells).reshape(-1, classes, classes)
 
@@ -184,7 +186,7 @@ def _areas(
     positive: np.ndarray, probability: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """AUC and average precision, (R,) each. positive: (N,) bool, probability: (N,), weights:
-    (R, N) float, how much each film counts."""
+    (R, N) float, how much each image counts."""
     order = np.argsort(-probability, kind="stable")
     starts = np.flatnonzero(np.diff(-probability[order], prepend=-np.inf))  # ties stay together
     hits, alarms = (
@@ -211,5 +213,5 @@ def _mcc(tables: np.ndarray) -> np.ndarray:
     """(R,): Matthews correlation coefficient of tables of any size, (R, C, C) (Gorodkin, 2004)."""
     total, hits = tables.sum(axis=(1, 2)), _diagonal(tables).sum(axis=1)
     truth, decided = tables.sum(axis=2), tables.sum(axis=1)
-    spread = np.sqrt((total**2 - (decided**2).sum(axis=1)) * (total**2 - (truth**2).sum(axis=1)))
-    return _ratio(hits * total - (truth * decided).sum(axis=1), spread)
+    variability = np.sqrt((total**2 - (decided**2).sum(axis=1)) * (total**2 - (truth**2).sum(axis=1)))
+    return _ratio(hits * total - (truth * decided).sum(axis=1), variability)

@@ -1,8 +1,8 @@
-"""Platt scaling (1999), a slope and an intercept fitted on val: a counter-example, never shipped, beside the
+"""Platt scaling (1999), a slope and an intercept fitted on val: a counter-example, never released, beside the
 temperature and none.
 
-The intercept also learns how this val differs from other films; where val is drawn from the training films it
-takes their mistakes for the truth, and is sure of it. With more than two classes, its matrix form (Guo et
+The intercept also learns how this val differs from other images; where val is drawn from the training images
+it takes their mistakes for the truth, and is sure of it. With more than two classes, its matrix form (Guo et
 al., 2017, https://arxiv.org/abs/1706.04599, section 4.2).
 """
 
@@ -23,7 +23,7 @@ def fit_platt(probabilities: np.ndarray, labels: np.ndarray) -> LogisticRegressi
 
 
 def apply_platt(model: LogisticRegression, probabilities: np.ndarray) -> np.ndarray:
-    """(N, classes) float64, which refer to the classes' shares in the films of `fit_platt`."""
+    """(N, classes) float64, which refer to the classes' shares in the images of `fit_platt`."""
     found: np.ndarray = model.predict_proba(_logits(probabilities))
     return found
 
@@ -35,20 +35,20 @@ def _logits(probabilities: np.ndarray) -> np.ndarray:
 
 
 def calibration_methods(
-    published: Predictions, shipped: Calibration, prevalence: np.ndarray
+    published: Predictions, released: Calibration, prevalence: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """(N, classes) float64 probabilities of the ensemble for all films of `published`, val and test.
+    """(N, classes) float64 probabilities of the ensemble for all images of `published`, val and test.
 
-    before: at temperature 1. temperature: as shipped. platt: `cxr.evaluation.platt`, fitted on val. All refer
-    to `prevalence`, (classes,), the shares that the shipped ones refer to: what training has taught about the
-    classes' shares is taken out before, too, and Platt's are moved from val's shares.
+    before: at temperature 1. temperature: as released. platt: `cxr.evaluation.platt`, fitted on val. All
+    refer to `prevalence`, (classes,), the shares that the released ones refer to: what training has taught
+    about the classes' shares is taken out before, too, and Platt's are moved from val's shares.
     """
-    raw = shipped.undo(published.ensemble)
+    raw = released.undo(published.ensemble)
     val = published.splits == "val"
     labels = published.labels[val]
     fitted = apply_platt(fit_platt(raw[val], labels), raw)
     return {
-        "before": Calibration(1.0, None, shipped.prior, shipped.prevalence)(raw),
+        "before": Calibration(1.0, None, released.prior, released.prevalence)(raw),
         "temperature": published.ensemble,
         "platt": shifted(fitted, class_prevalence(labels, len(prevalence)), prevalence),
     }

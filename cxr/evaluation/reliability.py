@@ -1,21 +1,21 @@
-"""Do probabilities mean what they say? Expected calibration error (ECE), Brier score, log-loss, the diagram.
+"""Do probabilities mean what they say? Expected calibration error (ECE), Brier score, log loss, the diagram.
 
-Films are sorted by probability and cut into BINS bins of equal mass; ECE is the mean over films of how far,
-in its bin, the mean probability is from the share of films in which the event was found. Guo et al., 2017
-(https://arxiv.org/abs/1706.04599), cut [0, 1] into 15 bins of equal width. Here five films in six lie in the
+Images are sorted by probability and cut into BINS bins of equal mass; ECE is the mean over images of how far,
+in its bin, the mean probability is from the share of images in which the event was found. Guo et al., 2017
+(https://arxiv.org/abs/1706.04599), cut [0, 1] into 15 bins of equal width. Here five images in six lie in the
 two outermost, and what the others show is mostly noise; bins of equal mass (Nixon et al., 2019,
 https://arxiv.org/abs/1904.01685) estimate with less bias (Roelofs et al., 2022,
-https://arxiv.org/abs/2012.08668). Films of equal probability share a bin, so their order does not count.
+https://arxiv.org/abs/2012.08668). Images of equal probability share a bin, so their order does not count.
 
-An ECE is never below 0, so chance makes it larger, the more so the fewer films there are: a perfectly
+An ECE is never below 0, so chance makes it larger, the more so the fewer images there are: a perfectly
 calibrated classifier has one above 0, too (`ece_by_chance`).
 
-**Which prevalence?** A probability refers to films among which the classes have certain shares
-(`calibrate.prevalence`), and a split may have others (62.5 % of PneumoniaMNIST's test films are pneumonia).
-Then even perfect probabilities miss what is found in the split. So there are two figures: over the films as
-they are, and with every film of class c counting prevalence_c / share_c times (`prevalence.film_weights`), so
-that the split has the shares that the probabilities refer to. Nothing is fitted to the split's labels: they
-say how many films of each class stand for how many, and the prevalence is declared.
+**Which prevalence?** A probability refers to images among which the classes have certain shares
+(`calibrate.prevalence`), and a split may have others (62.5 % of PneumoniaMNIST's test images are pneumonia).
+Then even perfect probabilities miss what is found in the split. So there are two figures: over the images as
+they are, and with every image of class c counting prevalence_c / share_c times (`prevalence.case_weights`),
+so that the split has the shares that the probabilities refer to. Nothing is fitted to the split's labels:
+they say how many images of each class stand for how many, and the prevalence is declared.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ def events(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, n
 def calibration_error(probability: np.ndarray, found: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(R,) float64, 0 to 1: the ECE of each row of `weights`.
 
-    probability: (N,) float, found: (N,) bool, weights: (R, N) float, how much each film counts.
+    probability: (N,) float, found: (N,) bool, weights: (R, N) float, how much each image counts.
     """
     order, starts, bins = _bins(probability, weights)
     excess = np.add.reduceat((weights * (found - probability))[:, order], starts, axis=1)
@@ -70,10 +70,10 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -
 def calibration_scores(
     labels: np.ndarray, probabilities: np.ndarray, resamples: int, prevalence: np.ndarray | None = None
 ) -> dict[str, dict[str, float]]:
-    """`scores` over the films as they are, or weighted so that the classes have the shares `prevalence`.
+    """`scores` over the images as they are, or weighted so that the classes have the shares `prevalence`.
 
     Each has its `value`, and its 95 % interval `low` to `high` (`bootstrap.interval`) over `resamples`
-    bootstrap samples of the films within each class.
+    bootstrap samples of the images within each class.
     """
     weights = np.ones(len(labels)) if prevalence is None else case_weights(labels, prevalence)
     values = scores(labels, probabilities, weights[None])
@@ -88,7 +88,7 @@ def calibration_scores(
 
 
 def ece_by_chance(labels: np.ndarray, probabilities: np.ndarray, resamples: int) -> dict[str, float]:
-    """The ECE that a classifier with these probabilities, all of them true, would have on as many films.
+    """The ECE that a classifier with these probabilities, all of them true, would have on as many images.
 
     Events are drawn from the probabilities (consistency resampling: Bröcker & Smith, 2007,
     https://doi.org/10.1175/WAF993.1). Returns its `mean`, and `high`, which 95 % of the draws stay below.
@@ -104,25 +104,26 @@ def ece_by_chance(labels: np.ndarray, probabilities: np.ndarray, resamples: int)
 
 @dataclass(frozen=True)
 class ReliabilityCurve:
-    """A reliability diagram's points, one for each bin that is not empty, all (bins,) float64 but `films`.
+    """A reliability diagram's points, one for each bin that is not empty, all (bins,) float64 but `images`.
 
-    probability: the mean probability. share: of the films with the event; low, high: its 95 % Wilson
-    interval. films: (bins,) int. error: the ECE of these bins.
+    probability: the mean probability. share: of the images with the event; low, high: its 95 % Wilson
+    interval. images: (bins,) int. error: the ECE of these bins.
     """
 
     probability: np.ndarray
     share: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    films: np.ndarray
+    images: np.ndarray
     error: float
 
 
 def reliability_curve(
     labels: np.ndarray, probabilities: np.ndarray, prevalence: np.ndarray
 ) -> ReliabilityCurve:
-    """The diagram of films weighted to `prevalence`. A bin counts for its Wilson interval as the number of
-    equal films that would tell as much as its weighted ones (Kish, 1965: squared sum over sum of squares)."""
+    """The diagram of images weighted to `prevalence`. A bin counts for its Wilson interval as the number of
+    equal images that would tell as much as its weighted ones (Kish, 1965: squared sum over sum of
+    squares)."""
     probability, found = events(labels, probabilities)
     weights = case_weights(labels, prevalence)[None]
     order, starts, bins = _bins(probability, weights)
@@ -130,18 +131,18 @@ def reliability_curve(
     def sums(values: np.ndarray) -> np.ndarray:
         return _sums(bins, np.add.reduceat(values[:, order], starts, axis=1))[0]
 
-    films = sums(np.ones_like(weights)).astype(int)
-    used = films > 0
+    images = sums(np.ones_like(weights)).astype(int)
+    used = images > 0
     mass = sums(weights)[used]
     share = sums(weights * found)[used] / mass
     low, high = wilson(share, mass**2 / sums(weights**2)[used])
     mean = sums(weights * probability)[used] / mass
     error = calibration_error(probability, found, weights)
-    return ReliabilityCurve(mean, share, low, high, films[used], float(error[0]))
+    return ReliabilityCurve(mean, share, low, high, images[used], float(error[0]))
 
 
 def _bins(probability: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The films' order, (N,) int; where in it each of the G distinct probabilities starts, (G,) int; and
+    """The images' order, (N,) int; where in it each of the G distinct probabilities starts, (G,) int; and
     the bin of each, (R, G) int: that in which the middle of its mass lies."""
     order = np.argsort(probability, kind="stable")
     starts = np.flatnonzero(np.diff(probability[order], prepend=-1))

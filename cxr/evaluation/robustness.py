@@ -1,7 +1,7 @@
 """What corruptions do to a classifier, in the measures of MedMNIST-C (see `cxr.evaluation.corruptions`).
 
 The balanced error is 1 - balanced accuracy, with the most probable class as the decision. BE of a kind is its
-mean over severities, rBE what that adds to the balanced error on clean films; both are averaged over kinds.
+mean over severities, rBE what that adds to the balanced error on clean images; both are averaged over kinds.
 The paper divides each by AlexNet's; here they are error rates and their differences, as measured.
 """
 
@@ -14,15 +14,15 @@ from cxr.evaluation.statistics import blocks, interval
 
 
 def balanced_errors(labels: np.ndarray, probabilities: np.ndarray, resamples: int) -> np.ndarray:
-    """(1 + resamples, conditions) float64: of the films as they are, then of bootstrap samples of them.
+    """(1 + resamples, conditions) float64: of the images as they are, then of bootstrap samples of them.
 
-    labels: (N,) int; probabilities: (conditions, N, classes), of the same films under each condition.
-    Films are drawn within each class, and the same ones for all conditions, so that differences are paired.
+    labels: (N,) int; probabilities: (conditions, N, classes), of the same images under each condition.
+    Images are drawn within each class, and the same ones for all conditions, so that differences are paired.
     """
     share = 1 / (np.bincount(labels)[labels] * probabilities.shape[-1])
-    films = np.where(probabilities.argmax(axis=-1) == labels, 0, share)  # each film's part of the error
-    drawn = [weights @ films.T for weights in blocks(labels, resamples)]
-    return np.concatenate([films.sum(axis=1)[None], *drawn])
+    images = np.where(probabilities.argmax(axis=-1) == labels, 0, share)  # each image's part of the error
+    drawn = [weights @ images.T for weights in blocks(labels, resamples)]
+    return np.concatenate([images.sum(axis=1)[None], *drawn])
 
 
 def mean_errors(clean: np.ndarray, corrupted: Sequence[np.ndarray]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Shift between splits: can two samples of films be told apart, and how far apart do they lie?
+"""Shift between splits: can two samples of images be told apart, and how far apart do they lie?
 
 Two samples are points, (N, d) float, of which `second`, (N,) bool, says which belong to the second one.
 """
@@ -20,15 +20,15 @@ from torch.nn.functional import interpolate
 
 from cxr.core.dataset import SPLITS, Dataset
 
-COMPONENTS = 64  # numbers for each film in which a shift is looked for
-SIDE = 28  # pixels that are enough to look for one; larger films are made smaller
+COMPONENTS = 64  # numbers for each image in which a shift is looked for
+SIDE = 28  # pixels that are enough to look for one; larger images are made smaller
 FOLDS = 5
 PERMUTATIONS = 499
-MOST = 1000  # films of one class and split that are compared; the time grows with their square
+MOST = 1000  # images of one class and split that are compared; the time grows with their square
 
 
 def drawn_rows(data: Dataset) -> np.ndarray:
-    """Row numbers, ascending, of the films to compare: all, or 1,000 drawn from a class in a split."""
+    """Row numbers, ascending, of the images to compare: all, or 1,000 drawn from a class in a split."""
     generator = np.random.default_rng(0)
     drawn = []
     for split in SPLITS:
@@ -45,14 +45,14 @@ def compare_splits(
     to tell the splits apart, with its chance band, and their energy distance.
 
     rows: (n,) see `drawn_rows`. embeddings: (n, d) float, the classifier's, which was fitted to the training
-    films: here train may lie apart although its films are no different. groups: (n,) see `domain_auc`. A
+    images: here train may lie apart although its images are no different. groups: (n,) see `domain_auc`. A
     class is left out of a pair in which a split has fewer than two groups of it.
     """
     splits, labels = data.splits[rows], data.labels[rows]
     train = np.flatnonzero(splits == "train")
-    films = shrunk(data.images[rows])
+    images = shrunk(data.images[rows])
     most = min(COMPONENTS, len(train))
-    flat = films.reshape(len(films), -1).astype(np.float64)
+    flat = images.reshape(len(images), -1).astype(np.float64)
     of_pixels = make_pipeline(StandardScaler(), _components(min(most, flat.shape[1]))).fit(flat[train])
     of_embeddings = _components(min(most, embeddings.shape[1])).fit(embeddings[train])
     spaces = {"pixels": of_pixels.transform(flat), "embeddings": of_embeddings.transform(embeddings)}
@@ -104,7 +104,7 @@ def domain_auc(points: np.ndarray, second: np.ndarray, groups: np.ndarray) -> fl
     (classifier two-sample test: Lopez-Paz & Oquab, 2017, https://arxiv.org/abs/1610.06545).
 
     0.5: it cannot, so there is no shift that a linear function of these points could see; other points of the
-    same films may show one. 1: it always can. groups: (N,) what must not stand on both sides of a fold, such
+    same images may show one. 1: it always can. groups: (N,) what must not stand on both sides of a fold, such
     as a patient, whom the classifier would recognise again; unknown patients make the AUC too high.
     """
     model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
@@ -115,7 +115,7 @@ def domain_auc(points: np.ndarray, second: np.ndarray, groups: np.ndarray) -> fl
 
 def chance_band(second: np.ndarray) -> tuple[float, float]:
     """The AUCs between which 95 % of samples lie that do not differ at all: the normal approximation of the
-    Mann-Whitney statistic (1947), for films that are independent of each other."""
+    Mann-Whitney statistic (1947), for images that are independent of each other."""
     m, n = np.sum(~second), np.sum(second)
     half = float(norm.ppf(0.975) * np.sqrt((m + n + 1) / (12 * m * n)))
     return 0.5 - half, 0.5 + half

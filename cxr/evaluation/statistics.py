@@ -1,7 +1,7 @@
 """Intervals and tests: stratified bootstrap, Wilson, predictive values at a declared prevalence, Holm.
 
 The bootstrap's resamples, drawn with replacement within each class, are counts instead of copies of the
-films: a metric that takes a weight for each film measures all of them at once (Efron & Tibshirani, 1993).
+images: a metric that takes a weight for each image measures all of them at once (Efron & Tibshirani, 1993).
 """
 
 from collections.abc import Iterator
@@ -15,25 +15,25 @@ Z = float(norm.ppf(0.975))
 
 
 def blocks(labels: np.ndarray, resamples: int) -> Iterator[np.ndarray]:
-    """(r, N) float64, `resamples` rows over all blocks: how often each film is drawn.
+    """(r, N) float64, `resamples` rows over all blocks: how often each image is drawn.
 
-    labels: (N,) int. Every class keeps its number of films, so that no resample lacks one.
+    labels: (N,) int. Every class keeps its number of images, so that no resample lacks one.
     """
     generator = np.random.default_rng(0)
     groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     drawn = np.concatenate([generator.choice(rows, (resamples, len(rows))) for rows in groups], axis=1)
-    films = len(labels)
+    images = len(labels)
     for block in np.array_split(drawn, -(-drawn.size // CELLS)):
-        cells = block + films * np.arange(len(block))[:, None]
+        cells = block + images * np.arange(len(block))[:, None]
         yield np.bincount(cells.ravel(), minlength=block.size).reshape(block.shape).astype(np.float64)
 
 
 def interval(name: str, value: float, samples: np.ndarray) -> dict[str, float]:
-    """`low` and `high`, the 95 % percentile interval of the metric `name`, `value` on the films themselves.
+    """`low` and `high`, the 95 % percentile interval of the metric `name`, `value` on the images themselves.
 
     samples: (R,) float, its values on resamples. Those of `ece` are first moved by what their mean is above
-    `value`: a resample is noisier than the films it is drawn from, and noise only adds to this metric. The
-    interval then holds the ECE to expect of other films, as many as these.
+    `value`: a resample is noisier than the images it is drawn from, and noise only adds to this metric. The
+    interval then holds the ECE to expect of other images, as many as these.
     """
     moved = samples - (samples.mean() - value) if name == "ece" else samples
     low, high = np.percentile(moved, [2.5, 97.5])
@@ -57,10 +57,10 @@ def wilson(share: np.ndarray | float, count: np.ndarray | float) -> tuple[np.nda
 def predictive_value(
     right: int, cases: int, wrong: int, others: int, prevalence: float
 ) -> tuple[float, float, float] | None:
-    """A predictive value where `prevalence` (above 0 and below 1) of the films are cases: value, low, high.
+    """A predictive value where `prevalence` (above 0 and below 1) of the images are cases: value, low, high.
 
-    By Bayes' theorem, if `right` of `cases` films and `wrong` of `others` are given the answer in question.
-    For the positive one cases are the ill, for the negative one the healthy. None if no film is given it.
+    By Bayes' theorem, if `right` of `cases` images and `wrong` of `others` are given the answer in question.
+    For the positive one cases are the ill, for the negative one the healthy. None if no image is given it.
     Logit interval for a study in which the number of each kind was fixed: Mercaldo, Lau & Zhou, 2007,
     https://doi.org/10.1002/sim.2677; with its adjusted counts where one of them is 0, as R's package bdpv.
     """

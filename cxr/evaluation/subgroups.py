@@ -1,4 +1,4 @@
-"""Accuracy in slices of the films: where a classifier fails, and how sure that is."""
+"""Accuracy in slices of the images: where a classifier fails, and how sure that is."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ TERCILES = ("low", "middle", "high")
 
 
 class Subgroup(TypedDict):
-    """films, errors: counts. low, high: the 95 % interval of the accuracy (Wilson, 1927). p: two-sided, that
-    the slice errs as often as all other films do (Fisher's exact test), adjusted by Holm's method for the
-    number of slices; 1 if there are no other films."""
+    """images, errors: counts. low, high: the 95 % interval of the accuracy (Wilson, 1927). p: two-sided, that
+    the slice errs as often as all other images do (Fisher's exact test), adjusted by Holm's method for the
+    number of slices; 1 if there are no other images."""
 
-    films: int
+    images: int
     errors: int
     accuracy: float
     low: float
@@ -39,8 +39,9 @@ def terciles(values: np.ndarray, limits: Sequence[float]) -> np.ndarray:
 
 
 def duplicate_status(hashes: Sequence[str], mine: np.ndarray) -> np.ndarray:
-    """(n,) str for the films of one split, at `mine` of all `hashes`: "unique", "copy in its split", or "copy
-    in another split", whether or not there is one in its own too. Only pictures of equal bytes are copies."""
+    """(n,) str for the images of one split, at `mine` of all `hashes`: "unique", "copy in its split", or
+    "copy in another split", whether or not there is one in its own too. Only pictures of equal bytes are
+    copies."""
     within = Counter(hashes[i] for i in mine)
     outside = set(np.delete(np.array(hashes), mine).tolist())
     status = []
@@ -51,23 +52,23 @@ def duplicate_status(hashes: Sequence[str], mine: np.ndarray) -> np.ndarray:
 
 
 def measure_subgroups(right: np.ndarray, groups: Mapping[str, np.ndarray]) -> Subgroups:
-    """right: (N,) bool, whether each film is decided correctly. groups: for each way of slicing (N,) str, the
-    slice of each film, "" for none."""
+    """right: (N,) bool, whether each image is decided correctly. groups: for each way of slicing (N,) str,
+    the slice of each image, "" for none."""
     found: Subgroups = {}
     for group, names in groups.items():
         found[group] = {name: _slice(right, names == name) for name in _in_order(names)}
-    every = [each for slices in found.values() for each in slices.values()]
+    every = [each for subgroups in found.values() for each in subgroups.values()]
     for each, p in zip(every, holm([each["p"] for each in every]), strict=True):
         each["p"] = p
     return found
 
 
-def worst_subgroup(slices: Subgroups, overall: float) -> str:
+def worst_subgroup(subgroups: Subgroups, overall: float) -> str:
     """Where accuracy falls most surely, in words: the lowest p of the slices below the `overall` accuracy."""
-    count = sum(len(group) for group in slices.values())
+    count = sum(len(group) for group in subgroups.values())
     below = [
         (each["p"], each["accuracy"], group, name, each)
-        for group, names in slices.items()
+        for group, names in subgroups.items()
         for name, each in names.items()
         if each["accuracy"] < overall
     ]
@@ -77,7 +78,7 @@ def worst_subgroup(slices: Subgroups, overall: float) -> str:
     chance = "That is more than chance" if p < 0.05 else "That may be chance"
     return (
         f"Accuracy falls most surely where {group} is {name}: {each['accuracy']:.3f} ({each['low']:.3f} to "
-        f"{each['high']:.3f}; {each['errors']:,} of {each['films']:,} films wrong) against {overall:.3f} "
+        f"{each['high']:.3f}; {each['errors']:,} of {each['images']:,} radiographs wrong) against {overall:.3f} "
         f"over all. {chance}: p = {p:.2g} after Holm's correction for {count} slices, which overlap; the "
         "intervals are not corrected."
     )
@@ -89,14 +90,14 @@ def _in_order(names: np.ndarray) -> list[str]:
 
 
 def _slice(right: np.ndarray, inside: np.ndarray) -> Subgroup:
-    films, correct = int(inside.sum()), int(right[inside].sum())
+    images, correct = int(inside.sum()), int(right[inside].sum())
     others = int(right[~inside].sum())
-    low, high = wilson(correct / films, films)
-    table = [[films - correct, correct], [len(right) - films - others, others]]
+    low, high = wilson(correct / images, images)
+    table = [[images - correct, correct], [len(right) - images - others, others]]
     return {
-        "films": films,
-        "errors": films - correct,
-        "accuracy": correct / films,
+        "images": images,
+        "errors": images - correct,
+        "accuracy": correct / images,
         "low": float(low),
         "high": float(high),
         "p": float(fisher_exact(table).pvalue),

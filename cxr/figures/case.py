@@ -1,4 +1,5 @@
-"""One case as a picture: the film, where the classifier looks, and the films of the gallery most like it."""
+"""One case as a picture: the image, where the classifier looks, and the images of the gallery most like
+it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,21 +26,21 @@ def draw_case(
     metric: str,
 ) -> None:
     """A PNG at `path`. image: (S, S) uint8. heat_map: (S, S) float32 from 0 to 1, the Grad-CAM of the class
-    `decision`. neighbours: (S, S) uint8 films, each with its caption. metric: what the captions' values are.
+    `decision`. neighbours: (S, S) uint8 images, each with its caption. metric: what the captions' values are.
 
-    Nothing in it depends on the film's label: frames in the colour of the true class would tell it.
+    Nothing in it depends on the image's label: frames in the colour of the true class would tell it.
     """
     figure = Figure(figsize=(WIDTH, HEIGHT))
-    film = _place(figure, EDGE, EDGE, LARGE)
-    show_image(film, image)
-    film.set_title(f"the film, {len(image)} x {len(image)} pixels", fontsize=10)
+    radiograph = _place(figure, EDGE, EDGE, LARGE)
+    show_image(radiograph, image)
+    radiograph.set_title(f"the radiograph, {len(image)} x {len(image)} pixels", fontsize=10)
     heat = _place(figure, LARGE + 2 * EDGE, EDGE, LARGE)
     show_image(heat, image)
     heat.imshow(heat_map, cmap=HEAT, vmin=0, vmax=1, alpha=0.5, interpolation="antialiased")
     heat.set_title(f"Grad-CAM: what speaks for {decision}\n(yellow most, violet nothing)", fontsize=10)
     start, step = 2 * LARGE + 4 * EDGE, SMALL + CAPTION
     heading = (start / WIDTH, (LINES * step + 2 * EDGE) / HEIGHT)
-    figure.text(*heading, f"most similar films of the gallery, {metric}", fontsize=10)
+    figure.text(*heading, f"most similar radiographs of the gallery, {metric}", fontsize=10)
     for place, (near, caption) in enumerate(neighbours):
         line, column = divmod(place, COLUMNS)
         ax = _place(figure, start + column * (SMALL + EDGE), EDGE + (LINES - 1 - line) * step, SMALL)

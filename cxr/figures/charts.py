@@ -17,16 +17,16 @@ HISTOGRAM = np.linspace(0, 1, 21)
 
 @dataclass(frozen=True)
 class ReliabilityDiagram:
-    """probability: the mean of each of the B bins that are not empty; share: of its films with the event, low
-    and high: the ends of its interval, all (B,) float. films: (B,) int. bins: how many there are with the
-    empty ones. probabilities: (N,) float, of all films."""
+    """probability: the mean of each of the B bins that are not empty; share: of its images with the event,
+    low and high: the ends of its interval, all (B,) float. images: (B,) int. bins: how many there are with
+    the empty ones. probabilities: (N,) float, of all images."""
 
     title: str
     probability: np.ndarray
     share: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    films: np.ndarray
+    images: np.ndarray
     bins: int
     probabilities: np.ndarray
 
@@ -34,7 +34,7 @@ class ReliabilityDiagram:
 def reliability_diagrams(
     path: Path | str, diagrams: Sequence[ReliabilityDiagram], title: str, axes: tuple[str, str]
 ) -> None:
-    """A panel for each diagram, and below it how many films are given which probability.
+    """A panel for each diagram, and below it how many images are given which probability.
 
     axes: the labels of the horizontal and the vertical one.
     """
@@ -46,7 +46,7 @@ def reliability_diagrams(
         grid[1][number].hist(diagram.probabilities, HISTOGRAM, color=COLOURS[number])
         grid[1][number].set(xlabel=axes[0], yscale="log")
     grid[0][0].set_ylabel(axes[1])
-    grid[1][0].set_ylabel("films")
+    grid[1][0].set_ylabel("images")
     save_figure(figure, path)
 
 
@@ -54,36 +54,38 @@ def _draw(ax: Axes, diagram: ReliabilityDiagram, colour: str) -> None:
     ax.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
     ends = np.abs([diagram.share - diagram.low, diagram.high - diagram.share])
     ax.errorbar(diagram.probability, diagram.share, ends, fmt="o-", color=colour, markersize=4, linewidth=1.2)
-    counts, used = diagram.films, len(diagram.films)
-    films = f"{counts.min()} to {counts.max()}" if np.ptp(counts) else f"{counts[0]}"
+    counts, used = diagram.images, len(diagram.images)
+    images = f"{counts.min()} to {counts.max()}" if np.ptp(counts) else f"{counts[0]}"
     bins = f"{used} of {diagram.bins}" if used < diagram.bins else f"{used}"
-    ax.text(0.97, 0.03, f"{bins} bins of {films} films", ha="right", fontsize=9, transform=ax.transAxes)
+    ax.text(
+        0.97, 0.03, f"{bins} bins of {images} radiographs", ha="right", fontsize=9, transform=ax.transAxes
+    )
     ax.set(title=diagram.title, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
 
 
 def subgroup_table(
-    path: Path | str, slices: Mapping[str, Mapping[str, Mapping[str, Any]]], overall: float, title: str
+    path: Path | str, subgroups: Mapping[str, Mapping[str, Mapping[str, Any]]], overall: float, title: str
 ) -> None:
     """Accuracy of each slice with its interval, beside the `overall` one.
 
-    slices: by group and name, each with `films` and `errors` (counts), `accuracy`, `low`, `high` and `p`.
+    slices: by group and name, each with `images` and `errors` (counts), `accuracy`, `low`, `high` and `p`.
     """
-    rows = [(group, name, each) for group, names in slices.items() for name, each in names.items()]
+    rows = [(group, name, each) for group, names in subgroups.items() for name, each in names.items()]
     figure = Figure(figsize=(9.5, 1.4 + 0.36 * len(rows)), layout="constrained")
     ax = figure.subplots()
-    ax.axvline(overall, color="0.6", linestyle="--", label=f"all films: {overall:.3f}")
+    ax.axvline(overall, color="0.6", linestyle="--", label=f"all radiographs: {overall:.3f}")
     for place, (_, _, each) in enumerate(rows):
         colour = COLOURS[1] if each["p"] < 0.05 else COLOURS[0]
         ax.plot([each["low"], each["high"]], [place, place], color=colour, linewidth=2)
         ax.plot(each["accuracy"], place, "o", color=colour)
-        text = f"{each['errors']:,} of {each['films']:,} wrong"
+        text = f"{each['errors']:,} of {each['images']:,} wrong"
         ax.annotate(
             text, (1.01, place), xycoords=("axes fraction", "data"), va="center", annotation_clip=False
         )
     ax.set_yticks(range(len(rows)), [f"{group}: {name}" for group, name, _ in rows])
     ax.invert_yaxis()
     ax.set(
-        title=f"{title}\norange: unlike all other films (p < 0.05 after Holm's correction)",
+        title=f"{title}\norange: unlike all other radiographs (p < 0.05 after Holm's correction)",
         xlabel="accuracy, with its 95 % interval (Wilson)",
     )
     ax.legend(frameon=False, loc="lower left")
@@ -101,7 +103,7 @@ def class_counts(path: Path | str, counts: Mapping[str, Mapping[str, int]], titl
         bars = ax.barh(list(panel), list(panel.values()), color=[_colour(names, name) for name in panel])
         total = sum(panel.values())
         ax.bar_label(bars, [f"{n:,} ({n / total:.0%})" for n in panel.values()], padding=4)
-        ax.set(title=f"{label}: {total:,}", xlabel="films", xlim=(0, 1.9 * max(panel.values())))
+        ax.set(title=f"{label}: {total:,}", xlabel="images", xlim=(0, 1.9 * max(panel.values())))
         ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
         ax.invert_yaxis()
     save_figure(figure, path)
@@ -175,7 +177,7 @@ def projection(path: Path | str, points: np.ndarray, names: np.ndarray) -> None:
             mine[:, 0], mine[:, 1], s=6, alpha=0.5, color=_colour(order, name), label=label, linewidths=0
         )
     ax.set(
-        title="Training films and their sub-classes",
+        title="Training radiographs and their sub-classes",
         xlabel=f"first principal component ({share[0]:.0%} of variance)",
         ylabel=f"second principal component ({share[1]:.0%} of variance)",
     )

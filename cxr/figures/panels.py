@@ -1,4 +1,4 @@
-"""Pictures of single cases: films in titled sections, each with what is to be seen beside it."""
+"""Pictures of single cases: images in titled sections, each with what is to be seen beside it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from matplotlib.figure import Figure
 from cxr.figures.radiographs import show_image
 from cxr.figures.style import HEAT, save_figure
 
-# inches: a side of a film, what a case's caption takes above it, a section's title, the colour bar
+# inches: a side of an image, what a case's caption takes above it, a section's title, the colour bar
 TILE, CAPTION, TITLE, BAR = 1.3, 0.42, 0.35, 0.8
 
 
 @dataclass(frozen=True)
 class Tile:
-    """film: (H, W) uint8. frame: a border's colour. heat: (H, W) float32 in [0, 1], laid over the film."""
+    """image: (H, W) uint8. frame: a border's colour. heat: (H, W) float32 in [0, 1], laid over the image."""
 
-    film: np.ndarray
+    image: np.ndarray
     caption: str
     frame: str | None = None
     heat: np.ndarray | None = None
@@ -44,7 +44,7 @@ def sections(
     figure = Figure(figsize=(width, 0.75 + sum(heights) + bool(scale) * BAR), layout="constrained")
     figure.suptitle(title)
     if not cases:
-        figure.text(0.5, 0.4, "no film", ha="center")
+        figure.text(0.5, 0.4, "no radiograph", ha="center")
         save_figure(figure, path)
         return
     ratios = [*heights, BAR] if scale else heights
@@ -70,7 +70,7 @@ def sections(
 
 def _draw(ax: Axes, tile: Tile) -> None:
     ax.set_axis_on()
-    show_image(ax, tile.film, frame=tile.frame)
+    show_image(ax, tile.image, frame=tile.frame)
     if tile.heat is not None:
         ax.imshow(tile.heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.5, interpolation="bilinear")
     ax.set_title(tile.caption, fontsize=9)

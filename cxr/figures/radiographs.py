@@ -14,36 +14,36 @@ from cxr.figures.style import COLOURS, save_figure
 def sample_grid(
     path: Path | str, images: np.ndarray, labels: np.ndarray, splits: np.ndarray, classes: Sequence[str]
 ) -> None:
-    """Eight films of each class of each split: the first ones, so that nothing is picked by eye."""
+    """Eight images of each class of each split: the first ones, so that nothing is picked by eye."""
     rows = {
         f"{split}\n{name}": list(images[np.flatnonzero((splits == split) & (labels == label))[:8]])
         for split in dict.fromkeys(splits.tolist())
         for label, name in enumerate(classes)
     }
-    image_rows(path, rows, "The first films of each class in each split")
+    image_rows(path, rows, "The first radiographs of each class in each split")
 
 
 def image_rows(path: Path | str, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
-    """A labelled row of (H, W) uint8 films for each key of `rows`."""
-    columns = max(len(films) for films in rows.values())
+    """A labelled row of (H, W) uint8 images for each key of `rows`."""
+    columns = max(len(images) for images in rows.values())
     figure = Figure(figsize=(1.6 + 1.05 * columns, 0.5 + 1.05 * len(rows)), layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes, (label, films) in zip(grid, rows.items(), strict=True):
+    for axes, (label, images) in zip(grid, rows.items(), strict=True):
         for ax in axes:
             ax.set_axis_off()
-        for ax, film in zip(axes, films, strict=False):
-            show_image(ax, film)
+        for ax, image in zip(axes, images, strict=False):
+            show_image(ax, image)
         axes[0].text(-0.12, 0.5, label, transform=axes[0].transAxes, ha="right", va="center")
     save_figure(figure, path)
 
 
-def show_image(ax: Axes, film: np.ndarray, frame: str | None = None) -> None:
-    """Draw a (H, W) uint8 film on its full grey scale; `frame` is the colour of a border.
+def show_image(ax: Axes, image: np.ndarray, frame: str | None = None) -> None:
+    """Draw a (H, W) uint8 image on its full grey scale; `frame` is the colour of a border.
 
-    A small film is shown pixel by pixel, one that has to shrink is smoothed.
+    A small image is shown pixel by pixel, one that has to shrink is smoothed.
     """
-    ax.imshow(film, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
+    ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set(visible=frame is not None, color=frame, linewidth=3)
@@ -51,12 +51,12 @@ def show_image(ax: Axes, film: np.ndarray, frame: str | None = None) -> None:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """A query film and its nearest films, nearest first; similarity: cosines, or distances."""
+    """A query image and its nearest images, nearest first; similarity: cosines, or distances."""
 
     title: str
-    film: np.ndarray
+    image: np.ndarray
     truth: str
-    films: Sequence[np.ndarray]
+    images: Sequence[np.ndarray]
     classes: Sequence[str]
     similarity: Sequence[float]
 
@@ -72,18 +72,18 @@ def neighbour_rows(
 
     measure: what `similarity` is called. group: what `truth` and `classes` are called.
     """
-    columns = 1 + max((len(row.films) for row in rows), default=5)
+    columns = 1 + max((len(row.images) for row in rows), default=5)
     figure = Figure(figsize=(1.6 * columns, 0.7 + 2.2 * max(1, len(rows))), layout="constrained")
     figure.suptitle(f"{title}\nframe: blue = same {group} as the query, orange = another {group}")
     if not rows:
-        figure.text(0.5, 0.4, "no film", ha="center")
+        figure.text(0.5, 0.4, "no radiograph", ha="center")
         save_figure(figure, path)
         return
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
-        show_image(axes[0], row.film)
+        show_image(axes[0], row.image)
         axes[0].set_title(f"{row.title}\n{row.truth}", fontsize=10)
-        for ax, film, name, score in zip(axes[1:], row.films, row.classes, row.similarity, strict=True):
-            show_image(ax, film, frame=COLOURS[0] if name == row.truth else COLOURS[1])
+        for ax, image, name, score in zip(axes[1:], row.images, row.classes, row.similarity, strict=True):
+            show_image(ax, image, frame=COLOURS[0] if name == row.truth else COLOURS[1])
             ax.set_title(f"{name}\n{measure} {score:#.4g}", fontsize=10)
     save_figure(figure, path)

@@ -1,4 +1,4 @@
-"""Pictures of queries and of the films found for them: three by number, the hardest, one a sub-class."""
+"""Pictures of queries and of the images found for them: three by number, the hardest, one a sub-class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from cxr.figures import radiographs
 
 SHOWN = (0, 20, 70)  # the queries of the published ResNet-18 system's gallery
-BESIDE = 5  # films beside each query
+BESIDE = 5  # images beside each query
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Search:
 def draw_retrieval(
     search: Search, names: np.ndarray, subclasses: np.ndarray, hardest: Sequence[int], first: Sequence[int]
 ) -> None:
-    """plots/retrieval*.png. names, subclasses: (N,) str, of every film of the data set; a sub-class is ""
+    """plots/retrieval*.png. names, subclasses: (N,) str, of every image of the data set; a sub-class is ""
     where a class has none. hardest, first: positions among the queries, see `cxr.embeddings.retrieval`."""
     queries, depth = search.queries, search.neighbours.shape[1]
     alike = (names[search.neighbours] == names[queries][:, None]).sum(axis=1)
@@ -34,10 +34,10 @@ def draw_retrieval(
     def row(i: int, groups: np.ndarray, remark: str = "") -> radiographs.Neighbours:
         near = search.neighbours[i, :BESIDE]
         return radiographs.Neighbours(
-            title=f"test film {i}{remark}",
-            film=search.images[queries[i]],
+            title=f"test radiograph {i}{remark}",
+            image=search.images[queries[i]],
             truth=groups[queries[i]],
-            films=[search.images[each] for each in near],
+            images=[search.images[each] for each in near],
             classes=groups[near].tolist(),
             similarity=search.values[i, :BESIDE].tolist(),
         )
@@ -45,20 +45,20 @@ def draw_retrieval(
     radiographs.neighbour_rows(
         "plots/retrieval.png",
         [row(i, names) for i in SHOWN if i < len(queries)],
-        "Test films and the five nearest films of the gallery",
+        "Test radiographs and the five nearest radiographs of the gallery",
         search.measure,
     )
     radiographs.neighbour_rows(
         "plots/retrieval_errors.png",
         [row(i, names, f"\n{alike[i]} of {depth} alike") for i in hardest],
-        f"Test films of whose {depth} nearest films fewer than half are of their class",
+        f"Test radiographs of whose {depth} nearest radiographs fewer than half are of their class",
         search.measure,
     )
     groups = np.where(subclasses == "", names, subclasses)
     radiographs.neighbour_rows(
         "plots/retrieval_subclasses.png",
         [row(i, groups) for i in first],
-        "The first test film of each sub-class and the five nearest films of the gallery",
+        "The first test radiograph of each sub-class and the five nearest radiographs of the gallery",
         search.measure,
         "sub-class",
     )

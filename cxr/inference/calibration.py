@@ -19,11 +19,11 @@ PATH = Path("models/calibration.json")
 
 @dataclass(frozen=True)
 class Calibration:
-    """temperature: above 0, more than 1 makes less sure. threshold: a film is positive at this probability or
-    more; None for three classes or more, where the most probable class is the decision. prior: for each class
-    the share that the classifier takes for granted, prevalence: the one that its probabilities are to refer
-    to (see `cxr.inference.prevalence`); None leaves them alone. operating_points: thresholds by rule, of
-    which `threshold` is one (see `cxr.inference.thresholds`); None as for `threshold`."""
+    """temperature: above 0, more than 1 makes less sure. threshold: an image is positive at this probability
+    or more; None for three classes or more, where the most probable class is the decision. prior: for each
+    class the share that the classifier takes for granted, prevalence: the one that its probabilities are to
+    refer to (see `cxr.inference.prevalence`); None leaves them alone. operating_points: thresholds by rule,
+    of which `threshold` is one (see `cxr.inference.thresholds`); None as for `threshold`."""
 
     temperature: float
     threshold: float | None
@@ -33,7 +33,7 @@ class Calibration:
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
         """(..., classes) float in, the same shape as float64 out: p ** (1 / temperature), times prevalence /
-        prior, brought to sum 1."""
+        prior, normalised to sum 1."""
         logits = np.log(np.clip(probabilities.astype(np.float64), SMALLEST, 1)) / self.temperature
         if self.prior and self.prevalence:
             logits += np.log(np.array(self.prevalence) / np.array(self.prior))
@@ -56,8 +56,8 @@ def fit_temperature(
     prior: list[float] | None = None,
     prevalence: list[float] | None = None,
 ) -> float:
-    """The temperature of the lowest NLL. probabilities: (N, classes), labels: (N,) int. prevalence: the
-    shares of the classes where these films come from."""
+    """The temperature of the lowest log loss. probabilities: (N, classes), labels: (N,) int. prevalence: the
+    shares of the classes where these images come from."""
 
     def loss(log_temperature: float) -> float:
         calibrate = Calibration(float(np.exp(log_temperature)), None, prior, prevalence)

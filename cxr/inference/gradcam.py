@@ -22,7 +22,8 @@ from cxr.models.preprocess import to_grey
 
 
 class Layer(NamedTuple):
-    """A module of a base whose output keeps the places of a film. grid: so many rows and columns of them."""
+    """A module of a base whose output preserves the spatial layout of an image. grid: so many rows and
+    columns of them."""
 
     name: str
     grid: int
@@ -31,15 +32,16 @@ class Layer(NamedTuple):
 def gradcam(
     classifier: Classifier, images: np.ndarray, classes: np.ndarray, device: torch.device
 ) -> np.ndarray:
-    """How much each place of a film speaks for a class.
+    """How much each place of an image speaks for a class.
 
-    images: (N, size, size) uint8. classes: (N,) int, the class to explain for each film. Returns (N, size,
-    size) float32 from 0 to 1, the maximum of each film's map, or 0 all over if no place speaks for the class.
+    images: (N, size, size) uint8. classes: (N,) int, the class to explain for each image. Returns (N, size,
+    size) float32 from 0 to 1, the maximum of each image's map, or 0 all over if no place speaks for the
+    class.
 
     The score of a class is the log-sum of the exponentials of its sub-classes' logits, without sub-classes
     the logit itself. One logit z counts as z / 2 for the second class and -z / 2 for the first, so that no
     place of the layer speaks for both. Grad-CAM is linear in the score until its ReLU: the ensemble's map is
-    the ReLU of the members' mean. Films are taken as they are, without the views of test-time augmentation.
+    the ReLU of the members' mean. Images are taken as they are, without the views of test-time augmentation.
     Raises `UserError` if the images have another size than the classifier was trained on, or if the backbone
     has no layer that keeps places.
     """
@@ -69,7 +71,7 @@ def coarse_maps(
     layer = find_layer(members[0].base, spec.preprocess(noise.to(device)))
     if layer is None:
         raise UserError(
-            f"{spec.backbone}: no layer of it keeps the places of a film, so there is no Grad-CAM; "
+            f"{spec.backbone}: no layer of it preserves the spatial layout of a radiograph, so there is no Grad-CAM; "
             "choose another model.backbone in params.yaml"
         )
     batch = batch_size(spec.input_size)
@@ -77,22 +79,23 @@ def coarse_maps(
     for start in range(0, len(images), batch):
         grey = to_grey(torch.from_numpy(np.array(images[start : start + batch])).to(device))
         target = torch.from_numpy(np.array(classes[start : start + batch])).to(device)
-        films = spec.preprocess(grey)
-        of_members = [_attribute(member, layer, films, target, frozen.summing) for member in members]
+        radiographs = spec.preprocess(grey)
+        of_members = [_attribute(member, layer, radiographs, target, frozen.summing) for member in members]
         parts.append(torch.stack(of_members).mean(dim=0))
     return torch.cat(parts)
 
 
-def find_layer(base: nn.Module, films: Tensor) -> Layer | None:
-    """The last module of `base` whose output keeps the places of the films and matters in all of them.
+def find_layer(base: nn.Module, images: Tensor) -> Layer | None:
+    """The last module of `base` whose output preserves the spatial layout of the images and matters in all of
+    them.
 
-    films: (n, channels, S, S) normalised. Behind the last block of a vision transformer only the class token
+    images: (n, channels, S, S) normalised. Behind the last block of a vision transformer only the class token
     matters, so that the layer in front of its attention is found, as is usual.
     """
     seen: dict[str, list[Tensor]] = {}
 
     def keep(name: str, module: nn.Module, _: object, output: object) -> None:
-        # Adaptive pooling may enlarge maps (VGG's does, for small films).
+        # Adaptive pooling may enlarge maps (VGG's does, for small images).
         if isinstance(output, Tensor) and not isinstance(module, nn.AdaptiveAvgPool2d):
             seen.setdefault(name, []).append(output)
 
@@ -100,7 +103,7 @@ def find_layer(base: nn.Module, films: Tensor) -> Layer | None:
         module.register_forward_hook(partial(keep, name)) for name, module in base.named_modules() if name
     ]
     with torch.enable_grad():
-        features = base(films.clone().requires_grad_())
+        features = base(images.clone().requires_grad_())
         # Any sum will do but an even one, which layer normalisation makes constant.
         score = (features * torch.linspace(-1, 2, features.shape[1], device=features.device)).sum()
     for hook in hooks:
@@ -136,7 +139,7 @@ def _from_maps(maps: Tensor, output: Tensor) -> Tensor:
 
 
 def _grid(output: Tensor) -> int:
-    """How many rows of places a layer's output keeps, 0 for none. Films are square, so are their maps."""
+    """How many rows of places a layer's output keeps, 0 for none. Images are square, so are their maps."""
     if output.ndim == 4 and (_channels_first(output) or output.shape[1] == output.shape[2]):
         side = output.shape[2]
     elif output.ndim == 3:
@@ -150,7 +153,7 @@ def _channels_first(output: Tensor) -> bool:
     return output.shape[2] == output.shape[3]
 
 
-def _attribute(member: Network, layer: Layer, films: Tensor, classes: Tensor, summing: Tensor) -> Tensor:
+def _attribute(member: Network, layer: Layer, images: Tensor, classes: Tensor, summing: Tensor) -> Tensor:
     """(N, 1, grid, grid) float32: Grad-CAM of one member before its ReLU."""
     # Captum takes dimension 1 for the channels, so the layer's output passes through here as maps.
     probe = nn.Identity()
@@ -161,7 +164,7 @@ def _attribute(member: Network, layer: Layer, films: Tensor, classes: Tensor, su
     hook = member.base.get_submodule(layer.name).register_forward_hook(through)
     try:
         explainer = LayerGradCam(lambda x: class_scores(member(x), summing), probe)
-        found: Tensor = explainer.attribute(films, target=classes)
+        found: Tensor = explainer.attribute(images, target=classes)
         return found.detach()
     finally:
         hook.remove()

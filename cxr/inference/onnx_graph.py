@@ -1,7 +1,7 @@
-"""The shipped classifier, from stored images to calibrated probabilities, as one graph in ONNX (https://onnx.ai).
+"""The released classifier, from stored images to calibrated probabilities, as one graph in ONNX (https://onnx.ai).
 
-All views of all films go through a member as one batch. What makes a view (mirror image, zoom, resizing) is
-linear, and the same for each row and for each column, so that a view is R @ film @ C with constant matrices,
+All views of all images go through a member as one batch. What makes a view (mirror image, zoom, resizing) is
+linear, and the same for each row and for each column, so that a view is R @ image @ C with constant matrices,
 which are read off `cxr.models.preprocess` instead of being written down a second time.
 
 Class activation maps (Zhou et al., 2016, https://arxiv.org/abs/1512.04150): where a linear head stands behind
@@ -31,7 +31,7 @@ OPSET = 20  # what PyTorch's exporter writes by itself; a newer one only relabel
 
 
 def to_onnx(classifier: Classifier, calibration: Calibration, facts: ModelMetadata) -> bytes:
-    """What models/classifier.onnx holds: the same bytes for the same weights, any number of films."""
+    """What models/classifier.onnx holds: the same bytes for the same weights, any number of images."""
     # `predict` leaves weights channels-last, for which the exporter would write other nodes.
     plain = copy.deepcopy(classifier).to(memory_format=torch.contiguous_format)
     graph = Graph(plain, calibration).eval().requires_grad_(False)
@@ -43,7 +43,7 @@ def to_onnx(classifier: Classifier, calibration: Calibration, facts: ModelMetada
         opset_version=OPSET,
         input_names=[INPUT],
         output_names=OUTPUTS if graph.layer else OUTPUTS[:2],
-        dynamic_shapes=({0: torch.export.Dim("films")},),
+        dynamic_shapes=({0: torch.export.Dim("images")},),
         verbose=False,
     )
     assert program is not None  # as it is with dynamo
@@ -94,7 +94,7 @@ class Graph(nn.Module):
         }
         for name, value in constants.items():
             self.register_buffer(name, value)
-        # Embeddings and maps are of the film as it is, embeddings of its mirror image too.
+        # Embeddings and maps are of the image as it is, embeddings of its mirror image too.
         self.plain = 2 * ZOOMS.index(1.0) if spec.tta == "flip_zoom" else 0
         self.mirrored = self.plain + (1 if spec.tta == "none" else 2)
         self.layer = None if spec.hidden else averaged_layer(classifier)
@@ -103,11 +103,11 @@ class Graph(nn.Module):
         """images: (N, size, size) uint8. Returns what `cxr.inference.onnx_session.Answer` describes; no maps
         if there are none."""
         views = self.rows @ to_grey(images) @ self.columns  # (N, views, S, S)
-        films = (views.flatten(0, 1).unsqueeze(1) - self.mean) / self.std
+        radiographs = (views.flatten(0, 1).unsqueeze(1) - self.mean) / self.std
         of_members: list[tuple[Tensor, Tensor, Tensor]] = []
         for member in self.members:
             assert isinstance(member, Network)  # a ModuleList does not know what it holds
-            features, places = _features(member.base, self.layer, films)
+            features, places = _features(member.base, self.layer, radiographs)
             of_members.append((features, places, member.head(features)))
         # What follows is little work, and done for all members at once it is few operations.
         features, places, logits = (
@@ -130,14 +130,14 @@ class Graph(nn.Module):
 
 
 def view_matrices(spec: Spec) -> tuple[Tensor, Tensor]:
-    """R: (views, S, size) and C: (views, size, S) float32, so that R[v] @ film @ C[v] is view v of a (size,
-    size) film (see `test_views`) at the S x S pixels of the network's input."""
+    """R: (views, S, size) and C: (views, size, S) float32, so that R[v] @ image @ C[v] is view v of a (size,
+    size) image (see `test_views`) at the S x S pixels of the network's input."""
     resized = replace(spec.preprocess, mean=(0.0,), std=(1.0,))
 
-    def views(films: Tensor) -> Tensor:
-        return torch.stack([resized(view) for view in augmented_copies(films, spec.tta)])
+    def views(images: Tensor) -> Tensor:
+        return torch.stack([resized(view) for view in augmented_copies(images, spec.tta)])
 
-    # Films with a single white row are what R makes of this row, in every column; in turn for columns.
+    # Images with a single white row are what R makes of this row, in every column; in turn for columns.
     rows, columns = [], []
     for lines in torch.eye(spec.size).split(32):
         across = lines.view(-1, 1, 1, spec.size).expand(-1, 1, spec.size, -1)
@@ -151,11 +151,11 @@ def averaged_layer(classifier: Classifier) -> Layer | None:
     spec = classifier.spec
     base = classifier.get_submodule("members.0.base")
     noise = torch.rand(2, 1, spec.size, spec.size, generator=torch.Generator().manual_seed(0))
-    films = spec.preprocess(noise)
-    layer = find_layer(base, films)
+    images = spec.preprocess(noise)
+    layer = find_layer(base, images)
     if layer:
         with torch.no_grad():
-            features, places = _features(base, layer, films)
+            features, places = _features(base, layer, images)
         if places.shape[1] == features.shape[1]:
             scale = features.abs().max()
             if torch.allclose(places.mean(dim=(2, 3)) / scale, features / scale, rtol=0, atol=1e-5):
@@ -163,15 +163,15 @@ def averaged_layer(classifier: Classifier) -> Layer | None:
     return None
 
 
-def _features(base: nn.Module, layer: Layer | None, films: Tensor) -> tuple[Tensor, Tensor]:
+def _features(base: nn.Module, layer: Layer | None, images: Tensor) -> tuple[Tensor, Tensor]:
     """(N, d) features and the (N, d, grid, grid) maps of `layer`, none of them without a layer."""
     if layer is None:
-        return base(films), films[:0]
+        return base(images), images[:0]
     seen: list[Tensor] = []
     module = base.get_submodule(layer.name)
     # A copy, since DenseNet rectifies its last maps in place; it averages others than its layer gave, then.
     hook = module.register_forward_hook(lambda _, __, output: seen.append(output.clone()))
-    features = base(films)
+    features = base(images)
     hook.remove()
     return features, to_maps(seen[0], layer.grid)
 

@@ -1,4 +1,4 @@
-"""models/classifier.onnx: the shipped classifier in one file, which runs without PyTorch."""
+"""models/classifier.onnx: the released classifier in one file, which runs without PyTorch."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ class ModelMetadata:
     size: pixels a side of a stored image. tta: see `cxr.models.preprocess.test_views`. prevalence: the share
     of each class that probabilities refer to, None if calibration states none. threshold, operating_points:
     see `cxr.inference.calibration.Calibration`. classifier_sha256: of models/classifier.safetensors. limits:
-    what the classifier's training films cannot show (see `cxr.data.provenance`).
+    what the classifier's training images cannot show (see `cxr.data.provenance`).
     """
 
     backbone: str
@@ -74,7 +74,7 @@ class OnnxModel:
         """data: the content of the file `name`. Raises `UserError` if it is no file of the stage export."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # A thread that spins while it waits takes the core from one that decodes the next film.
+        # A thread that spins while it waits takes the core from one that decodes the next image.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only; they are raised as well
         try:

@@ -1,4 +1,5 @@
-"""metrics/predictions.csv: what the shipped model and each of its members say of every val and test film."""
+"""metrics/predictions.csv: what the released model and each of its members say of every val and test
+image."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ PATH = Path("metrics/predictions.csv")
 @dataclass(frozen=True)
 class Predictions:
     """rows, labels: (N,) int. splits: (N,) str. ensemble: (N, C) and members: (M, N, C) float64
-    probabilities, all with the shipped temperature."""
+    probabilities, all with the released temperature."""
 
     classes: list[str]
     rows: np.ndarray

@@ -1,7 +1,7 @@
 """Which share of each class a classifier's probabilities take for granted, and how to state another.
 
-A network learns the classes' shares of its training with the films. Where they are other, its probability of
-class c is off by the factor prevalence_c / prior_c, before all are brought to sum 1 (Saerens et al., 2002,
+A network learns the classes' shares of its training with the images. Where they are other, its probability of
+class c is off by the factor prevalence_c / prior_c, before all are normalised to sum 1 (Saerens et al., 2002,
 https://doi.org/10.1162/089976602753284446). The new prevalence is declared, never estimated from test.
 """
 
@@ -17,7 +17,7 @@ def class_prevalence(labels: np.ndarray, classes: int) -> np.ndarray:
 
 def declared(setting: str | float, train: np.ndarray, key: str) -> np.ndarray:
     """(classes,) float64. setting: the value of `key` in params.yaml, `calibrate.prevalence` or
-    `evaluate.prevalence`; train: (classes,) shares of the training films.
+    `evaluate.prevalence`; train: (classes,) shares of the training images.
 
     Raises `UserError` if one number is to stand for three classes or more.
     """
@@ -41,8 +41,8 @@ def shifted(probabilities: np.ndarray, prior: np.ndarray, prevalence: np.ndarray
 
 
 def case_weights(labels: np.ndarray, prevalence: np.ndarray) -> np.ndarray:
-    """(N,) float64, N in all: as much as a film must count for the classes to have the shares `prevalence`.
+    """(N,) float64, N in all: as much as an image must count for the classes to have the shares `prevalence`.
 
-    labels: (N,) int, at least one film of each class.
+    labels: (N,) int, at least one image of each class.
     """
     return (prevalence / class_prevalence(labels, len(prevalence)))[labels]

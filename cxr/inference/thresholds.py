@@ -11,7 +11,7 @@ def choose_thresholds(positive: np.ndarray, probability: np.ndarray, target: flo
 
     youden: the highest sensitivity + specificity. target_sensitivity: the highest threshold whose sensitivity
     is `target` or more, so that specificity is as high as it can be. target_specificity: the lowest whose
-    specificity is `target` or more, or the highest there is, if films of the negative class are at
+    specificity is `target` or more, or the highest there is, if images of the negative class are at
     probability 1. one_half: 0.5. All lie half-way between two observed probabilities but the last.
     """
     levels = np.unique(np.concatenate([probability, [0.0, 1.0]]))

@@ -13,7 +13,7 @@ from cxr.core.fetch import Setting
 @dataclass(frozen=True)
 class Input:
     """size: pixels a side. mean, std: one for each channel, grey levels from 0 to 1; None stands for those of
-    the training films."""
+    the training images."""
 
     size: int
     channels: int
@@ -34,7 +34,7 @@ class Architecture:
     """fresh: takes the pixels a side, on which the shapes of a few architectures depend.
 
     published: what the published weights take, None where there are none. pretrained: the base with these
-    weights; raises `UserError`, in the name of the setting, if they are not to be had or do not fit.
+    weights; raises `UserError`, in the name of the setting, if they are unavailable or do not fit.
     """
 
     fresh: Callable[[int], Fresh]

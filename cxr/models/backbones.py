@@ -48,7 +48,7 @@ def build_backbone(
         if side == works:  # then it is not the size
             raise
         raise UserError(
-            f"params.yaml: model.input_size: {name} takes no films of {side} x {side} pixels; "
+            f"params.yaml: model.input_size: {name} takes no radiographs of {side} x {side} pixels; "
             f"set it to {works}"
         ) from None
     base = fresh.base
@@ -90,7 +90,7 @@ def _own(base: Callable[[], nn.Module], head: str, dimensions: int) -> Architect
 
 
 def _dimensions(base: nn.Module, channels: int, size: int) -> int:
-    """How many features `base` gives of a film. Raises what it raises on films that it cannot take."""
+    """How many features `base` gives of an image. Raises what it raises on images that it cannot take."""
     # Not on the device `meta`, which computes nothing, but takes seconds to import in every process. Nor in
     # inference mode: what a model may keep from there cannot be trained with.
     base.eval()

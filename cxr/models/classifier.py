@@ -1,4 +1,4 @@
-"""The shipped classifier: all members of the ensemble, what they need to read a film, and its files."""
+"""The released classifier: all members of the ensemble, what they need to read an image, and its files."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -59,7 +59,7 @@ class Spec:
 @dataclass(frozen=True)
 class Outputs:
     """probabilities: (members, N, classes) float32, before calibration. embeddings: (N, d) float32, each
-    member's features brought to length 1 and put side by side, so that all members weigh the same."""
+    member's features L2-normalised and put side by side, so that all members weigh the same."""
 
     probabilities: np.ndarray
     embeddings: np.ndarray
@@ -108,7 +108,7 @@ def build_member(spec: Spec, model: Model | None = None) -> Network:
 
 
 def batch_size(input_size: int) -> int:
-    """Films in one batch of a prediction: fewer large ones, so that memory stays bounded."""
+    """Images in one batch of a prediction: fewer large ones, so that memory stays bounded."""
     return max(32, min(512, 2**21 // input_size**2))
 
 

@@ -34,10 +34,10 @@ def to_grey(images: Tensor) -> Tensor:
 
 
 def augmented_copies(grey: Tensor, tta: str) -> list[Tensor]:
-    """The variants of films over which a prediction is averaged (test-time augmentation).
+    """The variants of images over which a prediction is averaged (test-time augmentation).
 
-    grey: (N, 1, H, W) float32 in [0, 1]; so is each view. tta: "none", "flip" (the film and its mirror image)
-    or "flip_zoom" (these at three zooms).
+    grey: (N, 1, H, W) float32 in [0, 1]; so is each view. tta: "none", "flip" (the image and its mirror
+    image) or "flip_zoom" (these at three zooms).
     """
     zooms = ZOOMS if tta == "flip_zoom" else (1.0,)
     views = [_zoomed(grey, zoom) for zoom in zooms]

@@ -34,7 +34,7 @@ def torchvision_architecture(name: str) -> Architecture:
 def load_pretrained(name: str, setting: Setting) -> nn.Module:
     """name: one of `names()`. The whole classifier with its default weights, which takes what they state.
 
-    Raises `UserError` if the weights are not to be had or do not fit.
+    Raises `UserError` if the weights are unavailable or do not fit.
     """
     weights = models.get_model_weights(name).DEFAULT
     cache = Path(torch.hub.get_dir()) / "checkpoints"

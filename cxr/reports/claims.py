@@ -32,7 +32,7 @@ class _Entry(Section):
 
 @dataclass(frozen=True)
 class Claim:
-    """A kind of claim. from_size: pixels a side from which on a film can show it, None for never."""
+    """A kind of claim. from_size: pixels a side from which on a radiograph can show it, None for never."""
 
     name: str
     from_size: int | None
@@ -40,7 +40,7 @@ class Claim:
     pattern: re.Pattern[str]
 
     def beyond(self, size: int) -> bool:
-        """Whether films of `size` pixels a side cannot show it."""
+        """Whether radiographs of `size` pixels a side cannot show it."""
         return self.from_size is None or size < self.from_size
 
 
@@ -56,7 +56,8 @@ def load_claims(path: Path = LEXICON) -> list[Claim]:
 
 
 def unsupported_claims(text: str, size: int, lexicon: Sequence[Claim]) -> list[str]:
-    """The names of the kinds of claim that `text` makes and a film of `size` pixels a side cannot show."""
+    """The names of the kinds of claim that `text` makes and a radiograph of `size` pixels a side cannot
+    show."""
     sentences = [found for found in SENTENCE.split(text.lower()) if not NOT_JUDGED.search(found)]
     return [
         claim.name

@@ -1,3 +1,3 @@
-"""What stands under whatever is said of a film."""
+"""What stands under whatever is said of a radiograph."""
 
 NOTICE = "For research only, not for diagnosis."

@@ -67,7 +67,7 @@ def _decide(found: Mapping[str, set[str]], classes: Sequence[str]) -> str:
 
 
 def _statuses(text: str, classes: Sequence[str], bare: bool) -> dict[str, set[str]]:
-    """bare: a "normal" that stands alone speaks of the whole film."""
+    """bare: a "normal" that stands alone speaks of the whole radiograph."""
     found: dict[str, set[str]] = {}
     for sentence in SENTENCE.split(text):
         if sentence.rstrip().endswith("?"):

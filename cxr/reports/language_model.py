@@ -31,7 +31,7 @@ from cxr.reports.writers import Text
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 OTHERS = ("*.json", "*.jinja", "*.txt", "*.model", "model-*.safetensors")
 TOKENS = 300  # of a reply; the prompts ask for a third of it
-SIDE = 448  # pixels: smaller films are enlarged to it
+SIDE = 448  # pixels: smaller radiographs are enlarged to it
 
 
 class HuggingFace:
@@ -40,7 +40,7 @@ class HuggingFace:
     def __init__(self, settings: Report, asked: Mapping[str, str], device: torch.device) -> None:
         """asked: prompts as `cxr.reports.prompts.load` reads them.
 
-        Raises `UserError` if the weights are not to be had or incomplete, if they are not of an
+        Raises `UserError` if the weights are unavailable or incomplete, if they are not of an
         image-text-to-text model with a chat template, or if they do not fit into memory.
         """
         self.prompts = tuple(asked)
@@ -137,13 +137,13 @@ class HuggingFace:
 
 
 def model_image(case: Case) -> Image.Image:
-    """The stored film in RGB, enlarged (bicubic) to at least `SIDE` pixels a side.
+    """The stored radiograph in RGB, enlarged (bicubic) to at least `SIDE` pixels a side.
 
     MedGemma's processor resizes any picture to its own size; those of other models give a small picture few
     tokens.
     """
-    film = Image.fromarray(case.film).convert("RGB")
-    return film if case.size >= SIDE else film.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    image = Image.fromarray(case.image).convert("RGB")
+    return image if case.size >= SIDE else image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
 def quantisation(settings: Report) -> BitsAndBytesConfig | None:

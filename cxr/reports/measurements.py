@@ -1,4 +1,5 @@
-"""What is measured on one film: where a map's mass lies, and how it is exposed beside the training films.
+"""What is measured on one radiograph: where a map's mass lies, and how it is exposed beside the training
+radiographs.
 
 Zones (upper, middle and lower of either side, and the midline) are fixed parts of the picture, no
 segmentation: thirds of its height, and left and right of a strip around the middle that mostly shows spine,
@@ -17,7 +18,8 @@ MIDLINE = "midline"
 
 @dataclass(frozen=True)
 class Rank:
-    """A measured value, and the share (0 to 1) of the training films that have less; ties count half."""
+    """A measured value, and the share (0 to 1) of the training radiographs that have less; ties count
+    half."""
 
     value: float
     below: float
@@ -26,8 +28,8 @@ class Rank:
 def zone_fractions(heat: np.ndarray) -> dict[str, float]:
     """The share of the mass in each zone, such as "upper left", and on the "midline"; they add up to 1.
 
-    heat: (S, S) float, 0 or more. Left and right are the picture's sides: a film hung the usual way shows
-    the patient's right on its left. Empty if the map is 0 all over.
+    heat: (S, S) float, 0 or more. Left and right are the picture's sides: a radiograph hung the usual way
+    shows the patient's right on its left. Empty if the map is 0 all over.
     """
     total = float(heat.sum(dtype=np.float64))
     if not total:
@@ -44,18 +46,19 @@ def zone_fractions(heat: np.ndarray) -> dict[str, float]:
     return found | {MIDLINE: float(heat[:, between].sum(dtype=np.float64)) / total}
 
 
-def image_statistics(films: np.ndarray) -> dict[str, np.ndarray]:
-    """Of each film its mean grey level and contrast (standard deviation), both in 0 to 255, and the share of
-    clipped pixels (0 or 255), 0 to 1: (N,) float64 each. films: (N, S, S) uint8, may be a memory map."""
-    rows = [(film.mean(), film.std(), np.isin(film, (0, 255)).mean()) for film in films]
+def image_statistics(images: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each radiograph its mean grey level and contrast (standard deviation), both in 0 to 255, and the
+    share of clipped pixels (0 or 255), 0 to 1: (N,) float64 each. radiographs: (N, S, S) uint8, may be a
+    memory map."""
+    rows = [(image.mean(), image.std(), np.isin(image, (0, 255)).mean()) for image in images]
     columns = np.array(rows, np.float64).reshape(-1, 3).T
     return dict(zip(("mean", "contrast", "clipped"), columns, strict=True))
 
 
-def rank_in_training(film: np.ndarray, reference: Mapping[str, np.ndarray]) -> dict[str, Rank]:
-    """film: (S, S) uint8. reference: `measure` of the training films."""
+def rank_in_training(image: np.ndarray, reference: Mapping[str, np.ndarray]) -> dict[str, Rank]:
+    """radiograph: (S, S) uint8. reference: `measure` of the training radiographs."""
     found = {}
-    for name, (value,) in image_statistics(film[None]).items():
+    for name, (value,) in image_statistics(image[None]).items():
         others = reference[name]
         below = (others < value).mean() + (others == value).mean() / 2
         found[name] = Rank(float(value), float(below))

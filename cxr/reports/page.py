@@ -53,9 +53,9 @@ def record(entry: Entry) -> dict[str, Any]:
         "probabilities": {name: round(value, 6) for name, value in case.probabilities.items()},
         "prevalence": {name: round(value, 6) for name, value in case.prevalence.items()},
         "gradcam": {zone: round(share, 6) for zone, share in case.zones.items()},
-        "exposure": {
+        "image_statistics": {
             name: {"value": round(rank.value, 6), "below": round(rank.below, 6)}
-            for name, rank in case.exposure.items()
+            for name, rank in case.image_statistics.items()
         },
         "neighbours": [
             {"row": each.row, "class": each.name, case.metric: round(each.value, 6)}

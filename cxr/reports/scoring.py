@@ -12,7 +12,7 @@ from cxr.reports.claims import Claim, unsupported_claims
 from cxr.reports.labeller import extract_label
 from cxr.reports.writers import Text
 
-Kind = Literal["answered", "empty", "echoed", "refused"]
+Kind = Literal["answered", "empty", "prompt_repeated", "refused"]
 RUN = 5  # words in a row
 ECHO = 0.5  # share of the prompt's runs that come back, or of the reply's that are the prompt's
 REFUSAL = re.compile(
@@ -30,7 +30,7 @@ def kind_of(text: Text, classes: Sequence[str]) -> Kind:
     if not reply:
         return "empty"
     if asked and _echoed(asked, reply):
-        return "echoed"
+        return "prompt_repeated"
     plain = text.reply.lower().replace("\u2019", "'")
     if REFUSAL.search(plain) and extract_label(text.reply, classes) == labeller.UNCLEAR:
         return "refused"
@@ -65,7 +65,7 @@ class Scored:
 
 
 def score(prompt: str, text: Text, classes: Sequence[str], size: int, lexicon: Sequence[Claim]) -> Scored:
-    """size: pixels a side of the stored film."""
+    """size: pixels a side of the stored radiograph."""
     kind = kind_of(text, classes)
     answered = kind == "answered"
     return Scored(
@@ -99,7 +99,7 @@ def summarise_texts(
         pairs = [(a, b) for a, b in zip(verdicts, others, strict=True) if a != labeller.UNCLEAR]
         if pairs:
             found[f"{name}_of_clear"] = agreement(*zip(*pairs, strict=True))
-    for kind in ("empty", "echoed", "refused"):
+    for kind in ("empty", "prompt_repeated", "refused"):
         found[kind] = sum(text.kind == kind for text in texts)
     found["flagged"] = sum(bool(text.flags) for text in texts)
     found["flags"] = {claim.name: sum(claim.name in text.flags for text in texts) for claim in lexicon}

@@ -10,7 +10,7 @@ from cxr.reports.measurements import MIDLINE, Rank
 
 LABEL = "[Template: measurements put into fixed sentences. No language model and no physician wrote this.]"
 NAMED = 2  # zones of a Grad-CAM map
-UNUSUAL = 0.025  # share of the training films beyond a value
+UNUSUAL = 0.025  # share of the training radiographs beyond a value
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _heat(case: Case) -> str:
 
 
 def _quality(case: Case) -> str:
-    mean, contrast, clipped = (case.exposure[name] for name in ("mean", "contrast", "clipped"))
+    mean, contrast, clipped = (case.image_statistics[name] for name in ("mean", "contrast", "clipped"))
     return (
         f"The radiograph is stored at {case.size} x {case.size} pixels; finer detail is lost. Its mean grey "
         f"level is {mean.value:.0f} ({_rank(mean)}), its contrast {contrast.value:.0f} grey levels "
@@ -98,7 +98,7 @@ def _neighbours(case: Case) -> str:
 
 
 class Nobody:
-    """`report.writer: none`: films and measurements stand without a text."""
+    """`report.writer: none`: radiographs and measurements stand without a text."""
 
     prompts = ()
 

@@ -1,4 +1,5 @@
-"""Whole-batch augmentation on tensors: every film of a batch gets its own draw in a few tensor operations."""
+"""Whole-batch augmentation on tensors: every image of a batch gets its own draw in a few tensor
+operations."""
 
 import math
 
@@ -10,7 +11,7 @@ from cxr.params import Augment
 
 
 def augment(grey: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
-    """A random variant of each film. grey: (N, 1, H, W) float32 in [0, 1]; so is the result.
+    """A random variant of each image. grey: (N, 1, H, W) float32 in [0, 1]; so is the result.
 
     `generator` lives on the device of `grey` and is the only source of randomness.
     """
@@ -25,7 +26,7 @@ def augment(grey: Tensor, settings: Augment, generator: torch.Generator) -> Tens
 
 
 def _uniform(grey: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:
-    """One draw for each film, (N, 1, 1, 1)."""
+    """One draw for each image, (N, 1, 1, 1)."""
     return torch.empty(len(grey), 1, 1, 1, device=grey.device).uniform_(low, high, generator=generator)
 
 
@@ -60,8 +61,8 @@ def _intensity(grey: Tensor, settings: Augment, generator: torch.Generator) -> T
 
 
 def _erase(grey: Tensor, largest: float, generator: torch.Generator) -> Tensor:
-    """Random erasing (Zhong et al., 2020, https://arxiv.org/abs/1708.04896) of one square in each film,
-    filled with the film's mean."""
+    """Random erasing (Zhong et al., 2020, https://arxiv.org/abs/1708.04896) of one square in each image,
+    filled with the image's mean."""
     height, width = grey.shape[-2:]
     half = _uniform(grey, generator, 0, largest / 2)
     y, x = _uniform(grey, generator, 0, 1), _uniform(grey, generator, 0, 1)

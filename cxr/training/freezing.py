@@ -1,4 +1,4 @@
-"""What trains and what is frozen, and how a head is trained on a frozen base: the base sees each film a few
+"""What trains and what is frozen, and how a head is trained on a frozen base: the base sees each image a few
 times, not once in every epoch."""
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def _unknown(part: str, known: list[str], key: str) -> str:
 
 @dataclass(frozen=True)
 class Features:
-    """views: (V, N, d) float32 features of V variants of each of N films, on the device."""
+    """views: (V, N, d) float32 features of V variants of each of N images, on the device."""
 
     views: Tensor
 
@@ -72,7 +72,7 @@ class Features:
         return self.views.shape[1]
 
     def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """(len(rows), d): of each film one of its views, drawn anew."""
+        """(len(rows), d): of each image one of its views, drawn anew."""
         views = len(self.views)
         drawn = torch.randint(views, (len(rows),), generator=generator, device=self.device)
         return self.views[drawn, rows]
@@ -97,23 +97,25 @@ def augmented_features(
     precision: str,
     seed: int,
 ) -> Features:
-    """Features of `augmentation.views` variants of each film. images: (N, H, W) uint8 on the device."""
+    """Features of `augmentation.views` variants of each image. images: (N, H, W) uint8 on the device."""
     generator = torch.Generator(images.device).manual_seed(seed)
     found = []
     for view in range(augmentation.views):
         with tqdm(total=len(images), desc=f"frozen features, view {view + 1}", disable=None) as bar:
             parts = []
-            for films in images.split(BATCH):
-                grey = augment(to_grey(films), augmentation, generator)
+            for radiographs in images.split(BATCH):
+                grey = augment(to_grey(radiographs), augmentation, generator)
                 parts.append(features(network, preprocess(grey), precision))
-                bar.update(len(films))
+                bar.update(len(radiographs))
         found.append(torch.cat(parts))
     return Features(torch.stack(found))
 
 
 def clean_features(network: Network, images: Tensor, preprocess: Preprocess, precision: str) -> Tensor:
-    """(N, d) float32 of films as they are. images: (N, H, W) uint8 on the device."""
-    parts = [features(network, preprocess(to_grey(films)), precision) for films in images.split(BATCH)]
+    """(N, d) float32 of images as they are. images: (N, H, W) uint8 on the device."""
+    parts = [
+        features(network, preprocess(to_grey(radiographs)), precision) for radiographs in images.split(BATCH)
+    ]
     return torch.cat(parts)
 
 

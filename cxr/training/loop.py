@@ -55,7 +55,7 @@ class AugmentedImages:
 class Phase:
     """One phase: `epoch` trains what `module` has to train, in place.
 
-    With `train.select` "ema", `shipped` is the moving average of the weights, else it is `module` itself.
+    With `train.select` "ema", `released` is the moving average of the weights, else it is `module` itself.
     Everything that the next epoch depends on is in `state_dict`.
     """
 
@@ -89,7 +89,7 @@ class Phase:
         torch.manual_seed(seed)  # dropout and mixup's Beta distribution take no generator
 
     @property
-    def shipped(self) -> nn.Module:
+    def released(self) -> nn.Module:
         return self.module if self.average is None else self.average.module
 
     def epoch(self) -> float:
@@ -119,7 +119,7 @@ class Phase:
         return rate
 
     def _loss(self, x: Tensor, labels: Tensor) -> Tensor:
-        """With `train.mixup` that of pairs of films laid over each other (Zhang et al., 2018,
+        """With `train.mixup` that of pairs of images laid over each other (Zhang et al., 2018,
         https://arxiv.org/abs/1710.09412), all pairs of a batch in the same proportion."""
         share, partner = 1.0, None
         if self.settings.mixup:

@@ -23,7 +23,8 @@ from cxr.training.parallel import Tick
 from cxr.training.selection import Measures, Selection, measure_epoch
 from cxr.training.targets import Targets, make_targets
 
-# Train and val are measured alike: one view, no augmentation, weights or label smoothing, equally many films.
+# Train and val are measured alike: one view, no augmentation, weights or label smoothing, equally many
+# images.
 HISTORY_COLUMNS = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
 
 
@@ -116,7 +117,7 @@ class MemberTask:
         seed = member_seed(params.seed, number)
         torch.manual_seed(seed)
         network = build_member(self.spec, params.model).to(self.device).to(memory_format=torch.channels_last)
-        films = _Material(self, load_dataset())
+        images = _Material(self, load_dataset())
 
         place = checkpoint_path(self.resume, number) if self.resume else None
         saved = load_checkpoint(place) if place else None
@@ -131,7 +132,7 @@ class MemberTask:
                 network.load_state_dict(best["state"])
             freeze(network, phase.trainable)
             seed = member_seed(params.seed, number, *([index] if index else []))
-            module, inputs, look = films.of_phase(network, phase, seed)
+            module, inputs, look = images.of_phase(network, phase, seed)
             training = Phase(module, inputs, self.targets, train, phase, seed)
             selection = Selection(train.select)
             if saved:
@@ -140,9 +141,9 @@ class MemberTask:
                 saved = None
             while training.done < phase.epochs and not selection.exhausted(train.early_stopping):
                 lr = training.epoch()
-                on_train, on_val = look(training.shipped)
+                on_train, on_val = look(training.released)
                 training.schedule.after_epoch(on_val.nll)
-                selection.offer(training.shipped, on_val)
+                selection.offer(training.released, on_val)
                 row = (on_train.nll, on_val.nll, on_train.accuracy, on_val.accuracy)
                 history.append((number, len(history) + 1, lr, *row))
                 log.info("member %d epoch %d lr %.2e nll %.4f val %.4f accuracy %.4f val %.4f", *history[-1])
@@ -159,12 +160,12 @@ class MemberTask:
 
 
 class _Material:
-    """The films of one member's training, as each phase needs them."""
+    """The images of one member's training, as each phase needs them."""
 
     def __init__(self, task: MemberTask, data: Dataset) -> None:
         self.task, self.precision = task, task.params.train.precision
         train, val = task.rows, data.rows("val")
-        # As many training films as there are val films, so that both curves are equally noisy.
+        # As many training images as there are val images, so that both curves are equally noisy.
         sample = np.random.default_rng(task.params.seed).permutation(len(train))[: len(val)]
         self.labels = (data.labels[train][sample], data.labels[val])
         self.images = torch.from_numpy(data.images[train]).to(task.device)
@@ -175,12 +176,13 @@ class _Material:
     def of_phase(
         self, network: Network, phase: Train | Finetune, seed: int
     ) -> tuple[nn.Module, Inputs, Callable[[nn.Module], tuple[Measures, Measures]]]:
-        """What is trained, on which inputs, and how it is measured on training films and on val."""
+        """What is trained, on which inputs, and how it is measured on training images and on val."""
         augmentation, preprocess = self.task.params.augment, self.preprocess
         if phase.trainable == "head":
             views = augmented_features(network, self.images, augmentation, preprocess, self.precision, seed)
             clean = [
-                clean_features(network, films, preprocess, self.precision) for films in (self.seen, self.val)
+                clean_features(network, images, preprocess, self.precision)
+                for images in (self.seen, self.val)
             ]
             return HeadOnly(network), views, lambda module: self._measures(module, *([one] for one in clean))
         inputs = AugmentedImages(self.images, augmentation, preprocess)
@@ -191,8 +193,8 @@ class _Material:
         )
 
     def _batches(self, images: Tensor) -> Iterator[Tensor]:
-        for films in images.split(batch_size(self.preprocess.size)):
-            yield self.preprocess(to_grey(films))
+        for radiographs in images.split(batch_size(self.preprocess.size)):
+            yield self.preprocess(to_grey(radiographs))
 
     @torch.inference_mode()
     def _measures(

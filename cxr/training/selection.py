@@ -1,4 +1,4 @@
-"""Which weights of a training are shipped, and when it has gone on long enough."""
+"""Which weights of a training are released, and when it has gone on long enough."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from cxr.core.probabilities import nll
 
 @dataclass(frozen=True)
 class Measures:
-    """nll: negative log-likelihood per film, auc: area under the ROC curve (with three classes or more the
+    """nll: log loss per image, auc: area under the ROC curve (with three classes or more the
     mean of each against the rest), accuracy of the most probable class."""
 
     nll: float
@@ -34,8 +34,8 @@ def measure_epoch(probabilities: np.ndarray, labels: np.ndarray) -> Measures:
 class Selection:
     """The weights to ship of one phase, and the score they have on val; more is better.
 
-    rule: "val_auc" and "val_accuracy" score by these, all others by minus the NLL. "last" and "ema" always
-    keep the newest weights, the other rules the best ones, the earliest of equally good ones.
+    rule: "val_auc" and "val_accuracy" score by these, all others by minus the log loss. "last" and "ema"
+    always keep the newest weights, the other rules the best ones, the earliest of equally good ones.
     """
 
     def __init__(self, rule: str) -> None:

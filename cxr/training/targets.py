@@ -26,7 +26,7 @@ class Targets:
     outputs: names of the K outputs. classes: (K,) the class index each belongs to.
     labels: (n,) int64 in 0..K-1. weights: (K,) float32 loss weights. offsets: (K,) float32 added to the
     logits in the loss. gamma: the exponent of the focal loss, 0 is cross-entropy. sampling: (n,) float64
-    chance of each film to be drawn, or None where an epoch shows each film once.
+    chance of each image to be drawn, or None where an epoch shows each image once.
     """
 
     outputs: list[str]
@@ -54,7 +54,7 @@ class Targets:
 def make_targets(
     settings: Imbalance, labels: np.ndarray, classes: list[str], subclasses: list[str]
 ) -> Targets:
-    """labels: (n,) int of the training films; subclasses: their n names, a refinement of the classes.
+    """labels: (n,) int of the training images; subclasses: their n names, a refinement of the classes.
 
     Raises `UserError` if explicit class weights are not as many as there are outputs.
     """
@@ -81,7 +81,7 @@ def make_targets(
 
 
 def class_weights(settings: Imbalance, sizes: np.ndarray, outputs: list[str]) -> np.ndarray:
-    """(K,) float32. sizes: (K,) films of each output.
+    """(K,) float32. sizes: (K,) images of each output.
 
     "balanced": n / (K * n_c), as scikit-learn's; "inverse": 1 / n_c over the mean of these.
     """
@@ -103,17 +103,17 @@ def class_weights(settings: Imbalance, sizes: np.ndarray, outputs: list[str]) ->
 def classification_loss(
     logits: Tensor, labels: Tensor, weights: Tensor, offsets: Tensor, gamma: float, label_smoothing: float
 ) -> Tensor:
-    """The mean over films, weighted by `weights[label]`, as `torch.nn.functional.cross_entropy` takes it.
+    """The mean over images, weighted by `weights[label]`, as `torch.nn.functional.cross_entropy` takes it.
 
     logits: (N, K) float32, or (N, 1) for two classes. labels: (N,) int64. weights, offsets: (K,) float32,
-    the offsets are added to the logits. gamma above 0 multiplies each film's loss by (1 - p_label) ** gamma
+    the offsets are added to the logits. gamma above 0 multiplies each image's loss by (1 - p_label) ** gamma
     (Lin et al., 2017, https://arxiv.org/abs/1708.02002).
     """
     logits = binary_to_two_logits(logits) + offsets
     if not gamma:
         return F.cross_entropy(logits, labels, weights, label_smoothing=label_smoothing)
-    # Unweighted for each film, so that the weights divide by their own sum as above.
+    # Unweighted for each image, so that the weights divide by their own sum as above.
     each = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
     p = logits.softmax(dim=-1).gather(1, labels.unsqueeze(1)).squeeze(1)
-    of_film = weights[labels]
-    return ((1 - p) ** gamma * each * of_film).sum() / of_film.sum()
+    of_image = weights[labels]
+    return ((1 - p) ** gamma * each * of_image).sum() / of_image.sum()

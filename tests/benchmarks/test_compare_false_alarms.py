@@ -8,12 +8,12 @@ from benchmarks.compare_false_alarms import from_pools, one_pair
 
 @pytest.fixture
 def pool(tmp_path):
-    """Write a pool in which run i says, of film 0, i / 100."""
+    """Write a pool in which run i says, of radiograph 0, i / 100."""
 
-    def write(name: str, runs: int, films: int = 40, first: int = 0):
+    def write(name: str, runs: int, images: int = 40, first: int = 0):
         generator = np.random.default_rng(first)
-        probabilities = generator.random((runs, films)) / 2
-        labels = np.arange(films) % 2
+        probabilities = generator.random((runs, images)) / 2
+        labels = np.arange(images) % 2
         probabilities[:, labels == 1] += 0.4
         probabilities[:, 0] = (first + np.arange(runs)) / 100
         np.savez(tmp_path / name, labels=labels, probabilities=probabilities)
@@ -44,7 +44,10 @@ def test_two_pools_give_a_group_each(pool):
 
 @pytest.mark.parametrize(
     ("pools", "message"),
-    [([("a.npz", 5)], "5 runs are too few"), ([("a.npz", 9), ("b.npz", 9, 30)], "not about the same films")],
+    [
+        ([("a.npz", 5)], "5 runs are too few"),
+        ([("a.npz", 9), ("b.npz", 9, 30)], "not about the same radiographs"),
+    ],
 )
 def test_unusable_pools_are_refused(pool, pools, message):
     with pytest.raises(SystemExit, match=message):

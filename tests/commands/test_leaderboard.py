@@ -23,16 +23,16 @@ def test_seeds_are_one_line_and_the_best_comes_first():
     ]
     lines = table([row("main", 0.90), *seeds])
     assert [line.split()[0] for line in lines] == ["parameters", "train.lr=0.01", "as"]
-    spread = statistics.stdev((0.95, 0.97, 0.99))
+    variability = statistics.stdev((0.95, 0.97, 0.99))
     assert lines[1].split() == [
         "train.lr=0.01",
         "3",
         "0.9600",
         "+-",
-        f"{spread:.4f}",
+        f"{variability:.4f}",
         "0.9700",
         "+-",
-        f"{spread:.4f}",
+        f"{variability:.4f}",
     ]
     assert lines[2].split()[-2:] == ["0.8900", "0.9000"]
     assert "+-" not in lines[2]  # one run has no spread

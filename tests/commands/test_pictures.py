@@ -1,4 +1,5 @@
-"""What is drawn for a person: films at full resolution, maps in their place, frames in a class's colour."""
+"""What is drawn for a person: radiographs at full resolution, maps in their place, frames in a class's
+colour."""
 
 from pathlib import Path
 
@@ -10,19 +11,19 @@ from PIL import Image
 from cxr.commands import pictures
 from cxr.commands.pictures import Explained, SimilarImages
 from cxr.figures.style import COLOURS
-from tests.builders import noise_films, refused
+from tests.builders import noise_images, refused
 
 CLASSES = ["normal", "pneumonia", "tuberculosis"]
 
 
-def explained(heat: np.ndarray, film: np.ndarray | None = None, name: str = "film.dcm") -> Explained:
-    film = np.full((600, 600), 128, np.uint8) if film is None else film
-    return Explained(name, film, np.full((28, 28), 128, np.uint8), heat, "pneumonia", 0.931)
+def explained(heat: np.ndarray, image: np.ndarray | None = None, name: str = "film.dcm") -> Explained:
+    image = np.full((600, 600), 128, np.uint8) if image is None else image
+    return Explained(name, image, np.full((28, 28), 128, np.uint8), heat, "pneumonia", 0.931)
 
 
 def similar(count: int, classes: list[str]) -> SimilarImages:
-    cases = list(noise_films(count, 28))
-    return SimilarImages("film.png", noise_films(1, 300)[0], cases[0], cases, classes, ["a\nb"] * count)
+    cases = list(noise_images(count, 28))
+    return SimilarImages("film.png", noise_images(1, 300)[0], cases[0], cases, classes, ["a\nb"] * count)
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -31,12 +32,12 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def coloured(path: Path) -> np.ndarray:
-    """(H, W) bool: what is not grey. Without the colour bar below the films."""
+    """(H, W) bool: what is not grey. Without the colour bar below the radiographs."""
     drawn = pixels(path)
     return (drawn.max(axis=2) - drawn.min(axis=2) > 30)[: int(0.8 * len(drawn))]
 
 
-def test_map_lies_over_the_middle_film_where_it_is_high(tmp_path):
+def test_map_lies_over_the_middle_image_where_it_is_high(tmp_path):
     heat = np.zeros((28, 28), np.float32)
     heat[2:8, 18:26] = 1  # upper right
     pictures.explanation_figure(tmp_path / "map.png", [explained(heat)])
@@ -53,8 +54,8 @@ def test_map_of_nothing_colours_nothing(tmp_path):
     assert not coloured(tmp_path / "map.png").any()
 
 
-def test_films_are_drawn_at_full_resolution(tmp_path):
-    """Stripes that 28 pixels cannot hold are seen in both films, not in what the model sees."""
+def test_images_are_drawn_at_full_resolution(tmp_path):
+    """Stripes that 28 pixels cannot hold are seen in both radiographs, not in what the model sees."""
     stripes = np.repeat(np.tile([0, 255], 50), 6)[None].repeat(600, axis=0).astype(np.uint8)
     none = np.zeros((28, 28), np.float32)
     pictures.explanation_figure(tmp_path / "map.png", [explained(none, stripes)])
@@ -68,7 +69,7 @@ def test_films_are_drawn_at_full_resolution(tmp_path):
     assert contrasts[2] < 10
 
 
-def test_each_film_has_a_row(tmp_path):
+def test_each_image_has_a_row(tmp_path):
     heat = np.ones((28, 28), np.float32)
     for count in (1, 3):
         pictures.explanation_figure(tmp_path / f"{count}.png", [explained(heat)] * count)
@@ -91,7 +92,7 @@ def test_frames_have_the_colour_of_the_class(tmp_path, classes):
         assert found["pneumonia"] > 2 * found["normal"]  # three frames against one
 
 
-def test_equal_films_give_equal_bytes(tmp_path):
+def test_equal_images_give_equal_bytes(tmp_path):
     for name in ("a.png", "b.png"):
         pictures.neighbour_figure(tmp_path / name, [similar(2, ["normal"] * 2)] * 2, CLASSES)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -20,7 +20,7 @@ from cxr.inference.calibration import Calibration, load_calibration, save_calibr
 from cxr.inference.gradcam import gradcam
 from cxr.models import classifier
 from cxr.models.classifier import load_classifier, save_classifier
-from tests.builders import ROOT, dicom, dicom_bytes, files_below, noise_films, small_classifier
+from tests.builders import ROOT, dicom, dicom_bytes, files_below, noise_images, small_classifier
 
 CLASSES = ["normal", "pneumonia", "tuberculosis"]
 
@@ -34,9 +34,9 @@ def save_model(classes: int = 2, threshold: float | None = 0.3) -> None:
 def save_pictures(count: int) -> list[str]:
     """Pictures of 40 pixels, each darker than the one before."""
     names = []
-    for number, film in enumerate(noise_films(count, size=40)):
-        names.append(f"film {number}.{'png' if number % 2 else 'jpg'}")
-        Image.fromarray(film // (number + 1)).save(names[-1])
+    for number, image in enumerate(noise_images(count, size=40)):
+        names.append(f"radiograph {number}.{'png' if number % 2 else 'jpg'}")
+        Image.fromarray(image // (number + 1)).save(names[-1])
     return names
 
 
@@ -44,8 +44,8 @@ def save_pictures(count: int) -> list[str]:
 def test_printed_numbers_are_the_pipelines(run, classes):
     save_model(classes)
     pictures = save_pictures(6)
-    films = np.stack([read_radiograph(name, 16) for name in pictures])
-    raw = classifier.predict(load_classifier(), films, torch.device("cpu")).mean
+    images = np.stack([read_radiograph(name, 16) for name in pictures])
+    raw = classifier.predict(load_classifier(), images, torch.device("cpu")).mean
     expected = load_calibration()(raw)
     threshold = float(np.median(expected[:, 1]))  # so that the untrained network decides both ways
     save_calibration(Calibration(1.8, threshold if classes == 2 else None))
@@ -76,7 +76,7 @@ def test_one_picture_says_the_same_alone(run):
 def test_unreadable_pictures_do_not_hide_the_others(run):
     save_model()
     good = save_pictures(2)
-    Path("notes.txt").write_text("Not a film.\n")
+    Path("notes.txt").write_text("Not a radiograph.\n")
     Path("cut.png").write_bytes(Path(good[1]).read_bytes()[:200])
     code, out, err = run("predict", "notes.txt", good[0], "missing.png", "cut.png", good[1])
     assert code == 1
@@ -84,12 +84,12 @@ def test_unreadable_pictures_do_not_hide_the_others(run):
     assert err[1] == "error: missing.png: no such file"
     assert re.match("error: cut.png: damaged or unreadable picture", err[2])
     assert len(err) == 3
-    assert [line.split(".")[0] for line in out[1:3]] == ["film 0", "film 1"]
+    assert [line.split(".")[0] for line in out[1:3]] == ["radiograph 0", "radiograph 1"]
 
 
 def test_nothing_readable_prints_nothing(run):
     save_model()
-    Path("notes.txt").write_text("Not a film.\n")
+    Path("notes.txt").write_text("Not a radiograph.\n")
     assert run("predict", "notes.txt") == (1, [], ["error: notes.txt: not a PNG, JPEG or DICOM picture"])
 
 
@@ -120,43 +120,43 @@ def test_json_says_what_the_table_says(run, classes):
     assert document["prevalence"] == pytest.approx(dict(zip(CLASSES[:classes], shares, strict=True)))
     assert document["model_sha256"] == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
     assert document["notice"] == "For research only, not for diagnosis."
-    for film, name, line in zip(document["films"], pictures, table[1:4], strict=True):
-        assert list(film) == ["path", "probabilities", "decision"]
-        assert list(film["probabilities"]) == CLASSES[:classes]
-        assert sum(film["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-        numbers = [f"{p:.3f}" for p in film["probabilities"].values()]
-        assert line.split() == [*name.split(), *numbers, film["decision"]]
+    for image, name, line in zip(document["images"], pictures, table[1:4], strict=True):
+        assert list(image) == ["path", "probabilities", "decision"]
+        assert list(image["probabilities"]) == CLASSES[:classes]
+        assert sum(image["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        numbers = [f"{p:.3f}" for p in image["probabilities"].values()]
+        assert line.split() == [*name.split(), *numbers, image["decision"]]
 
 
-def test_json_is_a_document_even_without_a_film(run):
+def test_json_is_a_document_even_without_a_image(run):
     save_model()
     code, out, _ = run("predict", "none.png", "--json")
     document = json.loads("\n".join(out))
-    assert (code, document["films"], document["prevalence"]) == (1, [], None)
+    assert (code, document["images"], document["prevalence"]) == (1, [], None)
 
 
-def test_a_folder_is_all_its_films(run):
+def test_a_folder_is_all_its_images(run):
     save_model()
-    films = Path("films")
-    films.mkdir()
+    images = Path("images")
+    images.mkdir()
     for name in save_pictures(3):
-        Path(name).rename(films / name)
-    listed = run("predict", *sorted(str(path) for path in films.iterdir()))
-    assert run("predict", "films") == listed
+        Path(name).rename(images / name)
+    listed = run("predict", *sorted(str(path) for path in images.iterdir()))
+    assert run("predict", "images") == listed
 
 
-def test_same_film_as_jpeg_and_as_dicom_gets_the_same_probability(run):
+def test_same_image_as_jpeg_and_as_dicom_gets_the_same_probability(run):
     """Of 8 bits, 12 in 16 with a window, 16 bits, each way round."""
     save_model()
     names = []
-    for number, film in enumerate(make_phantoms((2, 2), 200, 0, "test").images):
-        film = film // (number + 1)  # an untrained network knows dark from bright at most
-        Image.fromarray(film).save(f"{number}.jpg", quality=98)
-        deep = film.astype(np.uint16)
+    for number, image in enumerate(make_phantoms((2, 2), 200, 0, "test").images):
+        image = image // (number + 1)  # an untrained network knows dark from bright at most
+        Image.fromarray(image).save(f"{number}.jpg", quality=98)
+        deep = image.astype(np.uint16)
         window = {"WindowCenter": 2048, "WindowWidth": 4081}
         versions = {
-            "8": dicom(film),
-            "8 mono1": dicom(255 - film, "MONOCHROME1"),
+            "8": dicom(image),
+            "8 mono1": dicom(255 - image, "MONOCHROME1"),
             "12": dicom(deep * 16, bits=12, **window),
             "16": dicom(deep * 257),
             "16 mono1": dicom(65535 - deep * 257, "MONOCHROME1"),
@@ -167,34 +167,36 @@ def test_same_film_as_jpeg_and_as_dicom_gets_the_same_probability(run):
             Path(f"{number} {version}.dcm").write_bytes(dicom_bytes(dataset))
     code, out, err = run("predict", *itertools.chain(*names), "--json")
     assert (code, err) == (0, [])
-    said = {film["path"]: film["probabilities"]["pneumonia"] for film in json.loads("\n".join(out))["films"]}
-    of_film = np.array([[said[name] for name in versions] for versions in names])
-    assert np.ptp(of_film[:, 0]) > 0.05  # otherwise any films would do
-    assert abs(of_film - of_film[:, :1]).max() < 0.005
-    np.testing.assert_array_equal(of_film[:, 4:6], of_film[:, [1, 1]])  # without loss
+    said = {
+        image["path"]: image["probabilities"]["pneumonia"] for image in json.loads("\n".join(out))["images"]
+    }
+    of_image = np.array([[said[name] for name in versions] for versions in names])
+    assert np.ptp(of_image[:, 0]) > 0.05  # otherwise any radiographs would do
+    assert abs(of_image - of_image[:, :1]).max() < 0.005
+    np.testing.assert_array_equal(of_image[:, 4:6], of_image[:, [1, 1]])  # without loss
 
 
 def test_explanation_is_of_the_decision(run, monkeypatch):
     save_model()
     names, drawn = save_pictures(6), []
-    before = json.loads("\n".join(run("predict", *names, "--json")[1]))["films"]
-    middle = float(np.median([film["probabilities"]["pneumonia"] for film in before]))
+    before = json.loads("\n".join(run("predict", *names, "--json")[1]))["images"]
+    middle = float(np.median([image["probabilities"]["pneumonia"] for image in before]))
     save_calibration(Calibration(1.8, middle))
     monkeypatch.setattr(pictures_module, "explanation_figure", lambda *arguments: drawn.append(arguments))
     code, out, err = run("predict", *names, "--explain", "maps/all.png", "--json")
     assert (code, err) == (0, [])
-    films = json.loads("\n".join(out))["films"]
-    assert {film["explanation"] for film in films} == {"maps/all.png"}
+    images = json.loads("\n".join(out))["images"]
+    assert {image["explanation"] for image in images} == {"maps/all.png"}
     stored = np.stack([read_radiograph(name, 16) for name in names])
-    decided = np.array([CLASSES.index(film["decision"]) for film in films])
+    decided = np.array([CLASSES.index(image["decision"]) for image in images])
     assert len(set(decided)) == 2
     maps = gradcam(load_classifier(), stored, decided, torch.device("cpu"))
     ((path, cases),) = drawn
     assert path == Path("maps/all.png")
-    for case, name, film, seen, heat in zip(cases, names, films, stored, maps, strict=True):
-        assert (case.name, case.decision) == (name, film["decision"])
-        assert case.probability == film["probabilities"][film["decision"]]
-        np.testing.assert_array_equal(case.film, read_radiograph(name, 40))  # as the file has it
+    for case, name, image, seen, heat in zip(cases, names, images, stored, maps, strict=True):
+        assert (case.name, case.decision) == (name, image["decision"])
+        assert case.probability == image["probabilities"][image["decision"]]
+        np.testing.assert_array_equal(case.image, read_radiograph(name, 40))  # as the file has it
         np.testing.assert_array_equal(case.seen, seen)
         np.testing.assert_allclose(case.heat, heat, atol=1e-4)  # another memory layout, other last digits
 
@@ -203,7 +205,7 @@ def test_explanations_of_a_folder_are_a_picture_each(run):
     save_model()
     for folder in ("a", "b"):
         Path(folder).mkdir()
-        Image.fromarray(noise_films(1, 40)[0]).save(f"{folder}/film.png")
+        Image.fromarray(noise_images(1, 40)[0]).save(f"{folder}/film.png")
     before = Path("a/film.png").read_bytes()
     code, out, err = run("predict", "a", "b", "--explain", "a")
     assert (code, err) == (0, [])
@@ -216,8 +218,8 @@ def test_explanations_of_a_folder_are_a_picture_each(run):
     ("target", "reason"),
     [
         ("map.jpg", "--explain map.jpg: not the name of a .png file"),
-        ("film 1.png", "--explain film 1.png: would overwrite a film; choose another name"),
-        ("all.png", "--explain all.png: one picture holds 2 films, not 3; name a folder"),
+        ("radiograph 1.png", "--explain radiograph 1.png: would overwrite a radiograph; choose another name"),
+        ("all.png", "--explain all.png: one picture holds 2 radiographs, not 3; name a folder"),
     ],
 )
 def test_pictures_that_cannot_be_drawn_are_one_line(run, monkeypatch, target, reason):

@@ -43,7 +43,7 @@ def build(metric: str = "cosine", embedding: str = "classifier") -> np.ndarray:
 
 
 def save_queries() -> list[str]:
-    """Test films as PNG and DICOM of the stored size, which come back as they are."""
+    """Test radiographs as PNG and DICOM of the stored size, which come back as they are."""
     data = load_dataset()
     first, second = data.images[data.rows("test")[:2]]
     Image.fromarray(first).save("first film.png")
@@ -73,17 +73,17 @@ def test_neighbours_are_those_of_a_search_by_hand(library, embedding, metric, ke
     assert (document["embedding"], document["metric"], document["cases"]) == (embedding, metric, 27)
     assert document["source_sha256"] == meta.source_sha256
     assert document["errors"] == []
-    assert [film["path"] for film in document["films"]] == queries
-    for film, places, numbers in zip(document["films"], order, measured, strict=True):
+    assert [image["path"] for image in document["images"]] == queries
+    for image, places, numbers in zip(document["images"], order, measured, strict=True):
         expected = [rows[place] for place in places[:4]]
-        assert [case["row"] for case in film["neighbours"]] == expected
-        assert [case["class"] for case in film["neighbours"]] == [table[row]["class"] for row in expected]
-        assert [case["source"] for case in film["neighbours"]] == [table[row]["source"] for row in expected]
-        found = [case[key] for case in film["neighbours"]]
+        assert [case["row"] for case in image["neighbours"]] == expected
+        assert [case["class"] for case in image["neighbours"]] == [table[row]["class"] for row in expected]
+        assert [case["source"] for case in image["neighbours"]] == [table[row]["source"] for row in expected]
+        found = [case[key] for case in image["neighbours"]]
         assert found == pytest.approx(numbers[places[:4]], abs=2e-5)
 
 
-def test_a_film_of_the_gallery_finds_itself(library):
+def test_a_image_of_the_gallery_finds_itself(library):
     build()
     data = load_dataset()
     row = int(data.rows("train")[7])
@@ -105,35 +105,35 @@ def test_picture_shows_query_and_neighbours(library, monkeypatch):
     _, out, _ = library("search", *queries, "--json", "--picture", "some/where.png")
     document, data = json.loads("\n".join(out)), load_dataset()
     assert document["picture"] == "some/where.png"
-    ((path, films, classes),) = drawn
+    ((path, images, classes),) = drawn
     assert (path, classes) == (Path("some/where.png"), data.classes)
-    for film, said, row in zip(films, document["films"], data.rows("test")[:2], strict=True):
+    for image, said, row in zip(images, document["images"], data.rows("test")[:2], strict=True):
         cases = [case["row"] for case in said["neighbours"]]
-        assert film.name == said["path"]
-        np.testing.assert_array_equal(film.film, data.images[row])
-        np.testing.assert_array_equal(film.seen, data.images[row])
-        np.testing.assert_array_equal(film.cases, data.images[cases])
-        assert film.classes == [case["class"] for case in said["neighbours"]]
-        assert all(f"row {row}" in caption for row, caption in zip(cases, film.captions, strict=True))
+        assert image.name == said["path"]
+        np.testing.assert_array_equal(image.image, data.images[row])
+        np.testing.assert_array_equal(image.seen, data.images[row])
+        np.testing.assert_array_equal(image.cases, data.images[cases])
+        assert image.classes == [case["class"] for case in said["neighbours"]]
+        assert all(f"row {row}" in caption for row, caption in zip(cases, image.captions, strict=True))
 
 
-def test_large_requests_draw_the_first_films(library, monkeypatch):
+def test_large_requests_draw_the_first_images(library, monkeypatch):
     monkeypatch.setattr(pictures, "ROWS", 5)
     build()
     data = load_dataset()
-    Path("films").mkdir()
+    Path("images").mkdir()
     for row in data.rows("test"):
         Image.fromarray(data.images[row]).save(f"films/{row:03}.png")
-    code, out, err = library("search", "films", "-k", "6")
+    code, out, err = library("search", "images", "-k", "6")
     assert (code, err) == (0, [])
-    assert f"Picture: {PICTURE} (the first 2 films)" in out
+    assert f"Picture: {PICTURE} (the first 2 radiographs)" in out
     assert sum(line.endswith(".png") for line in out) == 8
 
 
-def test_unreadable_films_do_not_hide_the_others(library):
+def test_unreadable_images_do_not_hide_the_others(library):
     build()
     queries = save_queries()
-    Path("notes.txt").write_text("no film")
+    Path("notes.txt").write_text("no radiograph")
     code, out, err = library("search", "notes.txt", *queries)
     assert (code, err) == (1, ["error: notes.txt: not a PNG, JPEG or DICOM picture"])
     assert [line for line in out if not line.startswith(" ")][:2] == queries
@@ -147,7 +147,7 @@ def test_nothing_readable_writes_nothing(library):
     code, out, err = library("search", "none.png", "--json")
     document = json.loads("\n".join(out))
     assert (code, len(err)) == (1, 1)
-    assert (document["films"], document["picture"]) == ([], None)
+    assert (document["images"], document["picture"]) == ([], None)
     assert document["errors"] == [{"path": "none.png", "message": "no such file"}]
     assert files_below(Path()) == before
 
@@ -196,9 +196,12 @@ def test_mistakes_in_options_are_one_line(library):
     build()
     queries = save_queries()
     assert library("search", *queries, "-k", "28")[2] == [
-        "error: models/index.faiss holds 27 films, fewer than the 28 to be found"
+        "error: models/index.faiss holds 27 radiographs, fewer than the 28 to be found"
     ]
-    for picture, reason in (("a.jpg", "not the name of a .png file"), (queries[0], "would overwrite a film")):
+    for picture, reason in (
+        ("a.jpg", "not the name of a .png file"),
+        (queries[0], "would overwrite a radiograph"),
+    ):
         code, out, err = library("search", *queries, "--picture", picture)
         assert (code, out, err) == (
             1,

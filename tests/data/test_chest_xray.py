@@ -42,7 +42,7 @@ def lowered(name: str) -> str:
 
 @pytest.fixture
 def mirror(tmp_path, monkeypatch) -> Path:
-    """An empty mirror, and a published set of the eight films of `PNEUMONIA`."""
+    """An empty mirror, and a published set of the eight radiographs of `PNEUMONIA`."""
     monkeypatch.setenv("CXR_MIRROR", str(tmp_path / "mirror"))
     counts = {
         **{"train": {"normal": 2, "pneumonia": 2}, "val": {"normal": 1, "pneumonia": 1}},
@@ -94,16 +94,22 @@ def test_published_val_is_handed_on_as_train(mirror, monkeypatch, case):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (PNEUMONIA[1:], "train has 1 films of normal, not 2; an altered copy?"),
+        (PNEUMONIA[1:], "train has 1 radiographs of normal, not 2; an altered copy?"),
         (
             (*PNEUMONIA, "test/NORMAL/IM-0002-0001.jpeg"),
-            "test has 2 films of normal, not 1; an altered copy?",
+            "test has 2 radiographs of normal, not 1; an altered copy?",
         ),
         (("train/NORMAL/IM-0117-0001.jpeg", *PNEUMONIA[1:]), "its file names have sha256"),
         (("train/COVID/1.png", "val/COVID/1.png", "test/COVID/1.png", *PNEUMONIA), "its classes are covid, "),
         ((*PNEUMONIA, "val/COVID/1.png"), "train: has no pictures of covid"),
     ],
-    ids=["a film less", "a film more", "another film", "a third class", "a third class in one split"],
+    ids=[
+        "a radiograph less",
+        "a radiograph more",
+        "another radiograph",
+        "a third class",
+        "a third class in one split",
+    ],
 )
 def test_altered_copy_is_refused(mirror, names, message):
     write_tree(mirror / "chest-xray-pneumonia", *names)
@@ -148,15 +154,15 @@ REAL = Path(os.environ.get("CXR_MIRROR") or "CXR_MIRROR is not set").resolve().p
 
 @pytest.mark.skipif(not REAL.is_file(), reason="no data/kermany224.zip beside CXR_MIRROR")
 def test_real_names_are_the_published_ones_and_share_no_patient():
-    films = []
+    images = []
     for name in zipfile.ZipFile(REAL).namelist():
         split, category, _ = name.lower().split("/")
-        films.append(RadiographFile(split, category, Path(name)))
-    check_pneumonia(REAL, films)
-    patients = [patient(film.path.name) for film in films]
-    labels = np.array([int(film.category == "pneumonia") for film in films])
+        images.append(RadiographFile(split, category, Path(name)))
+    check_pneumonia(REAL, images)
+    patients = [patient(image.path.name) for image in images]
+    labels = np.array([int(image.category == "pneumonia") for image in images])
     splits = cut_val(
-        ["test" if film.split == "test" else "train" for film in films], labels, patients, 0.125, 0
+        ["test" if image.split == "test" else "train" for image in images], labels, patients, 0.125, 0
     )
     of = {
         split: {p for p, s in zip(patients, splits, strict=True) if s == split}

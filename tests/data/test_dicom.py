@@ -25,12 +25,12 @@ from pydicom.uid import (
 
 from cxr.data import radiograph
 from cxr.data.radiograph import read_original_bytes, read_radiograph_bytes
-from tests.builders import ROOT, dicom, dicom_bytes, noise_films, refused
+from tests.builders import ROOT, dicom, dicom_bytes, noise_images, refused
 
 
 def shown(dataset: Dataset) -> np.ndarray:
     """The centre square as it is read, uint8."""
-    return read_original_bytes(dicom_bytes(dataset), "film").full()
+    return read_original_bytes(dicom_bytes(dataset), "image").full()
 
 
 def ramp(low: int, high: int, dtype: type, side: int = 40) -> np.ndarray:
@@ -50,11 +50,11 @@ def png(pixels: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize("side", [60, 600])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_film_is_the_same_as_dicom_and_as_png(dtype, side):
+def test_a_image_is_the_same_as_dicom_and_as_png(dtype, side):
     pixels = ramp(0, np.iinfo(dtype).max, dtype, side)[:, : side - 10]
     for size in (28, 50, 64):
         read = [
-            read_radiograph_bytes(data, "film", size) for data in (dicom_bytes(dicom(pixels)), png(pixels))
+            read_radiograph_bytes(data, "image", size) for data in (dicom_bytes(dicom(pixels)), png(pixels))
         ]
         np.testing.assert_array_equal(*read)
 
@@ -82,14 +82,16 @@ def test_other_native_encodings_are_equal(syntax):
     ],
 )
 def test_black_and_white_are_the_ends_of_what_the_bits_hold(dtype, bits, low, high):
-    values = ramp(low + (high - low) // 4, high - (high - low) // 4, dtype)  # the film itself uses half of it
+    values = ramp(
+        low + (high - low) // 4, high - (high - low) // 4, dtype
+    )  # the radiograph itself uses half of it
     expected = scaled(values, low, high)
     np.testing.assert_allclose(shown(dicom(values, bits=bits)), expected, atol=0.51)
     np.testing.assert_allclose(shown(dicom(values, "MONOCHROME1", bits)), 255 - expected, atol=0.51)
 
 
-def test_film_facts():
-    original = read_original_bytes(dicom_bytes(dicom(ramp(0, 1023, np.uint16)[:, 5:], bits=10)), "film")
+def test_image_facts():
+    original = read_original_bytes(dicom_bytes(dicom(ramp(0, 1023, np.uint16)[:, 5:], bits=10)), "image")
     assert (original.width, original.height, original.bits) == (35, 40, 10)
 
 
@@ -166,17 +168,17 @@ def test_voi_table_of_bytes(packed):
 
 @pytest.mark.parametrize("planar", [0, 1])
 def test_colour_becomes_luma(planar):
-    colour = noise_films(3, 24).transpose(1, 2, 0)
+    colour = noise_images(3, 24).transpose(1, 2, 0)
     dataset = dicom(colour, "RGB")
     if planar:
         dataset.PlanarConfiguration = 1
         dataset.PixelData = np.ascontiguousarray(colour.transpose(2, 0, 1)).tobytes()
     np.testing.assert_allclose(shown(dataset), colour @ [0.299, 0.587, 0.114], atol=1)
-    assert abs(shown(dataset).astype(int) - read_radiograph_bytes(png(colour), "film", 24)).max() == 0
+    assert abs(shown(dataset).astype(int) - read_radiograph_bytes(png(colour), "image", 24)).max() == 0
 
 
 def test_ybr_and_deep_colour_become_luma():
-    colour = noise_films(3, 24).transpose(1, 2, 0)
+    colour = noise_images(3, 24).transpose(1, 2, 0)
     luma = colour @ [0.299, 0.587, 0.114]
     ybr = convert_color_space(colour, "RGB", "YBR_FULL")
     np.testing.assert_allclose(shown(dicom(ybr, "YBR_FULL")), luma, atol=2)
@@ -232,10 +234,10 @@ def test_pixels_become_square(spacing):
     square = np.zeros((60, 60), np.uint8)
     square[20:40, 10:50] = 200
     tall = np.repeat(square, 2, axis=0)  # pixels half as high as wide
-    original = read_original_bytes(dicom_bytes(dicom(tall, **spacing)), "film")
+    original = read_original_bytes(dicom_bytes(dicom(tall, **spacing)), "image")
     assert (original.width, original.height) == (60, 60)
     assert abs(original.full().astype(int) - square).mean() < 2
-    wide = read_original_bytes(dicom_bytes(dicom(tall.T, PixelSpacing=[0.2, 0.1])), "film")
+    wide = read_original_bytes(dicom_bytes(dicom(tall.T, PixelSpacing=[0.2, 0.1])), "image")
     np.testing.assert_array_equal(wide.full(), original.full().T)
 
 
@@ -246,7 +248,7 @@ def test_spacing_that_is_square_but_for_rounding_changes_nothing():
 
 def test_absurd_spacing_takes_no_memory():
     original = read_original_bytes(
-        dicom_bytes(dicom(ramp(0, 255, np.uint8), PixelSpacing=[1e-9, 1e9])), "film"
+        dicom_bytes(dicom(ramp(0, 255, np.uint8), PixelSpacing=[1e-9, 1e9])), "image"
     )
     assert (original.width, original.height) == (40, 1)
 
@@ -265,7 +267,7 @@ def of_syntax(syntax: str) -> Dataset:
         (dicom(PIXELS, Modality="CT"), "modality CT, not a radiograph"),
         (dicom(PIXELS, PixelData=None), "a DICOM file without a picture"),
         (dicom(PIXELS, Rows=None, Columns=None), "a DICOM file without a picture"),
-        (dicom(PIXELS, NumberOfFrames=12), "12 frames; a film has one"),
+        (dicom(PIXELS, NumberOfFrames=12), "12 frames; a radiograph has one"),
         (dicom(PIXELS, PresentationIntentType="FOR PROCESSING"), "raw detector values"),
         (dicom(PIXELS, PhotometricInterpretation="PALETTE COLOR"), "PALETTE COLOR with 1 samples"),
         (dicom(PIXELS, SamplesPerPixel=3), "MONOCHROME2 with 3 samples"),
@@ -291,8 +293,8 @@ def test_what_cannot_be_shown_is_refused(dataset, reason):
 
 def test_unknown_transfer_syntax_is_refused():
     data = dicom_bytes(dicom(PIXELS)).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.77", 1)
-    with refused("film: its transfer syntax 1.2.840.10008.1.2.77", "cannot be read here"):
-        read_radiograph_bytes(data, "film", 28)
+    with refused("radiograph: its transfer syntax 1.2.840.10008.1.2.77", "cannot be read here"):
+        read_radiograph_bytes(data, "image", 28)
 
 
 def test_deflated_files_are_refused_before_they_are_unpacked():
@@ -301,41 +303,41 @@ def test_deflated_files_are_refused_before_they_are_unpacked():
     data = dicom_bytes(dataset)
     start = data.index(DeflatedExplicitVRLittleEndian.encode()) + len(DeflatedExplicitVRLittleEndian)
     for content in (data, data[: start + 10] + b"no deflate stream"):
-        with refused("film: ", "Deflated Explicit VR Little Endian", "gdcmconv --raw"):
-            read_radiograph_bytes(content, "film", 28)
+        with refused("radiograph: ", "Deflated Explicit VR Little Endian", "gdcmconv --raw"):
+            read_radiograph_bytes(content, "image", 28)
 
 
 def test_too_many_pixels_are_refused_before_decoding(monkeypatch):
     monkeypatch.setattr(radiograph, "MAX_PIXELS", 1599)
-    with refused("film: 40 x 40 pixels; at most 1,599"):
-        read_radiograph_bytes(dicom_bytes(dicom(PIXELS, PixelData=b"\0\0")), "film", 28)
+    with refused("radiograph: 40 x 40 pixels; at most 1,599"):
+        read_radiograph_bytes(dicom_bytes(dicom(PIXELS, PixelData=b"\0\0")), "image", 28)
     monkeypatch.undo()
     huge = dicom(PIXELS, Rows=65535, Columns=65535, PixelData=b"\0\0")
-    with refused("film: 65535 x 65535 pixels; at most 100,000,000"):
-        read_radiograph_bytes(dicom_bytes(huge), "film", 28)
+    with refused("radiograph: 65535 x 65535 pixels; at most 100,000,000"):
+        read_radiograph_bytes(dicom_bytes(huge), "image", 28)
 
 
 @pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000])
 def test_a_frame_larger_than_announced_is_refused(syntax):
     frame = encoded(np.zeros((400, 400), np.uint8), "JPEG" if syntax == JPEGBaseline8Bit else "JPEG2000")
-    with refused("film: its pixels cannot be decoded"):
-        read_radiograph_bytes(dicom_bytes(compressed(dicom(PIXELS), syntax, frame)), "film", 28)
+    with refused("radiograph: its pixels cannot be decoded"):
+        read_radiograph_bytes(dicom_bytes(compressed(dicom(PIXELS), syntax, frame)), "image", 28)
 
 
 def test_a_run_length_bomb_is_refused_before_it_grows(monkeypatch):
     bomb = struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\0" * 100_000  # unpacks to 12.8 million bytes
     monkeypatch.setattr("cxr.data.dicom.pixel_array", lambda _: pytest.fail("was decoded"))
-    with refused("film: its pixels cannot be decoded (RLE Lossless"):
-        read_radiograph_bytes(dicom_bytes(compressed(dicom(PIXELS), RLELossless, bomb)), "film", 28)
+    with refused("radiograph: its pixels cannot be decoded (RLE Lossless"):
+        read_radiograph_bytes(dicom_bytes(compressed(dicom(PIXELS), RLELossless, bomb)), "image", 28)
 
 
 def test_other_files_of_the_same_beginning_are_refused():
-    with refused("film: damaged or incomplete DICOM file"):
-        read_radiograph_bytes(b"\0" * 128 + b"DICM", "film", 28)
-    with refused("film: damaged or incomplete DICOM file"):
-        read_radiograph_bytes(b"\0" * 128 + b"DICM" + b"nothing of the kind" * 9, "film", 28)
-    with refused("film: not a PNG, JPEG or DICOM picture"):
-        read_radiograph_bytes(b"\0" * 128 + b"DIC", "film", 28)
+    with refused("radiograph: damaged or incomplete DICOM file"):
+        read_radiograph_bytes(b"\0" * 128 + b"DICM", "image", 28)
+    with refused("radiograph: damaged or incomplete DICOM file"):
+        read_radiograph_bytes(b"\0" * 128 + b"DICM" + b"nothing of the kind" * 9, "image", 28)
+    with refused("radiograph: not a PNG, JPEG or DICOM picture"):
+        read_radiograph_bytes(b"\0" * 128 + b"DIC", "image", 28)
 
 
 def variants() -> dict[str, bytes]:
@@ -364,7 +366,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
 
 
 def test_random_damage_never_escapes_and_tells_nothing_of_the_patient(tmp_path):
-    """Flipped bytes and cuts: a film or one line, no warning on stderr, no name."""
+    """Flipped bytes and cuts: a radiograph or one line, no warning on stderr, no name."""
     generator = np.random.default_rng(0)
     for name, whole in variants().items():
         assert b"Secret^Name" in whole
@@ -394,7 +396,7 @@ def test_nothing_of_the_patient_is_kept(monkeypatch):
         return kept[-1]
 
     monkeypatch.setattr("cxr.data.dicom.dcmread", watch)
-    read_radiograph_bytes(dicom_bytes(dicom(PIXELS)), "film", 28)
+    read_radiograph_bytes(dicom_bytes(dicom(PIXELS)), "image", 28)
     assert kept
     for dataset in kept:
         assert not any(element.keyword.startswith(("Patient", "SOP")) for element in dataset)

@@ -71,10 +71,10 @@ def stop(server: Site) -> None:
 @pytest.mark.parametrize("patterns", ROOT, ids=["plain", "quirks"])
 def test_folder_of_the_mirror_is_used_where_it_lies(mirror, patterns):
     for name in files(patterns):
-        (mirror / "films" / name).parent.mkdir(parents=True)
-        (mirror / "films" / name).touch()
+        (mirror / "images" / name).parent.mkdir(parents=True)
+        (mirror / "images" / name).touch()
     with fetch_tree(HANDLE) as root:
-        assert root == mirror / "films" / ROOT[patterns]
+        assert root == mirror / "images" / ROOT[patterns]
     assert len(files_below(mirror)) == len(files(patterns))
 
 

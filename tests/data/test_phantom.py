@@ -1,11 +1,11 @@
-"""The synthetic films: reproducible, split by patient, and chest-like."""
+"""The synthetic radiographs: reproducible, split by patient, and chest-like."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from cxr.data.phantom.cohort import CLASSES, MAX_FILMS_PER_PATIENT, SPLITS, Phantoms, make_phantoms
+from cxr.data.phantom.cohort import CLASSES, MAX_IMAGES_PER_PATIENT, SPLITS, Phantoms, make_phantoms
 
 COUNTS = (40, 60, 30)
 
@@ -16,25 +16,26 @@ def cohorts() -> dict[str, Phantoms]:
 
 
 def lung_fields(images: np.ndarray) -> np.ndarray:
-    """(N,) mean grey of the mid-lung fields of 28-pixel films, in standard deviations of the film."""
+    """(N,) mean grey of the mid-lung fields of 28-pixel radiographs, in standard deviations of the
+    radiograph."""
     x = images.astype(float)
     x = (x - x.mean((1, 2), keepdims=True)) / x.std((1, 2), keepdims=True)
     return np.concatenate([x[:, 9:17, 4:9], x[:, 9:17, 19:24]], axis=2).mean((1, 2))
 
 
 def test_shapes_dtypes_and_counts(cohorts: dict[str, Phantoms]) -> None:
-    for films in cohorts.values():
-        assert films.images.shape == (sum(COUNTS), 28, 28)
-        assert films.images.dtype == np.uint8
-        assert films.labels.dtype == films.patients.dtype == np.int64
-        assert np.bincount(films.labels).tolist() == list(COUNTS)
+    for images in cohorts.values():
+        assert images.images.shape == (sum(COUNTS), 28, 28)
+        assert images.images.dtype == np.uint8
+        assert images.labels.dtype == images.patients.dtype == np.int64
+        assert np.bincount(images.labels).tolist() == list(COUNTS)
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 3), (2, 0, 1)])
 def test_empty_classes(counts: tuple[int, ...]) -> None:
-    films = make_phantoms(counts, 16, 0, "val")
-    assert films.images.shape == (sum(counts), 16, 16)
-    assert np.bincount(films.labels, minlength=len(counts)).tolist() == list(counts)
+    images = make_phantoms(counts, 16, 0, "val")
+    assert images.images.shape == (sum(counts), 16, 16)
+    assert np.bincount(images.labels, minlength=len(counts)).tolist() == list(counts)
 
 
 def test_same_arguments_same_bytes() -> None:
@@ -49,7 +50,7 @@ def test_seeds_differ() -> None:
 
 
 @pytest.mark.parametrize("size", [112, 224])
-def test_sizes_show_the_same_films(size: int) -> None:
+def test_sizes_show_the_same_images(size: int) -> None:
     small, large = (make_phantoms((2, 3, 3), s, 7, "train") for s in (28, size))
     assert (small.labels == large.labels).all()
     assert (small.patients == large.patients).all()
@@ -69,27 +70,27 @@ def test_order_is_shuffled(cohorts: dict[str, Phantoms]) -> None:
     assert abs(np.corrcoef(labels, patients)[0, 1]) < 0.25
 
 
-def test_a_patient_has_one_split_one_class_and_few_films(cohorts: dict[str, Phantoms]) -> None:
-    ids = {split: set(films.patients.tolist()) for split, films in cohorts.items()}
+def test_a_patient_has_one_split_one_class_and_few_images(cohorts: dict[str, Phantoms]) -> None:
+    ids = {split: set(images.patients.tolist()) for split, images in cohorts.items()}
     assert sum(map(len, ids.values())) == len(set.union(*ids.values()))
-    for films in cohorts.values():
-        patients, first, films_each = np.unique(films.patients, return_index=True, return_counts=True)
-        label_of = dict(zip(patients.tolist(), films.labels[first].tolist(), strict=True))
-        assert [label_of[p] for p in films.patients.tolist()] == films.labels.tolist()
-        assert set(films_each.tolist()) == set(range(1, MAX_FILMS_PER_PATIENT + 1))
+    for images in cohorts.values():
+        patients, first, images_each = np.unique(images.patients, return_index=True, return_counts=True)
+        label_of = dict(zip(patients.tolist(), images.labels[first].tolist(), strict=True))
+        assert [label_of[p] for p in images.patients.tolist()] == images.labels.tolist()
+        assert set(images_each.tolist()) == set(range(1, MAX_IMAGES_PER_PATIENT + 1))
 
 
-def test_films_of_a_patient_are_alike_but_not_equal(cohorts: dict[str, Phantoms]) -> None:
-    films = cohorts["train"]
-    flat = films.images.reshape(sum(COUNTS), -1).astype(float)
+def test_images_of_a_patient_are_alike_but_not_equal(cohorts: dict[str, Phantoms]) -> None:
+    images = cohorts["train"]
+    flat = images.images.reshape(sum(COUNTS), -1).astype(float)
     correlation = np.corrcoef(flat)
-    same = (films.patients[:, None] == films.patients) & ~np.eye(sum(COUNTS), dtype=bool)
-    peers = (films.labels[:, None] == films.labels) & ~same & ~np.eye(sum(COUNTS), dtype=bool)
+    same = (images.patients[:, None] == images.patients) & ~np.eye(sum(COUNTS), dtype=bool)
+    peers = (images.labels[:, None] == images.labels) & ~same & ~np.eye(sum(COUNTS), dtype=bool)
     assert correlation[same].mean() > correlation[peers].mean() + 0.03
     assert correlation[same].max() < 0.9999
 
 
-def test_splits_show_different_films(cohorts: dict[str, Phantoms]) -> None:
+def test_splits_show_different_images(cohorts: dict[str, Phantoms]) -> None:
     for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
         pairs = (cohorts[a].images[:, None] == cohorts[b].images[None]).mean((2, 3))
         assert pairs.max() < 0.5
@@ -110,15 +111,15 @@ def test_lungs_are_darker_than_mediastinum_and_abdomen(cohorts: dict[str, Phanto
 
 
 def test_disease_brightens_the_lungs_and_overlaps_with_normal(cohorts: dict[str, Phantoms]) -> None:
-    films = cohorts["train"]
-    normal, pneumonia = (lung_fields(films.images[films.labels == c]) for c in (0, 1))
+    images = cohorts["train"]
+    normal, pneumonia = (lung_fields(images.images[images.labels == c]) for c in (0, 1))
     assert pneumonia.mean() > normal.mean() + 0.1
     assert np.quantile(pneumonia, 0.2) < np.quantile(normal, 0.8)
 
 
 def test_tuberculosis_lies_in_the_upper_lobes() -> None:
-    films = make_phantoms((150, 0, 150), 28, 3, "train")
-    normal, disease = (films.images[films.labels == c].mean(0) for c in (0, CLASSES.index("tuberculosis")))
+    images = make_phantoms((150, 0, 150), 28, 3, "train")
+    normal, disease = (images.images[images.labels == c].mean(0) for c in (0, CLASSES.index("tuberculosis")))
     change = (disease - normal)[:, [*range(4, 10), *range(18, 24)]].mean(1)
     assert change[6:12].mean() > change[14:20].mean() + 2
 

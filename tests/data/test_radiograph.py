@@ -48,7 +48,7 @@ def test_crop_and_resize_equal_pytorchs(tmp_path, height, width, size):
 
 @pytest.mark.parametrize("side", [336, 1000, 1201, 3000])
 @pytest.mark.parametrize("kind", ["L", "16 bit"])
-def test_large_films_are_averaged_in_blocks_before_and_come_out_the_same(tmp_path, side, kind):
+def test_large_images_are_averaged_in_blocks_before_and_come_out_the_same(tmp_path, side, kind):
     picture = texture(side, side)
     save_as(picture, kind, tmp_path / "film.png")
     expected = Image.fromarray(picture.astype(np.float32)).resize((28, 28), Image.Resampling.BICUBIC)
@@ -73,7 +73,7 @@ def test_small_pictures_are_read_as_ever(tmp_path, kind):
     expected = np.asarray(resized).round().clip(0, 255).astype(np.uint8)
     np.testing.assert_array_equal(read_radiograph(tmp_path / "film.png", 28), expected)
     data = (tmp_path / "film.png").read_bytes()
-    np.testing.assert_array_equal(read_radiograph_bytes(data, "film", 28), expected)
+    np.testing.assert_array_equal(read_radiograph_bytes(data, "image", 28), expected)
 
 
 @pytest.mark.parametrize(("kind", "bits"), [("L", 8), ("RGB", 8), ("16 bit", 16)])
@@ -107,7 +107,7 @@ def save_as(picture: np.ndarray, kind: str, path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["RGB", "RGBA", "LA", "palette", "16 bit"])
-def test_lossless_encodings_of_a_film_are_equal(tmp_path, kind):
+def test_lossless_encodings_of_a_image_are_equal(tmp_path, kind):
     picture = texture(50, 70)
     Image.fromarray(picture).save(tmp_path / "grey.png")
     save_as(picture, kind, tmp_path / "other.png")
@@ -123,7 +123,7 @@ def test_lossless_encodings_of_a_film_are_equal(tmp_path, kind):
 def test_jpeg_is_close_to_the_png(tmp_path, mode, suffix):
     picture = texture(64, 64)
     Image.fromarray(picture).save(tmp_path / "film.png")
-    path = tmp_path / f"film.{suffix}"
+    path = tmp_path / f"radiograph.{suffix}"
     Image.fromarray(picture).convert("RGB").convert(mode).save(path, format="JPEG", quality=98)
     difference = read_radiograph(path, 28).astype(int) - read_radiograph(tmp_path / "film.png", 28)
     assert abs(difference).max() <= 3
@@ -254,7 +254,7 @@ def test_random_damage_never_escapes(tmp_path, kind):
     comment.add_text("a", "b" * 50, zip=True)
     whole = encoded(kind, **({"pnginfo": comment} if kind == "PNG" else {}))
     generator = np.random.default_rng(0)
-    path = tmp_path / "film"
+    path = tmp_path / "image"
     messages = []
     for _ in range(200):
         damaged = bytearray(whole)

@@ -1,4 +1,4 @@
-"""A gallery finds what a comparison with every film finds, and refuses what it was not made for."""
+"""A gallery finds what a comparison with every image finds, and refuses what it was not made for."""
 
 import json
 
@@ -23,7 +23,7 @@ def vectors(count: int, seed: int = 0) -> np.ndarray:
 
 
 def build(values: np.ndarray, metric: str = "cosine", kind: str = "flat") -> Gallery:
-    """Its films stand in every third row of the data set, from row 5 on."""
+    """Its images stand in every third row of the data set, from row 5 on."""
     return Gallery.build(Vectors(values, SOURCE), 3 * np.arange(len(values)) + 5, "classifier", metric, kind)
 
 
@@ -44,7 +44,7 @@ def test_flat_equals_scikit_learn(metric):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_film_is_its_own_nearest(kind, metric):
+def test_a_image_is_its_own_nearest(kind, metric):
     values = vectors(300)
     found = search(build(values, metric, kind), values, 1)
     assert np.array_equal(found.rows[:, 0], 3 * np.arange(300) + 5)
@@ -104,7 +104,8 @@ def test_approximate_kinds_find_nearly_all(kind, metric):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
 def test_small_galleries_and_copies_are_searched_whole(kind, metric, capfd):
-    """Few films, few in a list, and copies, which can cut the graph: still k different films, the nearest."""
+    """Few images, few in a list, and copies, which can cut the graph: still k different images, the
+    nearest."""
     copies = np.repeat(vectors(4), 50, axis=0)
     many = np.repeat(vectors(40), 40, axis=0)
     for values in (vectors(1), vectors(3), vectors(45), copies, np.ones_like(copies), many):
@@ -130,10 +131,10 @@ def test_vectors_of_another_source_are_refused():
         clip.search(Vectors(vectors(1), "b" * 64), 3)
 
 
-def test_more_films_than_there_are_are_refused():
+def test_more_images_than_there_are_are_refused():
     built = build(vectors(20))
     assert search(built, vectors(1), 20).rows.shape == (1, 20)
-    with refused("models/index.faiss holds 20 films, fewer than the 21 to be found"):
+    with refused("models/index.faiss holds 20 radiographs, fewer than the 21 to be found"):
         search(built, vectors(1), 21)
 
 

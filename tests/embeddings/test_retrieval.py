@@ -11,7 +11,7 @@ from cxr.embeddings import retrieval
 from cxr.embeddings.retrieval import random_retrieval, retrieval_report, retrieval_scores
 from cxr.evaluation.statistics import blocks
 
-EVERYWHERE = np.full((3, 3), 100)  # a gallery with 100 films of each class, for queries of every class
+EVERYWHERE = np.full((3, 3), 100)  # a gallery with 100 images of each class, for queries of every class
 
 
 def drawn(queries: int, depth: int = 10, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -30,19 +30,19 @@ def test_precision_and_hits_equal_counting():
 
 
 def test_average_precision_of_a_worked_example():
-    """Films of the query's class in places 1, 2 and 4: 1/1 + 2/2 + 3/4 = 2.75."""
+    """Images of the query's class in places 1, 2 and 4: 1/1 + 2/2 + 3/4 = 2.75."""
     found, query = np.array([[0, 0, 1, 0, 2]]), np.array([0])
     values = retrieval_scores(found, query, EVERYWHERE)
     assert values["map_at_5"] == pytest.approx(2.75 / 5)
     assert values["map_at_5_over_hits"] == pytest.approx(2.75 / 3)
-    # With three such films in all, none was missed.
+    # With three such images in all, none was missed.
     assert retrieval_scores(found, query, np.full((3, 3), 3))["map_at_5"] == pytest.approx(2.75 / 3)
     none = retrieval_scores(np.array([[1, 1, 1, 2, 2]]), query, EVERYWHERE)
     assert (none["map_at_5"], none["map_at_5_over_hits"]) == (0, 0)
 
 
 def test_average_precision_of_a_whole_ranking_is_that_of_scikit_learn():
-    """At 10 films in the gallery all of them are ranked, and no film of a class is out of reach."""
+    """At 10 images in the gallery all of them are ranked, and no image of a class is out of reach."""
     generator = np.random.default_rng(0)
     gallery, queries = generator.permutation([0] * 4 + [1] * 5 + [2]), np.repeat([0, 1, 2], 10)
     rankings = np.array([generator.permutation(10) for _ in queries])
@@ -72,7 +72,7 @@ def test_majority_vote_is_that_of_k_nearest_neighbours():
     assert np.array_equal(votes, reference.predict(queries) == truth)
 
 
-def test_of_equal_votes_the_nearest_film_decides():
+def test_of_equal_votes_the_nearest_image_decides():
     found, _ = drawn(300, depth=5)
     for row, voted in zip(found.tolist(), retrieval.majority(found, 3), strict=True):
         count = Counter(row)
@@ -93,7 +93,7 @@ def test_a_class_that_the_gallery_lacks_counts_as_0():
     assert set(np.concatenate(list(values.values()))) == {0}
 
 
-def test_chance_is_what_films_drawn_at_random_reach():
+def test_chance_is_what_images_drawn_at_random_reach():
     shares = np.array([0.2, 0.5, 0.3])
     chance = random_retrieval(np.tile((1000 * shares).astype(int), (3, 1)), 10)
     for k in (1, 3, 5, 10):
@@ -108,7 +108,7 @@ def test_chance_is_what_films_drawn_at_random_reach():
 
 
 def test_chance_leaves_the_query_out():
-    """One film of class 0 and three of class 1: without itself the first has none of its class."""
+    """One image of class 0 and three of class 1: without itself the first has none of its class."""
     assert random_retrieval(np.array([[0, 3], [1, 2]]), 3)["precision_at_1"].tolist() == [0, 2 / 3]
 
 

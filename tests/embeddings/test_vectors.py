@@ -1,4 +1,4 @@
-"""Vectors of films say what made them: the classifier's file, or the encoder and what it was fitted to."""
+"""Vectors of images say what made them: the classifier's file, or the encoder and what it was fitted to."""
 
 import hashlib
 
@@ -16,7 +16,7 @@ from cxr.models import classifier
 from cxr.models.classifier import predict, save_classifier
 from cxr.params import load_params
 from stages import clip_embed
-from tests.builders import noise_films, refused, small_classifier, write_packed, write_params
+from tests.builders import noise_images, refused, small_classifier, write_packed, write_params
 
 CPU = torch.device("cpu")
 
@@ -39,23 +39,23 @@ def parameters(**changes: object) -> params.Params:
 
 
 def test_classifier_gives_its_flip_averaged_features_and_the_hash_of_its_file():
-    films = noise_films(9)
+    images = noise_images(9)
     for tta in ("flip", "flip_zoom", "none"):
         model = small_classifier(tta=tta)
         save_classifier(model)
-        vectors = classifier_vectors(model, films, CPU)
+        vectors = classifier_vectors(model, images, CPU)
         # Zoomed views are left out, which a classifier without them shows.
-        expected = predict(small_classifier(tta="none" if tta == "none" else "flip"), films, CPU).embeddings
+        expected = predict(small_classifier(tta="none" if tta == "none" else "flip"), images, CPU).embeddings
         assert np.array_equal(vectors.values, expected)
         assert vectors.source_sha256 == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
         for each in (
-            embed_new(meta("classifier"), films, parameters(), CPU),
+            embed_new(meta("classifier"), images, parameters(), CPU),
             embed_rows("classifier", load_dataset(), np.arange(3), parameters(), CPU),
         ):
             assert each.source_sha256 == vectors.source_sha256
 
 
-def test_pixels_give_new_films_the_components_of_the_training_films():
+def test_pixels_give_new_images_the_components_of_the_training_images():
     settings = parameters()
     clip_embed.main()
     data = load_dataset()
@@ -105,23 +105,23 @@ def test_weights_are_named_by_encoder_and_revision(tmp_path, monkeypatch):
         assert other.source_sha256 != stored.source_sha256
 
 
-def test_films_of_another_size_are_refused():
+def test_images_of_another_size_are_refused():
     parameters()
     clip_embed.main()
     with refused("images have 400 pixels, the encoder pixels was fitted to 256"):
-        embed_new(meta("clip"), noise_films(2, 20), parameters(), CPU)
+        embed_new(meta("clip"), noise_images(2, 20), parameters(), CPU)
     save_classifier(small_classifier())
     with refused("images are 20 x 20 pixels, the classifier takes 16 x 16"):
-        embed_new(meta("classifier"), noise_films(2, 20), parameters(), CPU)
+        embed_new(meta("classifier"), noise_images(2, 20), parameters(), CPU)
 
 
-def test_embeddings_of_other_films_are_refused():
+def test_embeddings_of_other_images_are_refused():
     write_npy(STORED, np.zeros((69, 7), np.float32))
-    with refused("data/embeddings.npy holds 69 films, data/labels.csv 70", "dvc repro clip-embed"):
+    with refused("data/embeddings.npy holds 69 radiographs, data/labels.csv 70", "dvc repro clip-embed"):
         embed_rows("clip", load_dataset(), np.arange(2), parameters(), CPU)
 
 
-def test_pixels_without_their_training_films_are_refused():
+def test_pixels_without_their_training_images_are_refused():
     IMAGES.unlink()
     with refused("data/images.npy: not here", "dvc pull"):
-        embed_new(meta("clip"), noise_films(2), parameters(), CPU)
+        embed_new(meta("clip"), noise_images(2), parameters(), CPU)

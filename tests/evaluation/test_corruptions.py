@@ -23,7 +23,7 @@ def operation(kind: str) -> str:
 
 
 @cache
-def films(size: int = 28, count: int = 12) -> np.ndarray:
+def images(size: int = 28, count: int = 12) -> np.ndarray:
     images = make_phantoms((count // 2, count // 2), size, 0, "train").images
     images.setflags(write=False)
     return images
@@ -33,42 +33,42 @@ def grey(level: int) -> np.ndarray:
     return np.full((64, 28, 28), level, np.uint8)
 
 
-def box(film: np.ndarray, share: float) -> np.ndarray:
-    height, width = film.shape
+def box(image: np.ndarray, share: float) -> np.ndarray:
+    height, width = image.shape
     size = int(width * share), int(height * share)
-    small = Image.fromarray(film).resize(size, Image.Resampling.BOX)
+    small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
     return np.asarray(small.resize((width, height), Image.Resampling.BOX))
 
 
-def blur(film: np.ndarray, kernel: float) -> np.ndarray:
+def blur(image: np.ndarray, kernel: float) -> np.ndarray:
     sigma = 0.3 * ((kernel - 1) / 2 - 1) + 0.8
-    return gaussian_filter(film.astype(float), sigma, radius=int(kernel) // 2, mode="mirror")
+    return gaussian_filter(image.astype(float), sigma, radius=int(kernel) // 2, mode="mirror")
 
 
 REFERENCES = {
     "gaussian_blur": blur,
     "pixelate": box,
-    "brightness": lambda film, level: ImageEnhance.Brightness(Image.fromarray(film)).enhance(level),
-    "contrast": lambda film, level: ImageEnhance.Contrast(Image.fromarray(film)).enhance(level),
-    "gamma_corr": lambda film, level: adjust_gamma(Image.fromarray(film), level),
+    "brightness": lambda image, level: ImageEnhance.Brightness(Image.fromarray(image)).enhance(level),
+    "contrast": lambda image, level: ImageEnhance.Contrast(Image.fromarray(image)).enhance(level),
+    "gamma_corr": lambda image, level: adjust_gamma(Image.fromarray(image), level),
 }
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if operation(kind) in REFERENCES])
-def test_equals_a_single_film_in_another_library(kind, severity):
+def test_equals_a_single_image_in_another_library(kind, severity):
     """Within one level of 255, since some of them cut levels off where we round."""
     reference = REFERENCES[operation(kind)]
-    originals = films()
-    for film, found in zip(originals, corrupt(originals, kind, severity), strict=True):
-        expected = np.asarray(reference(film, KINDS[kind].levels[severity - 1]), float)
+    originals = images()
+    for image, found in zip(originals, corrupt(originals, kind, severity), strict=True):
+        expected = np.asarray(reference(image, KINDS[kind].levels[severity - 1]), float)
         np.testing.assert_allclose(found, expected, atol=1.01)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_jpeg_rounds_the_cosine_transform_of_blocks(severity):
     """By the table for its quality; integer arithmetic rounds a few coefficients the other way."""
-    original = films(64)[:1]
+    original = images(64)[:1]
     file = BytesIO()
     Image.fromarray(original[0]).save(file, "JPEG", quality=KINDS["jpeg_compression"].levels[severity - 1])
     table = np.reshape(Image.open(file).quantization[0], (8, 8))
@@ -80,10 +80,10 @@ def test_jpeg_rounds_the_cosine_transform_of_blocks(severity):
     assert np.mean(np.abs(found - expected) <= 1.5) > 0.9
 
 
-def test_films_need_not_be_square():
-    film = films()[0][:20]
-    for kind, expected in (("pixelate", box(film, 0.6)), ("gaussian_blur", blur(film, 7))):
-        np.testing.assert_allclose(corrupt(film[None], kind, 3)[0], expected.astype(float), atol=1.01)
+def test_images_need_not_be_square():
+    image = images()[0][:20]
+    for kind, expected in (("pixelate", box(image, 0.6)), ("gaussian_blur", blur(image, 7))):
+        np.testing.assert_allclose(corrupt(image[None], kind, 3)[0], expected.astype(float), atol=1.01)
 
 
 @pytest.mark.parametrize("severity", [1, 5])
@@ -113,7 +113,7 @@ def test_impulses_are_black_and_white_alike():
 @pytest.mark.parametrize("size", [16, 28, 64])
 @pytest.mark.parametrize("kind", KINDS)
 def test_severities_are_in_order(kind, size):
-    originals = films(size, 60 if size == 16 else 12)
+    originals = images(size, 60 if size == 16 else 12)
     change = []
     for severity in SEVERITIES:
         found = corrupt(originals, kind, severity)
@@ -128,7 +128,7 @@ def test_severities_are_in_order(kind, size):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_result_does_not_depend_on_what_follows_or_on_blocks(kind, monkeypatch):
-    originals = films()
+    originals = images()
     found = corrupt(originals, kind, 4)
     assert np.array_equal(corrupt(originals[:5], kind, 4), found[:5])
     monkeypatch.setattr(corruptions, "BLOCK", 7)
@@ -136,7 +136,7 @@ def test_result_does_not_depend_on_what_follows_or_on_blocks(kind, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", NOISE)
-def test_every_film_and_severity_has_noise_of_its_own(kind):
+def test_every_image_and_severity_has_noise_of_its_own(kind):
     def noise(severity: int) -> np.ndarray:
         return corrupt(grey(128), kind, severity)[:2].reshape(2, -1) - 128.0
 
@@ -145,9 +145,9 @@ def test_every_film_and_severity_has_noise_of_its_own(kind):
     assert np.abs(correlations).max() < 0.15
 
 
-def test_no_film_is_no_error():
+def test_no_image_is_no_error():
     for kind in KINDS:
-        assert corrupt(films()[:0], kind, 1).shape == (0, 28, 28)
+        assert corrupt(images()[:0], kind, 1).shape == (0, 28, 28)
 
 
 def test_overlap_follows_the_parameters():

@@ -34,11 +34,11 @@ def covariance(positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return parts[0] + parts[1]
 
 
-def sample(films: int = 120, raters: int = 3, decimals: int = 9) -> tuple[np.ndarray, np.ndarray]:
+def sample(images: int = 120, raters: int = 3, decimals: int = 9) -> tuple[np.ndarray, np.ndarray]:
     """Correlated scores; few decimals make many ties."""
     generator = np.random.default_rng(3)
-    positive = generator.random(films) < 0.6
-    hard = generator.normal(size=films)
+    positive = generator.random(images) < 0.6
+    hard = generator.normal(size=images)
     scores = positive * np.linspace(0.8, 1.6, raters)[:, None] + hard
     return positive, (scores + 0.5 * generator.normal(size=scores.shape)).round(decimals)
 
@@ -80,10 +80,13 @@ def test_published_example():
     found = covariance(outcome == 1, scores)
     assert np.sqrt(np.diag(found)) == pytest.approx([0.0927, 0.1028, 0.1000], abs=5e-5)
     contrasts = np.array([[1, -1, 0], [0, -1, 1]])
-    differences, spread = contrasts @ placements(outcome == 1, scores).auc, contrasts @ found @ contrasts.T
+    differences, variability = (
+        contrasts @ placements(outcome == 1, scores).auc,
+        contrasts @ found @ contrasts.T,
+    )
     assert differences == pytest.approx([0.0108, -0.0780], abs=5e-5)
-    assert np.sqrt(np.diag(spread)) == pytest.approx([0.0953, 0.1046], abs=5e-5)
-    assert differences @ np.linalg.solve(spread, differences) == pytest.approx(2.5340, abs=5e-5)
+    assert np.sqrt(np.diag(variability)) == pytest.approx([0.0953, 0.1046], abs=5e-5)
+    assert differences @ np.linalg.solve(variability, differences) == pytest.approx(2.5340, abs=5e-5)
 
 
 @pytest.mark.parametrize("decimals", [9, 0])
@@ -139,8 +142,8 @@ def test_values_are_those_of_the_evaluation(classes):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_variance_is_that_of_a_paired_stratified_bootstrap(classes):
     """Of single models, and of the difference between means over two and over three models."""
-    a = drawn_predictions([1.0, 1.5], films=150, classes=classes)
-    b = drawn_predictions([1.4, 1.2, 1.3], seed=1, films=150, classes=classes)
+    a = drawn_predictions([1.0, 1.5], images=150, classes=classes)
+    b = drawn_predictions([1.4, 1.2, 1.3], seed=1, images=150, classes=classes)
     both = np.concatenate([a.members, b.members])
     weights = np.array([-1 / 2, -1 / 2, 1 / 3, 1 / 3, 1 / 3])
     found = contributions(a.labels, both)
@@ -153,14 +156,14 @@ def test_variance_is_that_of_a_paired_stratified_bootstrap(classes):
             drawn[name].append(metric.values)
     for name, metric in found.items():
         samples = np.array(drawn[name])
-        single = case_variance(metric.films, a.labels)
+        single = case_variance(metric.images, a.labels)
         np.testing.assert_allclose(np.sqrt(single), samples.std(axis=0), rtol=0.1, err_msg=name)
-        of_difference = case_variance(weights @ metric.films, a.labels)
+        of_difference = case_variance(weights @ metric.images, a.labels)
         np.testing.assert_allclose(np.sqrt(of_difference), (samples @ weights).std(), rtol=0.1, err_msg=name)
 
 
 def test_equally_good_members_have_equal_values():
-    """Although they err on different films, and floats add up differently."""
+    """Although they err on different images, and floats add up differently."""
     labels = np.repeat([0, 1], [3, 7])
     p = np.full((2, 10, 2), 0.5)
     p[..., 1] += 0.4 * np.where(labels == 1, 1, -1)

@@ -31,7 +31,7 @@ def test_shares_equal_scikit_learns_and_scipys(alarms, hits):
 
 
 @pytest.mark.parametrize("prevalence", [0.1, 0.74])
-def test_expected_values_are_those_of_films_drawn_at_the_prevalence(prevalence):
+def test_expected_values_are_those_of_images_drawn_at_the_prevalence(prevalence):
     chosen, generator = decisions(62, 370), np.random.default_rng(0)
     healthy = round(1_000_000 * (1 - prevalence))
     rows = np.concatenate(
@@ -43,13 +43,13 @@ def test_expected_values_are_those_of_films_drawn_at_the_prevalence(prevalence):
     assert found["expected_npv"]["value"] == pytest.approx(sk.precision_score(*drawn, pos_label=0), abs=0.003)
 
 
-def test_at_the_shares_of_the_films_expected_values_are_those_found():
+def test_at_the_shares_of_the_images_expected_values_are_those_found():
     found = diagnostic_accuracy(LABELS, decisions(62, 370), 390 / 624)
     assert found["expected_ppv"]["value"] == pytest.approx(found["ppv"]["value"])
     assert found["expected_npv"]["value"] == pytest.approx(found["npv"]["value"])
 
 
-def test_answer_that_no_film_gets_has_no_predictive_value():
+def test_answer_that_no_image_gets_has_no_predictive_value():
     found = diagnostic_accuracy(LABELS, np.ones(624, int), 0.3)
     assert found.keys() == {"confusion", "sensitivity", "specificity", "ppv", "expected_ppv"}
     assert found["expected_ppv"]["value"] == pytest.approx(0.3)

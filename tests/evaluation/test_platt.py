@@ -29,7 +29,7 @@ def test_slope_and_intercept_that_labels_were_drawn_with():
     np.testing.assert_allclose(logit(found[:, 1]), model.coef_[0, 0] * said + model.intercept_[0], atol=1e-6)
 
 
-def test_four_films_have_an_answer_in_closed_form():
+def test_four_images_have_an_answer_in_closed_form():
     """Two probabilities and two parameters: each probability becomes the share that was found."""
     p = np.array([0.2] * 10 + [0.8] * 10)
     labels = np.array([1] * 4 + [0] * 6 + [1] * 7 + [0] * 3)
@@ -63,23 +63,23 @@ def test_separate_classes_and_certainty_stay_finite():
     assert np.isfinite(nll(found, np.array([0, 0, 1, 1])))
 
 
-def published(shipped: Calibration, classes: int = 2) -> tuple[Predictions, np.ndarray]:
-    """Predictions as they are shipped, and the raw ones."""
-    raw = drawn_predictions([2.0, 2.0], films=1500, classes=classes)
-    parts = vars(raw) | {"ensemble": shipped(raw.ensemble), "members": shipped(raw.members)}
+def published(released: Calibration, classes: int = 2) -> tuple[Predictions, np.ndarray]:
+    """Predictions as they are released, and the raw ones."""
+    raw = drawn_predictions([2.0, 2.0], images=1500, classes=classes)
+    parts = vars(raw) | {"ensemble": released(raw.ensemble), "members": released(raw.members)}
     return Predictions(**parts), raw.ensemble
 
 
-@pytest.mark.parametrize("shipped", [Calibration(0.6, None), Calibration(1.7, 0.3, PRIOR, [0.9, 0.1])])
-def test_calibration_can_be_undone(shipped):
+@pytest.mark.parametrize("released", [Calibration(0.6, None), Calibration(1.7, 0.3, PRIOR, [0.9, 0.1])])
+def test_calibration_can_be_undone(released):
     p = np.random.default_rng(0).dirichlet([1, 1], 200)
-    np.testing.assert_allclose(shipped.undo(shipped(p)), p, atol=1e-9)
+    np.testing.assert_allclose(released.undo(released(p)), p, atol=1e-9)
 
 
 def test_ways_differ_by_what_they_are_named_after():
-    shipped = Calibration(0.6, None, PRIOR, PREVALENCE)
-    data, raw = published(shipped)
-    found = calibration_methods(data, shipped, np.array(PREVALENCE))
+    released = Calibration(0.6, None, PRIOR, PREVALENCE)
+    data, raw = published(released)
+    found = calibration_methods(data, released, np.array(PREVALENCE))
     before, temperature, platt = (logit(found[name][:, 1]) for name in ("before", "temperature", "platt"))
     np.testing.assert_allclose(before, logit(raw[:, 1]) - logit(0.7), atol=1e-8)
     np.testing.assert_allclose(temperature, logit(raw[:, 1]) / 0.6 - logit(0.7), atol=1e-8)
@@ -88,31 +88,31 @@ def test_ways_differ_by_what_they_are_named_after():
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_val_prefers_platt_and_its_test_films_have_no_say(classes):
+def test_val_prefers_platt_and_its_test_images_have_no_say(classes):
     prior = [1 / classes] * classes
-    raw = drawn_predictions([2.0], films=1500, classes=classes)
+    raw = drawn_predictions([2.0], images=1500, classes=classes)
     val = raw.splits == "val"
     of_val = np.bincount(raw.labels[val]) / val.sum()
-    shipped = Calibration(
+    released = Calibration(
         fit_temperature(raw.ensemble[val], raw.labels[val], prior, of_val.tolist()), None, prior, prior
     )
-    data, _ = published(shipped, classes)
-    found = calibration_methods(data, shipped, of_val)  # so that Platt's refer to val's shares
-    at_val = Calibration(shipped.temperature, None, prior, of_val.tolist())(shipped.undo(data.ensemble))
+    data, _ = published(released, classes)
+    found = calibration_methods(data, released, of_val)  # so that Platt's refer to val's shares
+    at_val = Calibration(released.temperature, None, prior, of_val.tolist())(released.undo(data.ensemble))
     assert nll(found["platt"][val], data.labels[val]) <= nll(at_val[val], data.labels[val]) + 1e-6
 
     changed = vars(data) | {"labels": np.where(val, data.labels, 0)}
-    again = calibration_methods(Predictions(**changed), shipped, of_val)
+    again = calibration_methods(Predictions(**changed), released, of_val)
     for name, p in found.items():
         assert np.array_equal(again[name], p), name
 
 
 def test_platt_is_moved_from_the_shares_of_val():
-    """It is fitted to val, so val's films, weighted to any prevalence, show it calibrated there."""
-    shipped = Calibration(1.0, None, PREVALENCE, PREVALENCE)
-    data, _ = published(shipped)
+    """It is fitted to val, so val's images, weighted to any prevalence, show it calibrated there."""
+    released = Calibration(1.0, None, PREVALENCE, PREVALENCE)
+    data, _ = published(released)
     wanted = np.array([0.8, 0.2])
-    found = calibration_methods(data, shipped, wanted)["platt"]
+    found = calibration_methods(data, released, wanted)["platt"]
     val = data.splits == "val"
     weights = (wanted / (np.bincount(data.labels[val]) / val.sum()))[data.labels[val]]
     assert scores(data.labels[val], found[val], weights[None])["ece"][0] < 0.05

@@ -1,4 +1,4 @@
-"""Calibration error, Brier score and log-loss, against scikit-learn, a loop, and cases with known answers."""
+"""Calibration error, Brier score and log loss, against scikit-learn, a loop, and cases with known answers."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from cxr.inference.prevalence import case_weights, shifted
 UNIFORM = np.array([0.5, 0.5])
 
 
-def films(count: int, sharpen: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def images(count: int, sharpen: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Labels, and probabilities (N, 2) that are true if `sharpen` is 1 and too sure if it is more."""
     generator = np.random.default_rng(seed)
     logit = generator.normal(0.5, 2, count)
@@ -29,17 +29,17 @@ def films(count: int, sharpen: float = 1.0, seed: int = 0) -> tuple[np.ndarray, 
 
 
 def one_by_one(probability: np.ndarray, found: np.ndarray) -> float:
-    """ECE of distinct probabilities: films dealt out to the bins in order, one after the other."""
+    """ECE of distinct probabilities: images dealt out to the bins in order, one after the other."""
     bins: list[list[int]] = [[] for _ in range(BINS)]
-    for rank, film in enumerate(sorted(range(len(probability)), key=lambda i: probability[i])):
-        bins[int((rank + 0.5) / len(probability) * BINS)].append(film)
+    for rank, image in enumerate(sorted(range(len(probability)), key=lambda i: probability[i])):
+        bins[int((rank + 0.5) / len(probability) * BINS)].append(image)
     gaps = [abs(probability[b].mean() - found[b].mean()) * len(b) for b in bins if b]
     return sum(gaps) / len(probability)
 
 
 @pytest.mark.parametrize("count", [4, 15, 100, 624])
 def test_error_equals_that_of_a_loop(count):
-    labels, p = films(count, 1.7)
+    labels, p = images(count, 1.7)
     (found,) = calibration_error(p[:, 1], labels == 1, np.ones((1, count)))
     assert found == pytest.approx(one_by_one(p[:, 1], labels == 1), abs=1e-12)
 
@@ -50,8 +50,8 @@ def test_error_of_a_case_done_by_hand():
     assert calibration_error(p, found, np.ones((1, 60))) == pytest.approx((0.2 + 0.1) / 2)
 
 
-def test_order_of_films_does_not_count():
-    labels, p = films(200)
+def test_order_of_images_does_not_count():
+    labels, p = images(200)
     tied, order = p[:, 1].round(1), np.random.default_rng(1).permutation(200)
     ones = np.ones((1, 200))
     assert calibration_error(tied, labels == 1, ones) == pytest.approx(
@@ -60,7 +60,7 @@ def test_order_of_films_does_not_count():
 
 
 def test_weight_is_as_good_as_copies():
-    labels, p = films(120, 1.5)
+    labels, p = images(120, 1.5)
     weights = np.random.default_rng(2).integers(0, 4, (5, 120))
     found = scores(labels, p, weights.astype(float))
     for row, counts in enumerate(weights):
@@ -71,7 +71,7 @@ def test_weight_is_as_good_as_copies():
 
 
 def test_brier_score_and_log_loss_equal_scikit_learns():
-    labels, p = films(300, 2)
+    labels, p = images(300, 2)
     weights = np.random.default_rng(0).random((1, 300))
     found = scores(labels, p, weights)
     assert found["brier"] == pytest.approx(brier_score_loss(labels, p[:, 1], sample_weight=weights[0]))
@@ -88,16 +88,16 @@ def test_event_of_three_classes_is_being_right():
 def test_true_probabilities_have_the_error_of_chance_alone():
     measured, expected = [], []
     for seed in range(20):
-        labels, p = films(600, seed=seed)
+        labels, p = images(600, seed=seed)
         measured.append(scores(labels, p, np.ones((1, 600)))["ece"][0])
         expected.append(ece_by_chance(labels, p, 50)["mean"])
     assert np.mean(measured) == pytest.approx(np.mean(expected), rel=0.1)
-    labels, p = films(600, 3)
+    labels, p = images(600, 3)
     assert scores(labels, p, np.ones((1, 600)))["ece"][0] > 2 * ece_by_chance(labels, p, 50)["high"]
 
 
-def test_films_weighted_to_the_prevalence_show_true_probabilities_to_be_true():
-    """Films of which 72 % are ill, and probabilities that are true where half are."""
+def test_images_weighted_to_the_prevalence_show_true_probabilities_to_be_true():
+    """Images of which 72 % are ill, and probabilities that are true where half are."""
     generator = np.random.default_rng(0)
     labels = (generator.random(20_000) < 0.72).astype(int)
     x = generator.normal(2.0 * labels - 1, 1.5)
@@ -118,8 +118,8 @@ def test_weights_give_the_classes_their_prevalence():
     assert weights.sum() == pytest.approx(100)
 
 
-def test_interval_is_that_of_copied_films():
-    labels, p = films(150, 2)
+def test_interval_is_that_of_copied_images():
+    labels, p = images(150, 2)
     generator = np.random.default_rng(5)
     groups = [np.flatnonzero(labels == label) for label in (0, 1)]
     rows = [np.concatenate([generator.choice(group, len(group)) for group in groups]) for _ in range(600)]
@@ -129,10 +129,10 @@ def test_interval_is_that_of_copied_films():
     assert (found["low"], found["high"]) == pytest.approx((low, high), abs=0.12 * (high - low))
 
 
-def test_diagram_of_equally_common_classes_counts_films():
-    labels, p = films(3000, 2)
+def test_diagram_of_equally_common_classes_counts_images():
+    labels, p = images(3000, 2)
     found = reliability_curve(labels, p, np.bincount(labels) / 3000)
-    assert found.films.tolist() == [200] * BINS
+    assert found.images.tolist() == [200] * BINS
     for b, rows in enumerate(np.array_split(np.argsort(p[:, 1]), BINS)):
         assert found.probability[b] == pytest.approx(p[rows, 1].mean())
         assert found.share[b] == pytest.approx(labels[rows].mean())
@@ -141,11 +141,11 @@ def test_diagram_of_equally_common_classes_counts_films():
     assert found.error == pytest.approx(np.abs(found.probability - found.share).mean())
 
 
-def test_diagram_leaves_out_bins_without_films():
+def test_diagram_leaves_out_bins_without_images():
     labels = np.tile([0, 1], 50)
     p = np.tile([0.3, 0.6], 50)
     found = reliability_curve(labels, np.stack([1 - p, p], axis=1), UNIFORM)
-    assert found.films.tolist() == [50, 50]
+    assert found.images.tolist() == [50, 50]
     np.testing.assert_allclose(found.probability, [0.3, 0.6])
     assert found.share.tolist() == [0, 1]
     assert found.error == pytest.approx(0.35)

@@ -116,7 +116,7 @@ def test_report_has_each_view_pair_and_class(tmp_path, monkeypatch):
     for view in report.values():
         classes = {pair: set(found) for pair, found in view.items()}
         assert classes == {
-            "train_val": {"a", "c"},  # one film of b has nothing to be compared with
+            "train_val": {"a", "c"},  # one image of b has nothing to be compared with
             "train_test": {"a", "b", "c"},
             "val_test": {"a", "c"},
         }
@@ -127,7 +127,7 @@ def test_report_has_each_view_pair_and_class(tmp_path, monkeypatch):
         assert found[name]["p_value"] > 0.01
 
 
-def test_large_films_are_made_smaller_and_small_ones_left_alone():
+def test_large_images_are_made_smaller_and_small_ones_left_alone():
     large = np.arange(2 * 56 * 56).reshape(2, 56, 56) % 251
     small = shift.shrunk(large.astype(np.uint8))
     assert (small.shape, small.dtype) == ((2, 28, 28), np.uint8)

@@ -1,4 +1,4 @@
-"""Counts of a stratified bootstrap: of every class as many films as there are, in blocks of bounded size."""
+"""Counts of a stratified bootstrap: of every class as many images as there are, in blocks of bounded size."""
 
 import numpy as np
 import pytest
@@ -12,19 +12,19 @@ from cxr.evaluation.statistics import Z, predictive_value, wilson
 LABELS = np.repeat([0, 1, 2], [7, 20, 13])[np.random.default_rng(0).permutation(40)]
 
 
-def test_every_class_keeps_its_number_of_films():
+def test_every_class_keeps_its_number_of_images():
     (counts,) = statistics.blocks(LABELS, 300)
     assert counts.shape == (300, 40)
-    for label, films in enumerate((7, 20, 13)):
-        assert np.array_equal(counts[:, label == LABELS].sum(axis=1), np.full(300, films))
+    for label, images in enumerate((7, 20, 13)):
+        assert np.array_equal(counts[:, label == LABELS].sum(axis=1), np.full(300, images))
     assert len(np.unique(counts, axis=0)) == 300
 
 
-def test_films_are_drawn_independently_and_alike():
+def test_images_are_drawn_independently_and_alike():
     counts = np.concatenate([*statistics.blocks(LABELS, 20_000)])
     np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.03)
-    for label, films in enumerate((7, 20, 13)):  # the variance of a multinomial count of 1 in n films
-        np.testing.assert_allclose(counts[:, label == LABELS].var(axis=0), 1 - 1 / films, rtol=0.06)
+    for label, images in enumerate((7, 20, 13)):  # the variance of a multinomial count of 1 in n images
+        np.testing.assert_allclose(counts[:, label == LABELS].var(axis=0), 1 - 1 / images, rtol=0.06)
 
 
 @pytest.mark.parametrize("cells", [1, 40 * 3, 40 * 9])
@@ -41,18 +41,19 @@ def test_interval_is_that_of_the_percentiles():
 
 
 @pytest.mark.parametrize("sharpen", [1.0, 2.0])
-def test_interval_of_a_calibration_error_holds_what_other_films_would_show(sharpen):
-    """The percentiles alone miss it, even the value on the films themselves, where probabilities are true."""
+def test_interval_of_a_calibration_error_holds_what_other_images_would_show(sharpen):
+    """The percentiles alone miss it, even the value on the images themselves, where probabilities are
+    true."""
     generator, ones = np.random.default_rng(0), np.ones((1, 100))
 
-    def films() -> tuple[np.ndarray, np.ndarray]:
+    def images() -> tuple[np.ndarray, np.ndarray]:
         logit = generator.normal(0.5, 3, 100)
         return expit(sharpen * logit), generator.random(100) < expit(logit)
 
-    expected = np.mean([calibration_error(*films(), ones) for _ in range(500)])
+    expected = np.mean([calibration_error(*images(), ones) for _ in range(500)])
     held = []
     for _ in range(100):
-        p, found = films()
+        p, found = images()
         value = calibration_error(p, found, ones).item()
         samples = [
             calibration_error(p, found, counts) for counts in statistics.blocks(found.astype(int), 200)
@@ -84,7 +85,7 @@ def test_wilson_ends_are_where_a_score_test_stops_to_reject():
 
 @pytest.mark.parametrize("prevalence", [0.05, 0.5, 0.8])
 def test_predictive_value_is_the_share_in_a_population(prevalence):
-    """Counted: films of 90 ill, of whom 81 are called ill, and of 50 healthy, of whom 10 are, drawn with
+    """Counted: images of 90 ill, of whom 81 are called ill, and of 50 healthy, of whom 10 are, drawn with
     replacement so that `prevalence` of them are ill."""
     generator = np.random.default_rng(0)
     ill = generator.random(2_000_000) < prevalence
@@ -96,7 +97,7 @@ def test_predictive_value_is_the_share_in_a_population(prevalence):
     assert npv[0] == pytest.approx((~ill)[~called].mean(), abs=0.005)
 
 
-def test_at_the_prevalence_of_the_films_it_is_the_share_in_the_films():
+def test_at_the_prevalence_of_the_images_it_is_the_share_in_the_images():
     found = predictive_value(81, 90, 10, 50, 90 / 140)
     assert found is not None
     assert found[0] == pytest.approx(81 / 91)
@@ -114,7 +115,7 @@ def test_interval_holds_the_truth_in_95_of_100_studies(sensitivity, specificity,
         found = predictive_value(hit, 390, alarm, 234, prevalence)
         assert found is not None
         held += found[1] <= truth <= found[2]
-    # 1 of 100 films or fewer is called ill by mistake: two or so of 234, where no interval is exact.
+    # 1 of 100 images or fewer is called ill by mistake: two or so of 234, where no interval is exact.
     assert 0.94 < held / 4000 < (0.97 if specificity < 0.99 else 0.99)
 
 
@@ -127,5 +128,5 @@ def test_interval_holds_what_was_found_and_has_a_width(counts):
     assert high - low > 0.01
 
 
-def test_without_a_film_there_is_no_value():
+def test_without_a_image_there_is_no_value():
     assert predictive_value(0, 90, 0, 50, 0.3) is None

@@ -1,4 +1,4 @@
-"""Slices have the right films, published intervals, and a verdict that counts how many were looked at."""
+"""Slices have the right images, published intervals, and a verdict that counts how many were looked at."""
 
 import math
 
@@ -11,24 +11,24 @@ from cxr.evaluation.subgroups import Subgroup, Subgroups, measure_subgroups, wor
 
 
 def table(**changes: tuple[int, int, float]) -> Subgroups:
-    """One slice a name: films, errors, p."""
+    """One slice a name: images, errors, p."""
     return {
         "group": {
-            name: Subgroup(films=n, errors=k, accuracy=1 - k / n, low=0.1, high=0.9, p=p)
+            name: Subgroup(images=n, errors=k, accuracy=1 - k / n, low=0.1, high=0.9, p=p)
             for name, (n, k, p) in changes.items()
         }
     }
 
 
-@pytest.mark.parametrize(("right", "films"), [(10, 10), (0, 3), (208, 234), (1, 2)])
-def test_interval_is_wilsons(right, films):
+@pytest.mark.parametrize(("right", "images"), [(10, 10), (0, 3), (208, 234), (1, 2)])
+def test_interval_is_wilsons(right, images):
     """Against the formula, with the normal quantile."""
-    (found,) = measure_subgroups(np.arange(films) < right, {"all": np.full(films, "x")})["all"].values()
-    z, p = 1.959963985, right / films
-    centre = (p + z**2 / (2 * films)) / (1 + z**2 / films)
-    half = z / (1 + z**2 / films) * math.sqrt(p * (1 - p) / films + z**2 / (4 * films**2))
+    (found,) = measure_subgroups(np.arange(images) < right, {"all": np.full(images, "x")})["all"].values()
+    z, p = 1.959963985, right / images
+    centre = (p + z**2 / (2 * images)) / (1 + z**2 / images)
+    half = z / (1 + z**2 / images) * math.sqrt(p * (1 - p) / images + z**2 / (4 * images**2))
     assert (found["low"], found["high"]) == pytest.approx((centre - half, centre + half), abs=1e-8)
-    assert (found["films"], found["errors"], found["p"]) == (films, films - right, 1)
+    assert (found["images"], found["errors"], found["p"]) == (images, images - right, 1)
 
 
 def test_p_is_fishers_with_holms_correction():

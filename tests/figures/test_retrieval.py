@@ -12,7 +12,7 @@ from cxr.figures.retrieval import Search
 from tests.builders import write_packed
 
 
-def test_hardest_are_those_with_the_fewest_hits_and_the_nearest_wrong_film():
+def test_hardest_are_those_with_the_fewest_hits_and_the_nearest_wrong_image():
     hits = np.zeros((8, 4), bool)
     hits[0, :3] = hits[1, :2] = hits[2, :1] = True
     labels = np.array([0, 0, 0, 0, 0, 0, 1, 1])

@@ -46,11 +46,11 @@ def test_sampler_teaches_what_it_draws():
 
 
 def test_declared_prevalence_gives_the_share_that_is_found_there():
-    """Films of two classes that overlap: where 20 % are ill, of those called p = x a share of x is."""
+    """Images of two classes that overlap: where 20 % are ill, of those called p = x a share of x is."""
     generator = np.random.default_rng(0)
     prior, there = 0.7, 0.2
 
-    def films(share: float) -> tuple[np.ndarray, np.ndarray]:
+    def images(share: float) -> tuple[np.ndarray, np.ndarray]:
         ill = generator.random(400_000) < share
         return ill, generator.normal(np.where(ill, 1.0, -1.0), 1.5)
 
@@ -58,7 +58,7 @@ def test_declared_prevalence_gives_the_share_that_is_found_there():
         odds = np.exp(2 * x / 1.5**2) * prior / (1 - prior)  # the true posterior at the prior
         return np.stack([1 / (1 + odds), odds / (1 + odds)], axis=1)
 
-    ill, x = films(there)
+    ill, x = images(there)
     p = Calibration(1.0, None, [1 - prior, prior], [1 - there, there])(taught(x))[:, 1]
     for low, high in ((0.05, 0.15), (0.3, 0.4), (0.6, 0.7)):
         inside = (p > low) & (p < high)

@@ -69,7 +69,7 @@ def test_targets_are_kept_and_nothing_better_keeps_them(seed, digits, target):
 def test_target_is_reached_exactly_where_it_can_be():
     positive = np.repeat([False, True], 20)
     probability = np.concatenate([np.arange(20) / 100, 0.5 + np.arange(20) / 100])
-    probability[0], probability[20] = 0.6, 0.1  # a healthy film among the ill, and the reverse
+    probability[0], probability[20] = 0.6, 0.1  # a healthy image among the ill, and the reverse
     points = choose_thresholds(positive, probability, 0.95)
     assert points["target_sensitivity"] == pytest.approx((0.19 + 0.51) / 2)
     assert points["target_specificity"] == pytest.approx((0.19 + 0.51) / 2)

@@ -57,11 +57,11 @@ def into_last_layer(model, last, x):
     return seen[0] if seen[0].ndim == 2 else seen[0].mean(dim=(2, 3))
 
 
-def features(backbone, films):
-    """films: (n, channels, size, size) grey levels from 0 to 1."""
+def features(backbone, images):
+    """images: (n, channels, size, size) grey levels from 0 to 1."""
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (backbone.input.mean, backbone.input.std))
     with torch.inference_mode():
-        return backbone.base.eval()((films - mean) / std)
+        return backbone.base.eval()((images - mean) / std)
 
 
 def shapes(module):
@@ -93,10 +93,10 @@ def test_equals_torchvision_with_its_own_preprocessing(
     backbone = build(name, "imagenet", size=size)
     assert backbone.dimensions == dimensions
     assert backbone.input.size == size
-    films = torch.rand(3, 3, size, size)
+    images = torch.rand(3, 3, size, size)
     preset = models.get_model_weights(name).DEFAULT.transforms()
-    normalised = (films - torch.tensor(preset.mean).view(-1, 1, 1)) / torch.tensor(preset.std).view(-1, 1, 1)
-    close(features(backbone, films), into_last_layer(model, last, normalised))
+    normalised = (images - torch.tensor(preset.mean).view(-1, 1, 1)) / torch.tensor(preset.std).view(-1, 1, 1)
+    close(features(backbone, images), into_last_layer(model, last, normalised))
 
     assert preset.crop_size == [own_size]
     untrained = build(name, size=size)
@@ -132,13 +132,13 @@ def test_equals_timm_with_its_own_preprocessing(mirror):
     backbone = build(f"timm:{TIMM}", "imagenet")
     config = timm.data.resolve_model_data_config(model)
     assert (backbone.input.channels, backbone.input.size, backbone.input.size) == config["input_size"]
-    films = torch.rand(3, *config["input_size"])
+    images = torch.rand(3, *config["input_size"])
     mean, std = (torch.tensor(config[key]).view(-1, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():
         model.eval()
-        expected = model.forward_head(model.forward_features((films - mean) / std), pre_logits=True)
+        expected = model.forward_head(model.forward_features((images - mean) / std), pre_logits=True)
     assert expected.shape == (3, backbone.dimensions)
-    close(features(backbone, films), expected)
+    close(features(backbone, images), expected)
     assert shapes(build(f"timm:{TIMM}").base) == shapes(backbone.base)
 
 
@@ -188,8 +188,10 @@ def test_initial_weights_are_the_generators(name):
     ("name", "size", "works"),
     [("inception_v3", 74, 299), ("maxvit_t", 100, 224), ("vit_b_32", 28, 224), ("timm:test_vit", 28, 160)],
 )
-def test_films_too_small_for_a_backbone_are_refused(name, size, works):
-    with refused(f"params.yaml: model.input_size: {name} takes no films of {size} x {size} ", f"to {works}"):
+def test_images_too_small_for_a_backbone_are_refused(name, size, works):
+    with refused(
+        f"params.yaml: model.input_size: {name} takes no radiographs of {size} x {size} ", f"to {works}"
+    ):
         build(name, stored_size=size)
 
 
@@ -198,7 +200,9 @@ def test_films_too_small_for_a_backbone_are_refused(name, size, works):
     [("compact_cnn", 3, 28), ("squeezenet1_1", 16, 224)],
 )
 def test_size_that_a_backbone_cannot_take_is_refused_with_one_that_works(name, size, works):
-    with refused(f"params.yaml: model.input_size: {name} takes no films of {size} x {size} ", f"to {works}"):
+    with refused(
+        f"params.yaml: model.input_size: {name} takes no radiographs of {size} x {size} ", f"to {works}"
+    ):
         build(name, size=size)
     assert build(name, size=works).input.size == works
 
@@ -337,15 +341,15 @@ def test_pickled_code_is_not_run(mirror):
 @pytest.mark.skipif(
     not (REAL / "pneumoniamnist.npz").is_file(), reason="CXR_MIRROR has no pneumoniamnist.npz"
 )
-def test_real_weights_give_torchvisions_features_of_real_films(monkeypatch):
+def test_real_weights_give_torchvisions_features_of_real_images(monkeypatch):
     monkeypatch.setenv("CXR_MIRROR", str(REAL))
     backbone = build("squeezenet1_1", f"file:{REAL_FILE}", REAL_SHA256)
     model = models.squeezenet1_1()
     model.load_state_dict(torch.load(REAL / REAL_FILE, weights_only=True))
     grey = torch.from_numpy(np.load(REAL / "pneumoniamnist.npz")["test_images"][:4]).unsqueeze(1) / 255
-    films = nn.functional.interpolate(grey, (224, 224), mode="bilinear").expand(-1, 3, -1, -1)
+    images = nn.functional.interpolate(grey, (224, 224), mode="bilinear").expand(-1, 3, -1, -1)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    normalised = (films - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
-    found = features(backbone, films)
+    normalised = (images - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
+    found = features(backbone, images)
     close(found, into_last_layer(model, "classifier.1", normalised))
-    assert found.std(dim=0).max() > 0.01 * found.max()  # the films are told apart
+    assert found.std(dim=0).max() > 0.01 * found.max()  # the images are told apart

@@ -54,7 +54,7 @@ def test_features_are_means_of_the_last_maps(base):
     assert torch.equal(made(x), maps.mean(dim=(2, 3)))
 
 
-def test_resnet18_28_keeps_the_pixels_of_a_small_film():
+def test_resnet18_28_keeps_the_pixels_of_a_small_image():
     made, sides = network("resnet18_28", outputs=2), {}
     assert made.base.conv1.weight.shape == (64, 1, 3, 3)
     for name in ("conv1", "layer1", "layer2", "layer3", "layer4"):

@@ -113,7 +113,7 @@ def test_three_classes_go_through_every_stage(three_class_run: Path, monkeypatch
     assert set(read_json("metrics/report.json")["cases"]) == set(classes)
     assert set(read_json("metrics/shift.json")["pixels"]["val_test"]) == set(classes)
     assert 0 <= read_json("metrics/robustness.json")["all"]["be"] <= 1
-    assert set(read_json("metrics/slices.json")["slices"]["class"]) == set(classes)
+    assert set(read_json("metrics/subgroups.json")["subgroups"]["class"]) == set(classes)
     decisions = read_json("metrics/details.json")["test"]["decisions"]
     assert np.sum(decisions["most_probable"]["confusion"], axis=1).tolist() == [4, 4, 4]
 

@@ -1,4 +1,4 @@
-"""The films to write about: as many of each kind as of another, and always the same ones."""
+"""The radiographs to write about: as many of each kind as of another, and always the same ones."""
 
 from collections import Counter
 
@@ -8,11 +8,11 @@ import pytest
 from cxr.reports.cases import choose_cases
 
 
-def drawn(films=400, classes=2, seed=0):
+def drawn(images=400, classes=2, seed=0):
     generator = np.random.default_rng(seed)
-    labels = generator.integers(0, classes, films)
-    wrong = generator.random(films) < 0.2
-    return labels, np.where(wrong, (labels + generator.integers(1, classes, films)) % classes, labels)
+    labels = generator.integers(0, classes, images)
+    wrong = generator.random(images) < 0.2
+    return labels, np.where(wrong, (labels + generator.integers(1, classes, images)) % classes, labels)
 
 
 @pytest.mark.parametrize(("classes", "kinds"), [(2, 4), (3, 9)])

@@ -25,7 +25,7 @@ LEXICON = load_claims()
         ("A calcified granuloma.", ["small_nodules"]),
         ("No pneumothorax is seen.", ["thin_lines"]),
         ("Kerley B lines and air bronchograms.", ["thin_lines"]),
-        ("Compared to the prior film the opacity has grown.", ["earlier_films"]),
+        ("Compared to the prior radiograph the opacity has grown.", ["earlier_images"]),
         ("A 4-year-old girl with cough.", ["patient"]),
         ("Fracture of a rib; a nodule of 4 mm.", ["lengths", "fractures", "small_nodules"]),
         ("The heart is large. There is an opacity in the right lower zone.", []),

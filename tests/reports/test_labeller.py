@@ -14,9 +14,9 @@ No pneumonia is seen.
 There are no signs of pneumonia or pleural effusion.
 No focal consolidation, effusion, or pneumonia.
 Pneumonia is unlikely.
-Pneumonia is very unlikely in this film.
+Pneumonia is very unlikely in this radiograph.
 Unlikely to represent pneumonia.
-The film does not show pneumonia.
+The radiograph does not show pneumonia.
 The appearances aren't those of pneumonia.
 It isn't pneumonia.
 The lungs are clear.
@@ -46,7 +46,7 @@ I do not see pneumonia; the lungs are clear.
 The history of pneumonia is noted. The lungs are clear.
 Is this pneumonia? No: the lungs are clear.
 The classifier suggests pneumonia, but the lungs are clear.
-The film could not be better positioned. There is no pneumonia.
+The radiograph could not be better positioned. There is no pneumonia.
 Verdict: normal
 **Verdict:** normal.
 Findings suggest pneumonia at first sight. Verdict: no pneumonia
@@ -68,7 +68,7 @@ Not only is there pneumonia, it is extensive.
 No change in the known pneumonia.
 The heart is normal in size. Right middle lobe pneumonia.
 Heart size is normal. Findings compatible with pneumonia.
-The film is not normal: there is pneumonia.
+The radiograph is not normal: there is pneumonia.
 Pneumonia is present, and no effusion is seen.
 Pneumonia, not tuberculosis.
 Pneumonia rather than tuberculosis.
@@ -97,12 +97,12 @@ This does not exclude pneumonia.
 Pneumonia is not unlikely.
 I am not sure whether this is pneumonia.
 Normal versus pneumonia.
-Either a normal film or pneumonia.
+Either a normal radiograph or pneumonia.
 If this is pneumonia, follow up.
 Is this pneumonia?
 Evaluate for pneumonia.
 The heart is of normal size.
-The film is not normal.
+The radiograph is not normal.
 Abnormal chest.
 The lungs are clear. Early pneumonia cannot be excluded.
 There is pneumonia. There is no pneumonia.
@@ -125,7 +125,7 @@ Verdict: normal or pneumonia
 def test_what_a_reader_takes_it_to_say(sentence, expected):
     assert extract_label(sentence, TWO) == expected
     assert extract_label(sentence.upper(), TWO) == expected
-    assert extract_label(f"A frontal film.\n{sentence}", TWO) == expected
+    assert extract_label(f"A frontal radiograph.\n{sentence}", TWO) == expected
 
 
 @pytest.mark.parametrize(

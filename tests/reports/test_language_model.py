@@ -71,7 +71,8 @@ def save_processor(folder, chat=CHAT):
 
 
 def save_model(folder):
-    """Two layers of 64 numbers (a block of NF4) with large random weights, so that films differ in words."""
+    """Two layers of 64 numbers (a block of NF4) with large random weights, so that radiographs differ in
+    words."""
     shared = {"num_attention_heads": 2, "hidden_size": 64, "intermediate_size": 128}
     config = Gemma3Config(
         text_config=shared
@@ -92,7 +93,7 @@ def save_model(folder):
     torch.manual_seed(0)
     model = Gemma3ForConditionalGeneration(config)
     model.get_input_embeddings().weight.data *= 0.02  # else a letter depends on the one before it alone
-    model.model.multi_modal_projector.mm_input_projection_weight.data.normal_()  # else 0: no film is seen
+    model.model.multi_modal_projector.mm_input_projection_weight.data.normal_()  # else 0: no radiograph is seen
     model.generation_config.update(
         do_sample=True,
         temperature=5.0,
@@ -134,9 +135,9 @@ def by_the_model_itself(folder, example, asked):
     """Greedy decoding by hand: the whole sequence through the model again for each new token."""
     processor = Gemma3Processor.from_pretrained(folder)
     model = Gemma3ForConditionalGeneration.from_pretrained(folder, dtype=torch.bfloat16).eval()
-    film = Image.fromarray(np.repeat(example.film[:, :, None], 3, axis=2)).resize((448, 448), 3)
+    image = Image.fromarray(np.repeat(example.image[:, :, None], 3, axis=2)).resize((448, 448), 3)
     words = f"<bos><start_of_turn>user\n<start_of_image>{asked}<end_of_turn>\n<start_of_turn>model\n"
-    inputs = processor(text=words, images=[[film]], add_special_tokens=False, return_tensors="pt")
+    inputs = processor(text=words, images=[[image]], add_special_tokens=False, return_tensors="pt")
     tokens, kinds = inputs["input_ids"], inputs["token_type_ids"]
     start = tokens.shape[1]
     with torch.inference_mode():
@@ -166,10 +167,10 @@ def test_writes_what_the_model_says_most_probably(tiny):
     assert len(set(replies)) > 1
 
 
-def test_the_film_reaches_the_model():
+def test_the_image_reaches_the_model():
     writer = opened()
-    films = [np.full((28, 28), 0, np.uint8), np.full((28, 28), 255, np.uint8), case().film]
-    assert len({writer.write(case(film=film), "zero_shot").reply for film in films}) > 1
+    images = [np.full((28, 28), 0, np.uint8), np.full((28, 28), 255, np.uint8), case().image]
+    assert len({writer.write(case(image=image), "zero_shot").reply for image in images}) > 1
 
 
 def test_is_greedy_whatever_the_published_settings_sample(tiny):
@@ -254,7 +255,7 @@ def test_nf4_without_its_packages_is_refused(monkeypatch):
 
 
 def test_picture_is_rgb_and_enlarged():
-    small, large = (model_image(case(film=np.zeros((n, n), np.uint8))) for n in (28, 512))
+    small, large = (model_image(case(image=np.zeros((n, n), np.uint8))) for n in (28, 512))
     assert (small.mode, small.size) == ("RGB", (448, 448))
     assert large.size == (512, 512)
 
@@ -418,8 +419,8 @@ def test_loading_prints_nothing(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_stage_writes_every_prompt_of_the_same_films_or_nothing(tmp_path, monkeypatch):
-    """The stage as `dvc repro` runs it: weights that fail on the second film leave no file behind."""
+def test_stage_writes_every_prompt_of_the_same_images_or_nothing(tmp_path, monkeypatch):
+    """The stage as `dvc repro` runs it: weights that fail on the second radiograph leave no file behind."""
     folder = tmp_path / "run"
     folder.mkdir()
     monkeypatch.chdir(folder)

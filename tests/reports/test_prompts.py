@@ -94,7 +94,7 @@ def run(tmp_path, monkeypatch):
 
 
 def words_about(data, test):
-    """All that any writer is given or writes about the first films of test."""
+    """All that any writer is given or writes about the first radiographs of test."""
     cases = describe_cases(data, test, np.arange(6), load_params(), CPU)
     asked = load_prompts()
     rendered = [prompts.render_prompt(prompt, each) for each in cases for prompt in asked.values()]
@@ -102,7 +102,7 @@ def words_about(data, test):
 
 
 def assert_no_label_in_words():
-    """Whatever the labels of the test films are, all words stay the same, byte for byte."""
+    """Whatever the labels of the test radiographs are, all words stay the same, byte for byte."""
     data, test = load_dataset(), load_predictions().of("test")
     before = words_about(data, test)
     for label in range(len(data.classes)):
@@ -112,12 +112,12 @@ def assert_no_label_in_words():
         assert words_about(replace(data, labels=others), replace(test, labels=labels)) == before
 
 
-def test_labels_of_test_films_change_no_prompt_and_no_template(run):
+def test_labels_of_test_images_change_no_prompt_and_no_template(run):
     assert_no_label_in_words()
 
 
 def test_a_label_in_the_context_would_be_caught(run, monkeypatch):
-    """The guard itself: describe() changed so that the truth stands among what is known of a film."""
+    """The guard itself: describe() changed so that the truth stands among what is known of a radiograph."""
     describe = describe_cases
 
     def with_truth(data, test, chosen, settings, device):
@@ -168,11 +168,11 @@ def test_a_label_that_render_finds_would_be_caught(run, monkeypatch):
         assert_no_label_in_words()
 
 
-def test_a_gallery_with_test_films_is_refused(run):
+def test_a_gallery_with_test_images_is_refused(run):
     """Whose neighbours' classes would be labels of test."""
     meta = read_json("models/index.json")
     meta["rows"][0] = int(load_dataset().rows("test")[0])
     write_json("models/index.json", meta)
     test = load_predictions().of("test")
-    with refused("models/index.json", "no train or val films"):
+    with refused("models/index.json", "no train or val radiographs"):
         describe_cases(load_dataset(), test, np.arange(3), load_params(), CPU)

@@ -24,12 +24,12 @@ def test_kinds(asked):
         (" \n\t", "empty"),
         ("...", "empty"),
         ("**", "empty"),
-        (asked, "echoed"),
-        (asked.upper(), "echoed"),
-        (f"{asked}\n\n{REPORT[:40]}", "echoed"),
-        (first, "echoed"),
-        (last, "echoed"),
-        (". ".join(sentences[: len(sentences) // 2 + 1]), "echoed"),
+        (asked, "prompt_repeated"),
+        (asked.upper(), "prompt_repeated"),
+        (f"{asked}\n\n{REPORT[:40]}", "prompt_repeated"),
+        (first, "prompt_repeated"),
+        (last, "prompt_repeated"),
+        (". ".join(sentences[: len(sentences) // 2 + 1]), "prompt_repeated"),
         ("I'm sorry, but I cannot help with that.", "refused"),
         ("I am unable to interpret medical images.", "refused"),
         ("As an AI language model I do not give diagnoses.", "refused"),
@@ -41,7 +41,7 @@ def test_kinds(asked):
         ("As an AI I may be wrong. There is pneumonia.\nVerdict: pneumonia", "answered"),
         ("I cannot see any opacity, yet pneumonia is possible.", "answered"),
         ("It is unclear whether this is pneumonia.", "answered"),
-        (f"This frontal film is stored at 28 x 28 pixels. {REPORT}", "answered"),
+        (f"This frontal radiograph is stored at 28 x 28 pixels. {REPORT}", "answered"),
     ):
         assert scoring.kind_of(Text(asked, reply), CLASSES) == expected, reply
 

@@ -29,7 +29,7 @@ def scored():
 def test_texts_are_scored():
     found = scored()
     assert [each.verdict for each in found] == list(REPLIES.values())
-    kinds = ["answered", "answered", "answered", "empty", "echoed", "refused"]
+    kinds = ["answered", "answered", "answered", "empty", "prompt_repeated", "refused"]
     assert [each.kind for each in found] == kinds
     assert [each.flags for each in found] == [[], ["fractures"], [], [], [], []]
 
@@ -47,8 +47,10 @@ def test_summary_equals_counting():
     assert found["truth_of_clear"] == share(1, 2)
     assert found["classifier"] == share(2, 6)
     assert found["classifier_of_clear"] == share(2, 2)
-    counts = {name: found[name] for name in ("texts", "unclear", "empty", "echoed", "refused", "flagged")}
-    assert counts == {"texts": 6, "unclear": 4, "empty": 1, "echoed": 1, "refused": 1, "flagged": 1}
+    counts = {
+        name: found[name] for name in ("texts", "unclear", "empty", "prompt_repeated", "refused", "flagged")
+    }
+    assert counts == {"texts": 6, "unclear": 4, "empty": 1, "prompt_repeated": 1, "refused": 1, "flagged": 1}
     assert found["flags"] == {claim.name: int(claim.name == "fractures") for claim in LEXICON}
     nothing = summarise_texts(scored()[2:], truths[2:], decisions[2:], LEXICON)
     assert "truth_of_clear" not in nothing

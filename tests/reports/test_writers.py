@@ -11,7 +11,7 @@ from cxr.reports.cases import Neighbour
 from cxr.reports.labeller import extract_label
 from cxr.reports.measurements import Rank, rank_in_training, zone_fractions
 from cxr.reports.writers import LABEL, Template
-from tests.builders import case, noise_films
+from tests.builders import case, noise_images
 
 ZONES = {f"{height} {side}" for height in ("upper", "middle", "lower") for side in ("left", "right")}
 
@@ -81,19 +81,19 @@ def test_zones_are_thirds_and_sides(size):
     assert even["middle left"] == pytest.approx(0.4 / 3, abs=2 / size)
 
 
-def test_exposure_is_ranked_among_the_training_films():
-    films = noise_films(50, 16)
-    films[10:20] = films[10:20] // 2
-    films[:5] = 255
-    reference = measurements.image_statistics(films)
-    film = noise_films(1, 16, seed=3)[0] // 3
-    found = rank_in_training(film, reference)
-    assert found["mean"].value == pytest.approx(film.mean())
-    assert found["contrast"].value == pytest.approx(film.std())
-    assert found["clipped"].value == pytest.approx(((film == 0) | (film == 255)).mean())
+def test_exposure_is_ranked_among_the_training_images():
+    images = noise_images(50, 16)
+    images[10:20] = images[10:20] // 2
+    images[:5] = 255
+    reference = measurements.image_statistics(images)
+    image = noise_images(1, 16, seed=3)[0] // 3
+    found = rank_in_training(image, reference)
+    assert found["mean"].value == pytest.approx(image.mean())
+    assert found["contrast"].value == pytest.approx(image.std())
+    assert found["clipped"].value == pytest.approx(((image == 0) | (image == 255)).mean())
     for name, measured in (("mean", np.mean), ("contrast", np.std)):
-        every = [measured(each) for each in films]
-        expected = percentileofscore(every, measured(film), kind="mean") / 100
+        every = [measured(each) for each in images]
+        expected = percentileofscore(every, measured(image), kind="mean") / 100
         assert found[name].below == pytest.approx(expected)
     white = rank_in_training(np.full((16, 16), 255, np.uint8), reference)
     assert white["clipped"].below == pytest.approx(0.95)  # five of fifty are as white: they count half
@@ -102,5 +102,5 @@ def test_exposure_is_ranked_among_the_training_films():
 
 def test_unusual_is_beyond_nineteen_of_twenty():
     for below, unusual in ((0.02, True), (0.03, False), (0.97, False), (0.98, True)):
-        text = write(exposure={name: Rank(1.0, below) for name in ("mean", "contrast", "clipped")})
+        text = write(image_statistics={name: Rank(1.0, below) for name in ("mean", "contrast", "clipped")})
         assert len(re.findall("unusual", text)) == 3 * unusual

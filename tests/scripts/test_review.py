@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from cxr.core.files import read_json
 from scripts import review, workspace
-from tests.builders import ROOT, drawn_predictions, files_below, refused, write_films, write_run
+from tests.builders import ROOT, drawn_predictions, files_below, refused, write_images, write_run
 
 WORKFLOW = ROOT / ".github/workflows/review.yml"
 MAKEFILE = "lint test fresh demo:\n\t@echo $@ is fine\n"
@@ -28,7 +28,8 @@ metrics:
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch) -> Path:
-    """A run on main, and a better one with more epochs on the branch at hand. Films are out of reach."""
+    """A run on main, and a better one with more epochs on the branch at hand. Radiographs are out of
+    reach."""
     folder = tmp_path / "repository"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -69,10 +70,11 @@ def outcomes(summary: str) -> dict[str, str]:
 
 
 def test_all_steps_as_in_a_pull_request(reviewed, repository, monkeypatch):
-    """The base is a commit without a name, films come from the pipeline, the summary goes to the page."""
-    films = repository.parent / "films"
-    write_films(drawn_predictions([1.0]))
-    Path("data").rename(films)
+    """The base is a commit without a name, radiographs come from the pipeline, the summary goes to the
+    page."""
+    images = repository.parent / "images"
+    write_images(drawn_predictions([1.0]))
+    Path("data").rename(images)
     page = repository.parent / "page.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
     page.write_text("what an earlier step said\n")
@@ -99,20 +101,20 @@ def test_one_failure_stops_nothing_but_is_not_forgotten(reviewed):
     assert "\n12\n" not in tail
 
 
-def test_a_review_without_films_has_no_pictures_and_says_why(reviewed):
+def test_a_review_without_images_has_no_pictures_and_says_why(reviewed):
     review.FOLDER.mkdir(parents=True)
     (review.FOLDER / "flips.png").write_text("of an earlier review")
-    summary = reviewed("main", "--steps", "compare", "films", "sheet")
+    summary = reviewed("main", "--steps", "compare", "images", "sheet")
     found = outcomes(summary)
     assert found["compare"] == "passed"
-    assert re.fullmatch("left out: .*split.*", found["films"])
+    assert re.fullmatch("left out: .*split.*", found["images"])
     assert found["sheet"].startswith("left out: error: data/images.npy: no such file")
     assert files_below(review.FOLDER) == ["compare.json", "summary.md"]
 
 
 def test_runs_that_cannot_be_compared_fail_the_review(reviewed, repository):
     write_run(drawn_predictions([3.0, 3.1]), {"split.seed": 5})
-    workspace.commit(repository, "other films")
+    workspace.commit(repository, "other radiographs")
     summary = reviewed("--steps", "compare", code=1)
     assert outcomes(summary) == {"compare": "**failed** (exit code 1)"}
     assert "\nerror: params.yaml: split.seed is " in summary

@@ -9,12 +9,12 @@ import time
 import httpx
 import numpy as np
 import pytest
+from benchmarks.broken_images import encoded, jpeg_of_scans, mutated, originals, png_bomb
 from starlette.formparsers import MultiPartParser
 
-from benchmarks.broken_films import encoded, jpeg_of_scans, mutated, originals, png_bomb
 from scripts.running_service import serving
 from service.app import create_app
-from tests.builders import dicom, dicom_bytes, noise_films
+from tests.builders import dicom, dicom_bytes, noise_images
 from tests.service.test_service import ask, client, settings
 
 PROBLEM = "application/problem+json"
@@ -56,7 +56,7 @@ def check(answer: httpx.Response, status: int, name: str) -> None:
         ),
         ({"files": {"file": ("a", b"")}}, 415, "not-a-film"),
         ({"files": {"file": ("a.png", b"GIF89a" + bytes(100))}}, 415, "not-a-film"),
-        ({"files": {"file": ("a", encoded(noise_films(1, 64)[0], "PNG")[:-500])}}, 400, "unreadable-film"),
+        ({"files": {"file": ("a", encoded(noise_images(1, 64)[0], "PNG")[:-500])}}, 400, "unreadable-film"),
         ({"files": {"file": ("a", jpeg_of_scans(200))}}, 400, "unreadable-film"),
         ({"files": {"file": ("a", bytes(128) + b"DICM" + bytes(100))}}, 400, "unreadable-film"),
         ({"files": {"file": ("a", png_bomb(101))}}, 413, "too-many-pixels"),
@@ -107,7 +107,7 @@ def test_bytes_are_counted_whatever_the_header_says(service):
 
 
 def test_a_full_disk_is_said_and_may_pass(service, tmp_path, monkeypatch):
-    content = encoded(noise_films(1, 64)[0], "PNG")
+    content = encoded(noise_images(1, 64)[0], "PNG")
     monkeypatch.setattr(MultiPartParser, "spool_max_size", 1000)  # on disk beyond that
     assert ask(service, content).status_code == 200
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
@@ -117,10 +117,10 @@ def test_a_full_disk_is_said_and_may_pass(service, tmp_path, monkeypatch):
 
 
 def test_batch_has_a_largest_number(service):
-    film = ("a", encoded(noise_films(1)[0], "PNG"))
-    assert service.post("/predict/batch", files=[("files", film)] * 3).status_code == 200
+    image = ("a", encoded(noise_images(1)[0], "PNG"))
+    assert service.post("/predict/batch", files=[("files", image)] * 3).status_code == 200
     for count in (4, 6):
-        check(service.post("/predict/batch", files=[("files", film)] * count), 422, "too-many-files")
+        check(service.post("/predict/batch", files=[("files", image)] * count), 422, "too-many-files")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_batch_has_a_largest_number(service):
     ],
 )
 def test_parameters_have_limits(service, path, name):
-    check(ask(service, encoded(noise_films(1)[0], "PNG"), path), 422, name)
+    check(ask(service, encoded(noise_images(1)[0], "PNG"), path), 422, name)
 
 
 def test_other_paths_and_methods_are_problems_too(service):
@@ -151,7 +151,7 @@ def test_other_paths_and_methods_are_problems_too(service):
 
 
 def test_the_key_is_asked_for_before_the_body_is_read(exported_run):
-    film = {"file": ("a", encoded(noise_films(1)[0], "PNG"))}
+    image = {"file": ("a", encoded(noise_images(1)[0], "PNG"))}
     with client(exported_run, CXR_API_KEY="geheim-ü") as service:
         for key in (None, "", "geheim", "geheim-ü-und-mehr", "\x00"):
             headers = {"X-API-Key": key.encode()} if key is not None else {}
@@ -162,25 +162,25 @@ def test_the_key_is_asked_for_before_the_body_is_read(exported_run):
             check(service.get("/metadata", headers=headers), 401, "api-key")
         assert service.get("/health").status_code == 200
         right = {"X-API-Key": "geheim-ü".encode()}
-        assert service.post("/predict", files=film, headers=right).status_code == 200
+        assert service.post("/predict", files=image, headers=right).status_code == 200
         assert service.get("/metadata", headers=right).status_code == 200
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_no_mutated_film_is_answered_with_a_5xx(service):
+def test_no_mutated_image_is_answered_with_a_5xx(service):
     generator, statuses = np.random.default_rng(0), []
-    films = originals()
-    for film in films:
-        assert ask(service, film).status_code == 200
+    images = originals()
+    for image in images:
+        assert ask(service, image).status_code == 200
     for number in range(400):
         path = ("/predict", "/similar", "/explain")[number % 3]
-        statuses.append(ask(service, mutated(films[number % len(films)], generator), path).status_code)
+        statuses.append(ask(service, mutated(images[number % len(images)], generator), path).status_code)
     assert set(statuses) <= {200, 400, 413, 415}
     assert statuses.count(200) < 300  # most were damaged indeed
-    assert ask(service, films[0]).status_code == 200
+    assert ask(service, images[0]).status_code == 200
 
 
-def in_flight(app, requests: int, film: bytes) -> list[httpx.Response]:
+def in_flight(app, requests: int, image: bytes) -> list[httpx.Response]:
     async def all_at_once() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)
         async with (
@@ -188,7 +188,7 @@ def in_flight(app, requests: int, film: bytes) -> list[httpx.Response]:
             httpx.AsyncClient(transport=transport, base_url="http://service") as http,
         ):
             return await asyncio.gather(
-                *(http.post("/predict", files={"file": ("a", film)}) for _ in range(requests))
+                *(http.post("/predict", files={"file": ("a", image)}) for _ in range(requests))
             )
 
     return asyncio.run(all_at_once())
@@ -215,7 +215,7 @@ def slow(app, seconds: float) -> None:
 def test_a_full_queue_says_when_to_come_back(exported_run):
     app = create_app(settings(exported_run, CXR_QUEUE="2"))
     slow(app, 0.2)
-    answers = in_flight(app, 10, encoded(noise_films(1)[0], "PNG"))
+    answers = in_flight(app, 10, encoded(noise_images(1)[0], "PNG"))
     busy = [answer for answer in answers if answer.status_code != 200]
     assert len(busy) == 6  # two at work and two waiting
     for answer in busy:
@@ -228,7 +228,7 @@ def test_an_answer_that_takes_too_long_is_given_up(exported_run):
     app = create_app(settings(exported_run, CXR_TIMEOUT="1"))
     slow(app, 1.5)
     start = time.monotonic()
-    (answer,) = in_flight(app, 1, encoded(noise_films(1)[0], "PNG"))
+    (answer,) = in_flight(app, 1, encoded(noise_images(1)[0], "PNG"))
     check(answer, 503, "busy")
     assert time.monotonic() - start < 5
     assert app.state.service.work.inside == 0
@@ -272,7 +272,7 @@ def test_a_defect_tells_its_place_but_no_content(exported_run, monkeypatch, caps
             raise ZeroDivisionError("secret content")
 
         monkeypatch.setattr("service.inference.read_upload", broken)
-        answer = ask(service, encoded(noise_films(1)[0], "PNG"))
+        answer = ask(service, encoded(noise_images(1)[0], "PNG"))
     check(answer, 500, "defect")
     assert "secret" not in answer.text
 
@@ -282,7 +282,7 @@ def test_logs_are_json_without_names_and_metrics_count(exported_run, capsys, mon
 
     monkeypatch.setattr(logging.getLogger("service"), "handlers", [])
     with client(exported_run) as service:
-        service.post("/predict", files={"file": ("Jane Doe.png", encoded(noise_films(1)[0], "PNG"))})
+        service.post("/predict", files={"file": ("Jane Doe.png", encoded(noise_images(1)[0], "PNG"))})
         service.get("/secret-path")
         text = service.get("/metrics").text
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

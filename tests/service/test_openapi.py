@@ -14,7 +14,7 @@ def test_schemathesis_finds_no_fault(exported_run: Path, tmp_path: Path, key: st
     with serving(CXR_HOME=str(exported_run), CXR_API_KEY=key) as running:
         command = [Path(sys.executable).with_name("schemathesis"), "run", f"{running.address}/openapi.json"]
         command += ["--checks", "all", "--max-examples", "20", "--seed", "0", "--no-color"]
-        # No schema can say which bytes are a film, so that what it allows may well be refused.
+        # No schema can say which bytes are a radiograph, so that what it allows may well be refused.
         command += ["--exclude-checks", "positive_data_acceptance"]
         command += ["--header", f"X-API-Key: {key}"] if key else []
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -1,4 +1,5 @@
-"""The service says what PyTorch says of the same film, finds what the gallery finds, and names its model."""
+"""The service says what PyTorch says of the same radiograph, finds what the gallery finds, and names its
+model."""
 
 import base64
 import io
@@ -11,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.broken_images import encoded
 from fastapi.testclient import TestClient
 from matplotlib import colormaps
 from PIL import Image
 
-from benchmarks.broken_films import encoded
 from cxr.core.files import read_csv, read_json
 from cxr.data.radiograph import read_radiograph_bytes
 from cxr.embeddings.gallery import Gallery
@@ -29,7 +30,7 @@ from cxr.models.classifier import load_classifier, predict
 from service import info, overlay
 from service.app import create_app
 from service.settings import Settings
-from tests.builders import ROOT, files_below, noise_films, refused
+from tests.builders import ROOT, files_below, noise_images, refused
 
 CPU = torch.device("cpu")
 
@@ -58,15 +59,15 @@ def home(exported_run, tmp_path):
 
 
 def ask(service: TestClient, content: bytes, path: str = "/predict"):
-    return service.post(path, files={"file": ("film", content)})
+    return service.post(path, files={"file": ("image", content)})
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "DICOM"])
 def test_same_pixels_same_answer(service, exported_run, monkeypatch, kind):
-    content = encoded(noise_films(1, 40)[0], kind)
+    content = encoded(noise_images(1, 40)[0], kind)
     monkeypatch.chdir(exported_run)
-    film = read_radiograph_bytes(content, "film", 16)[None]
-    expected = load_calibration()(predict(load_classifier(), film, CPU).mean)[0]
+    image = read_radiograph_bytes(content, "image", 16)[None]
+    expected = load_calibration()(predict(load_classifier(), image, CPU).mean)[0]
     answer = ask(service, content).json()
     assert answer["top_k"] == 2
     found = {each["label"]: each["confidence"] for each in answer["predictions"]}
@@ -78,7 +79,7 @@ def test_same_pixels_same_answer(service, exported_run, monkeypatch, kind):
     assert answer["operating_point"] == {"rule": "youden", "threshold": threshold, "positive": "pneumonia"}
     bins = read_csv("metrics/reliability.csv")
     row = min(bins, key=lambda row: abs(float(row["probability"]) - expected[1]))
-    assert answer["observed"]["films"] == int(row["films"])
+    assert answer["observed"]["images"] == int(row["images"])
     assert answer["observed"]["found"] == pytest.approx(float(row["found"]))
 
 
@@ -94,12 +95,12 @@ def test_real_model_says_what_was_published():
 
 
 def test_batch_answers_each_file_as_if_it_were_alone(service):
-    films = [encoded(film, kind) for film, kind in zip(noise_films(2, 40), ("PNG", "DICOM"), strict=True)]
-    sent = [films[0], b"no film", films[1], films[0][:100]]
+    images = [encoded(image, kind) for image, kind in zip(noise_images(2, 40), ("PNG", "DICOM"), strict=True)]
+    sent = [images[0], b"no film", images[1], images[0][:100]]
     answer = service.post("/predict/batch", files=[("files", ("name", each)) for each in sent])
     assert answer.status_code == 200
     good, bad, also_good, cut = answer.json()["results"]
-    for item, content in ((good, films[0]), (also_good, films[1])):
+    for item, content in ((good, images[0]), (also_good, images[1])):
         alone = ask(service, content).json()["predictions"]
         assert item["problem"] is None
         for mine, other in zip(item["prediction"]["predictions"], alone, strict=True):
@@ -110,11 +111,11 @@ def test_batch_answers_each_file_as_if_it_were_alone(service):
 
 
 def test_similar_cases_are_the_gallerys(service, exported_run, monkeypatch):
-    content = encoded(noise_films(1, 40)[0], "PNG")
+    content = encoded(noise_images(1, 40)[0], "PNG")
     monkeypatch.chdir(exported_run)
-    film = read_radiograph_bytes(content, "film", 16)[None]
+    image = read_radiograph_bytes(content, "image", 16)[None]
     gallery = Gallery.load()
-    expected = gallery.search(classifier_vectors(load_classifier(), film, CPU), 3)
+    expected = gallery.search(classifier_vectors(load_classifier(), image, CPU), 3)
     answer = ask(service, content, "/similar?k=3").json()
     assert answer["metric"] == gallery.meta.metric
     assert [case["row"] for case in answer["cases"]] == expected.rows[0].tolist()
@@ -136,12 +137,12 @@ def explained(service: TestClient, content: bytes, query: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(answer.content))).astype(float)
 
 
-def test_overlay_is_grad_cam_over_the_film(service, exported_run, monkeypatch):
-    film = noise_films(1, 40)[0][:, 4:36]
-    content = encoded(film, "PNG")
-    assert np.array_equal(explained(service, content, "opacity=0"), np.stack([film[4:36]] * 3, axis=-1))
+def test_overlay_is_grad_cam_over_the_image(service, exported_run, monkeypatch):
+    image = noise_images(1, 40)[0][:, 4:36]
+    content = encoded(image, "PNG")
+    assert np.array_equal(explained(service, content, "opacity=0"), np.stack([image[4:36]] * 3, axis=-1))
     monkeypatch.chdir(exported_run)
-    stored = read_radiograph_bytes(content, "film", 16)[None]
+    stored = read_radiograph_bytes(content, "image", 16)[None]
     for label, name in enumerate(("normal", "pneumonia")):
         heat = explained(service, content, f"opacity=1&label={name}")
         maps = gradcam(load_classifier(), stored, np.array([label]), CPU)[0]
@@ -187,18 +188,18 @@ def test_metrics_of_another_model_are_not_shown(home):
     (home / "metrics/test.json").write_text(json.dumps(test))
     with client(home) as service:
         assert service.get("/metadata").json()["metrics_summary"] is None
-        assert ask(service, encoded(noise_films(1)[0], "PNG")).json()["observed"] is not None
+        assert ask(service, encoded(noise_images(1)[0], "PNG")).json()["observed"] is not None
     (home / "metrics/export.json").unlink()
     with client(home) as service:
         assert service.get("/metadata").json()["metrics_summary"] is None
-        assert ask(service, encoded(noise_films(1)[0], "PNG")).json()["observed"] is None
+        assert ask(service, encoded(noise_images(1)[0], "PNG")).json()["observed"] is None
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/similar", "/explain"])
 def test_without_a_model_it_says_what_to_do(tmp_path, path):
     with client(tmp_path) as service:
         field = "files" if path.endswith("batch") else "file"
-        answer = service.post(path, files={field: ("film", b"")})
+        answer = service.post(path, files={field: ("image", b"")})
         assert answer.status_code == 503
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["type"] == "urn:cxr:problem:no-model"
@@ -207,48 +208,48 @@ def test_without_a_model_it_says_what_to_do(tmp_path, path):
 
 
 def test_a_gallery_of_another_model_or_none_is_refused(home):
-    film = encoded(noise_films(1)[0], "PNG")
+    image = encoded(noise_images(1)[0], "PNG")
     meta = read_json(home / "models/index.json")
     (home / "models/index.json").write_text(json.dumps(meta | {"source_sha256": "0" * 64}))
     with client(home) as service:
-        answer = ask(service, film, "/similar")
+        answer = ask(service, image, "/similar")
         assert answer.status_code == 503
         assert "built with another model" in answer.json()["detail"]
         assert service.get("/metadata").json()["similar"] is False
     (home / "models/index.faiss").unlink()
     with client(home) as service:
-        assert "no index here" in ask(service, film, "/similar").json()["detail"]
-        assert ask(service, film).status_code == 200
+        assert "no index here" in ask(service, image, "/similar").json()["detail"]
+        assert ask(service, image).status_code == 200
 
 
 def test_a_model_without_maps_says_so(service, exported_run, monkeypatch):
     served = service.app.state.service.loaded()
     monkeypatch.setattr(served.model, "has_maps", False)
-    answer = ask(service, encoded(noise_films(1)[0], "PNG"), "/explain")
+    answer = ask(service, encoded(noise_images(1)[0], "PNG"), "/explain")
     assert (answer.status_code, answer.json()["type"]) == (501, "urn:cxr:problem:no-maps")
 
 
 def test_a_replaced_model_is_served_after_reload_and_a_damaged_one_never(home):
-    film = encoded(noise_films(1)[0], "PNG")
+    image = encoded(noise_images(1)[0], "PNG")
     path = home / "models/classifier.onnx"
     content = path.read_bytes()
     with client(home) as service:
         state = service.app.state.service
-        before = ask(service, film).json()
+        before = ask(service, image).json()
         path.write_bytes(content[: len(content) // 2])
-        assert ask(service, film).json() == before
+        assert ask(service, image).json() == before
         state.reload()
-        assert ask(service, film).json() == before
+        assert ask(service, image).json() == before
         path.write_bytes(content.replace(b'"youden": 0.4', b'"foudey": 0.4'))  # in its metadata
-        assert ask(service, film).json() == before
+        assert ask(service, image).json() == before
         state.reload()
-        after = ask(service, film).json()
+        after = ask(service, image).json()
     assert after["operating_point"]["rule"] == "foudey"
     assert after["model_sha256"] != before["model_sha256"]
     assert after["predictions"] == before["predictions"]
 
 
-def test_openapi_describes_films_and_problems(service):
+def test_openapi_describes_images_and_problems(service):
     document = service.get("/openapi.json").json()
     for path, field in (("/predict", "file"), ("/predict/batch", "files"), ("/explain", "file")):
         post = document["paths"][path]["post"]
@@ -309,5 +310,5 @@ def test_the_page_and_its_parts_come_from_memory(exported_run, tmp_path, monkeyp
 def test_a_damaged_index_does_not_stop_the_service(home):
     (home / "models/index.json").write_text("{")
     with client(home) as service:
-        answer = ask(service, encoded(noise_films(1)[0], "PNG"), "/similar")
+        answer = ask(service, encoded(noise_images(1)[0], "PNG"), "/similar")
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:cxr:problem:no-cases")

@@ -13,15 +13,15 @@ from cxr.inference.calibration import Calibration, fit_temperature, load_calibra
 from cxr.inference.thresholds import choose_thresholds
 from cxr.models.classifier import load_classifier, predict, save_classifier
 from stages import calibrate
-from tests.builders import files_below, noise_films, refused, small_classifier, write_packed, write_params
+from tests.builders import files_below, noise_images, refused, small_classifier, write_packed, write_params
 
 
-def sample(classes: int, factor: float, films: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+def sample(classes: int, factor: float, images: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities whose logits are `factor` times the true ones, and labels drawn from the true ones."""
     generator = np.random.default_rng(0)
-    logits = generator.normal(size=(films, classes)) * 1.5
+    logits = generator.normal(size=(images, classes)) * 1.5
     true = softmax(logits, axis=1)
-    labels = (true.cumsum(axis=1) < generator.random((films, 1))).sum(axis=1)
+    labels = (true.cumsum(axis=1) < generator.random((images, 1))).sum(axis=1)
     return softmax(logits * factor, axis=1), labels
 
 
@@ -70,7 +70,7 @@ def test_perfect_model_has_a_temperature():
 
 
 def test_nll_equals_scikit_learns():
-    probabilities, labels = sample(3, 2.0, films=500)
+    probabilities, labels = sample(3, 2.0, images=500)
     assert nll(probabilities, labels) == pytest.approx(log_loss(labels, probabilities))
 
 
@@ -138,7 +138,7 @@ def test_stage_uses_val_alone(run, classes, rule, name):
 
     images = np.array(data.images)
     others = data.rows("train", "test")
-    images[others] = noise_films(len(others), seed=5)
+    images[others] = noise_images(len(others), seed=5)
     dataset.write_npy(dataset.IMAGES, images)
     calibrate.main()
     assert load_calibration() == found
@@ -155,7 +155,8 @@ def test_stage_without_a_model_writes_nothing(tmp_path, monkeypatch):
 
 
 def test_stage_declares_a_prevalence(run):
-    """The log-odds of every film move by what the prevalence moves them, whatever the network was taught."""
+    """The log-odds of every radiograph move by what the prevalence moves them, whatever the network was
+    taught."""
     at_train = run(["normal", "sick"], 0.5)
     assert at_train.prior == at_train.prevalence == [round(2 / 3, 6), round(1 / 3, 6)]
     uniform = run(["normal", "sick"], 0.5, "uniform")

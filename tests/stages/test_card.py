@@ -78,7 +78,7 @@ def unknown_numbers(text: str) -> list[str]:
     trees += [totals, [n / totals[split] for split, of_class in counts.items() for n in of_class.values()]]
     trees.append(sum(read_json("metrics/report.json")["cases"].values()))
     known = set().union(*(as_written(value) for value in values(trees)))
-    words = read_json("metrics/slices.json")
+    words = read_json("metrics/subgroups.json")
     for sentence in (words["worst"], words["top_confusion"]):
         assert sentence in text
         text = text.replace(sentence, "")
@@ -123,8 +123,8 @@ def test_other_measurements_are_another_card_without_an_old_number(place: Path) 
         path, kept = Path(f"metrics/{name}.json"), read_json(f"metrics/{name}.json")
         write_json(path, changed(kept, generator))
         after = written()
-        # Of slices.json the card quotes two sentences.
-        assert (after != before) == (name != "slices"), name
+        # Of subgroups.json the card quotes two sentences.
+        assert (after != before) == (name != "subgroups"), name
         before = after
     spec = read_json(card.SPEC)
     write_json(card.SPEC, spec | {"members": 4711, "size": 815})
@@ -142,7 +142,7 @@ def test_other_measurements_are_another_card_without_an_old_number(place: Path) 
 def test_hugging_face_understands_the_head(place: Path) -> None:
     data, test, source = ModelCard(written()).data, read_json("metrics/test.json"), card_source()
     assert data.license == source["licence_id"]
-    assert data.get("datasets") is None  # neither phantoms nor a folder of films are there
+    assert data.get("datasets") is None  # neither phantoms nor a folder of radiographs are there
     assert (data.library_name, data.pipeline_tag) == ("pytorch", "image-classification")
     assert data.model_name == "cxr-compact_cnn"
     assert data.eval_results
@@ -209,7 +209,7 @@ def test_words_follow_the_parameters(place: Path, changes: dict[str, object], wo
 
 def test_what_was_not_measured_is_not_available(place: Path) -> None:
     explain, details = read_json("metrics/explain.json"), read_json("metrics/details.json")
-    del explain["other_class"]["ssim"], details["test"]["spread"]["accuracy"]["seeds_std"]
+    del explain["other_class"]["ssim"], details["test"]["variability"]["accuracy"]["between_seed_sd"]
     write_json("metrics/explain.json", explain)
     write_json("metrics/details.json", details)
     write_json(card.SPEC, read_json(card.SPEC) | {"members": 1})

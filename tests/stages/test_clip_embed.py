@@ -12,7 +12,7 @@ from stages import clip_embed
 from tests.builders import files_below, refused, write_packed, write_params
 
 
-def films(count: int, size: int = 10) -> np.ndarray:
+def noise(count: int, size: int = 10) -> np.ndarray:
     """Noise in which a few patterns dominate, so that the components have an order."""
     generator = np.random.default_rng(0)
     patterns = generator.normal(size=(5, size * size)) * np.array([40, 30, 20, 14, 9])[:, None]
@@ -28,7 +28,7 @@ def embed_pixels(images: np.ndarray, train: np.ndarray, dimensions: int) -> np.n
 
 
 def test_equals_scikit_learns_pipeline_fitted_on_train():
-    images = films(120)
+    images = noise(120)
     flat = images.reshape(120, -1).astype(float)
     reference = make_pipeline(StandardScaler(), PCA(4, svd_solver="full")).fit(flat[TRAIN])
     expected = reference.transform(flat)
@@ -42,7 +42,7 @@ def test_equals_scikit_learns_pipeline_fitted_on_train():
 
 
 def test_other_rows_teach_nothing():
-    images = films(120)
+    images = noise(120)
     before = embed_pixels(images, TRAIN, 4)
     changed = images.copy()
     changed[1::2] = np.random.default_rng(1).integers(0, 256, changed[1::2].shape)
@@ -52,15 +52,15 @@ def test_other_rows_teach_nothing():
 
 
 def test_pixel_that_never_changes_in_train_adds_nothing():
-    images = films(120)
+    images = noise(120)
     images[:, 0, :] = 0
     framed, cut = embed_pixels(images, TRAIN, 4), embed_pixels(images[:, 1:], TRAIN, 4)
     assert np.isfinite(framed).all()
     np.testing.assert_allclose(abs(framed), abs(cut), atol=1e-3)
 
 
-def test_large_films_give_the_same_bytes_and_nearly_the_same_components():
-    images = films(120, size=65)  # more than 4,096 pixels take the randomised solver
+def test_large_images_give_the_same_bytes_and_nearly_the_same_components():
+    images = noise(120, size=65)  # more than 4,096 pixels take the randomised solver
     embeddings = embed_pixels(images, TRAIN, 4)
     assert np.array_equal(embed_pixels(images, TRAIN, 4), embeddings)
     flat = images.reshape(120, -1).astype(float)
@@ -75,11 +75,11 @@ def test_large_films_give_the_same_bytes_and_nearly_the_same_components():
 def test_more_dimensions_than_the_data_have_are_refused(rows, size, dimensions, most):
     message = f"params.yaml: clip_embed.dimensions is {dimensions}; these pictures allow at most {most}"
     with refused(message):
-        embed_pixels(films(120, size), TRAIN[:rows], dimensions)
+        embed_pixels(noise(120, size), TRAIN[:rows], dimensions)
 
 
 def test_as_many_dimensions_as_pixels_keep_all_distances():
-    images = films(120, 4)
+    images = noise(120, 4)
     embeddings = embed_pixels(images, TRAIN, 16)
     scaled = (
         StandardScaler().fit(images.reshape(120, -1)[TRAIN].astype(float)).transform(images.reshape(120, -1))
@@ -88,7 +88,7 @@ def test_as_many_dimensions_as_pixels_keep_all_distances():
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
 
 
-def test_stage_embeds_every_film(tmp_path, monkeypatch):
+def test_stage_embeds_every_image(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (20, 30), "val": (5, 5), "test": (5, 5)}, ["normal", "sick"])
     write_params(tmp_path, {"clip_embed.dimensions": 51})

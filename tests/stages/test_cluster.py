@@ -15,10 +15,10 @@ from tests.builders import files_below, refused, write_packed, write_params
 CLASSES = ["normal", "covid", "sick"]
 
 
-def blobs(groups: int, films: int = 40, dimensions: int = 6) -> tuple[np.ndarray, np.ndarray]:
+def blobs(groups: int, images: int = 40, dimensions: int = 6) -> tuple[np.ndarray, np.ndarray]:
     """Points around far-apart centres, and the centre each belongs to."""
     generator = np.random.default_rng(0)
-    truth = np.repeat(np.arange(groups), films)
+    truth = np.repeat(np.arange(groups), images)
     centres = generator.permutation(np.eye(dimensions)[:groups]) * 20
     return (centres[truth] + generator.normal(size=(len(truth), dimensions))).astype(np.float32), truth
 
@@ -52,13 +52,13 @@ def test_seed_decides():
 @pytest.mark.parametrize(
     ("k", "k_max", "message"),
     [
-        (20, 6, "params.yaml: cluster.k is 20, but the class has 20 different training films"),
-        ("auto", 21, "params.yaml: cluster.k_max is 21, but the class has 20 different training films"),
+        (20, 6, "params.yaml: cluster.k is 20, but the class has 20 different training radiographs"),
+        ("auto", 21, "params.yaml: cluster.k_max is 21, but the class has 20 different training radiographs"),
     ],
 )
-def test_more_clusters_than_films_are_refused(k, k_max, message):
+def test_more_clusters_than_images_are_refused(k, k_max, message):
     with refused(message):
-        find_clusters(blobs(2, films=10)[0], k, k_max, seed=0)
+        find_clusters(blobs(2, images=10)[0], k, k_max, seed=0)
 
 
 def test_highest_seed_works():
@@ -66,8 +66,8 @@ def test_highest_seed_works():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_identical_films_are_refused():
-    with refused("cluster.k is 2, but the class has 1 different training films"):
+def test_identical_images_are_refused():
+    with refused("cluster.k is 2, but the class has 1 different training radiographs"):
         find_clusters(np.ones((30, 4), np.float32), 2, 6, seed=0)
 
 
@@ -91,7 +91,7 @@ def test_unknown_class_is_refused():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Run the stage on 3 classes of which each film's embedding lies in one of two groups."""
+    """Run the stage on 3 classes of which each radiograph's embedding lies in one of two groups."""
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (12, 40, 20), "val": (3, 3, 3), "test": (3, 3, 3)}, CLASSES)
     data = load_dataset()
@@ -136,7 +136,7 @@ def test_subclasses_refine_the_chosen_classes(run, setting, split):
     np.testing.assert_allclose(np.load("data/centroids.npy"), means, atol=1e-4)
 
 
-def test_films_nearest_a_centroid():
+def test_images_nearest_a_centroid():
     points = np.array([[0.0], [5.0], [1.0], [0.4], [9.0]])
     images, rows = np.arange(100, 110), np.array([1, 3, 5, 7, 9])
     inside = np.array([True, True, True, False, True])

@@ -26,7 +26,7 @@ from tests.builders import (
     dicom,
     dicom_bytes,
     files_below,
-    noise_films,
+    noise_images,
     refused,
     settings,
     write_params,
@@ -41,7 +41,7 @@ def arrays(size: int = 28) -> dict[str, np.ndarray]:
     """A PneumoniaMNIST of 13 pictures."""
     content = {}
     for seed, (split, count) in enumerate(COUNTS.items()):
-        content[f"{split}_images"] = noise_films(count, size, seed)
+        content[f"{split}_images"] = noise_images(count, size, seed)
         content[f"{split}_labels"] = (np.arange(count)[:, None] % 2).astype(np.uint8)
     return content
 
@@ -158,8 +158,8 @@ def test_file_that_is_gone_is_refused(site, published):
 
 def test_offline_names_the_address_and_the_two_ways_out(tmp_path, published, unreachable):
     published(unreachable)
-    ways = "go online, or download tiny.npz elsewhere and set CXR_MIRROR to its folder"
-    with refused(f"could not reach {unreachable} (", "CXR_MIRROR is not set", ways):
+    methods = "go online, or download tiny.npz elsewhere and set CXR_MIRROR to its folder"
+    with refused(f"could not reach {unreachable} (", "CXR_MIRROR is not set", methods):
         read_pneumoniamnist(28)
     assert files_below(tmp_path) == []
 
@@ -186,8 +186,11 @@ def test_unknown_edition_is_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"train_images": noise_films(5, 28)}, "train_images holds uint8 (5, 28, 28), not uint8 (6, 28, 28)"),
-        ({"val_images": noise_films(3, 27)}, "val_images holds uint8 (3, 27, 27), not uint8 (3, 28, 28)"),
+        (
+            {"train_images": noise_images(5, 28)},
+            "train_images holds uint8 (5, 28, 28), not uint8 (6, 28, 28)",
+        ),
+        ({"val_images": noise_images(3, 27)}, "val_images holds uint8 (3, 27, 27), not uint8 (3, 28, 28)"),
         ({"test_images": np.zeros((4, 28, 28))}, "test_images holds float64 (4, 28, 28), not uint8"),
         ({"test_images": None}, "test_images holds nothing"),
         ({"train_labels": None}, "train_labels are missing"),
@@ -273,11 +276,11 @@ def test_stray_folder_beside_splits_does_not_make_splits_classes(tmp_path, stray
             read_folder(root, 16)
 
 
-def test_dicom_films_of_a_folder_are_read(tmp_path):
+def test_dicom_images_of_a_folder_are_read(tmp_path):
     root = write_tree(tmp_path, *FLAT)
-    film = noise_films(1, 40)[0]
-    (root / "sick/c.DCM").write_bytes(dicom_bytes(dicom(film)))
-    Image.fromarray(film).save(tmp_path / "same.png")
+    image = noise_images(1, 40)[0]
+    (root / "sick/c.DCM").write_bytes(dicom_bytes(dicom(image)))
+    Image.fromarray(image).save(tmp_path / "same.png")
     data = read_folder(root, 16)
     assert data.sources == ["normal/d.PNG", "normal/deep/er/c.jpeg", "sick/a.JPG", "sick/b.png", "sick/c.DCM"]
     np.testing.assert_array_equal(data.images[-1], read_radiograph(tmp_path / "same.png", 16))
@@ -308,7 +311,7 @@ def test_incomplete_folder_is_refused(tmp_path, names, message):
         read_folder(tmp_path, 16)
 
 
-def test_split_without_a_film_is_refused(tmp_path):
+def test_split_without_a_image_is_refused(tmp_path):
     write_tree(tmp_path, *(name for name in SPLIT if not name.startswith("val")))
     (tmp_path / "val").mkdir()
     with refused(f"{tmp_path / 'val'}: has no pictures of normal, sick; every split needs each class"):

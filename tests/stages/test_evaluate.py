@@ -33,18 +33,19 @@ CLASSES = ["normal", "pneumonia", "tuberculosis"]
 THRESHOLD = 0.35
 
 
-def sample(classes: int, films: int = 200, members: int = 3, seed: int = 0) -> Predictions:
+def sample(classes: int, images: int = 200, members: int = 3, seed: int = 0) -> Predictions:
     """Predictions of a model that is right more often than not."""
     generator = np.random.default_rng(seed)
-    labels = generator.choice(classes, films, p=[0.3, 0.7] if classes == 2 else [0.2, 0.5, 0.3])
-    evidence = np.eye(classes)[labels] * 1.5 + generator.normal(size=(members, films, classes))
+    labels = generator.choice(classes, images, p=[0.3, 0.7] if classes == 2 else [0.2, 0.5, 0.3])
+    evidence = np.eye(classes)[labels] * 1.5 + generator.normal(size=(members, images, classes))
     p = np.exp(evidence) / np.exp(evidence).sum(axis=2, keepdims=True)
-    splits = np.where(generator.random(films) < 0.4, "val", "test")
-    return Predictions(CLASSES[:classes], np.arange(films) * 3, splits, labels, p.mean(axis=0), p)
+    splits = np.where(generator.random(images) < 0.4, "val", "test")
+    return Predictions(CLASSES[:classes], np.arange(images) * 3, splits, labels, p.mean(axis=0), p)
 
 
 def calibration_error(probability: np.ndarray, found: np.ndarray) -> float:
-    """Of 15 bins of equal mass; a film's place among films of equal probability is their middle."""
+    """Of 15 bins of equal mass; a radiograph's place among radiographs of equal probability is their
+    middle."""
     place = (rankdata(probability) - 0.5) / len(probability)
     bins = np.floor(place * 15 + 1e-9)
     return sum(abs((found - probability)[bins == b].sum()) for b in range(15)) / len(probability)
@@ -91,14 +92,14 @@ def test_headline_equals_scikit_learn(classes, threshold, seed):
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_weighted_films_measure_as_their_copies(classes):
+def test_weighted_images_measure_as_their_copies(classes):
     """All resamples at once, and one after the other with scikit-learn."""
-    data, threshold = sample(classes, films=90), THRESHOLD if classes == 2 else None
+    data, threshold = sample(classes, images=90), THRESHOLD if classes == 2 else None
     data.ensemble[:30] = data.ensemble[30:60]  # ties
     (counts,) = blocks(data.labels, 25)
     found = weighted_headline(data.labels, data.ensemble, data.classes, threshold, counts)
-    for row, films in enumerate(counts.astype(int)):
-        copies = np.repeat(np.arange(90), films)
+    for row, images in enumerate(counts.astype(int)):
+        copies = np.repeat(np.arange(90), images)
         expected = reference(data.labels[copies], data.ensemble[copies], threshold)
         assert {name: values[row] for name, values in found.items()} == pytest.approx(expected, abs=1e-9)
 
@@ -134,7 +135,7 @@ def test_table_and_per_class_equal_scikit_learn(classes):
     found = per_class(data.labels, decisions, data.classes)
     assert list(found) == data.classes
     for name, *numbers in zip(data.classes, *expected, strict=True):
-        keys = ("precision", "recall", "f1", "films")
+        keys = ("precision", "recall", "f1", "images")
         assert found[name] == pytest.approx(dict(zip(keys, numbers, strict=True)))
 
 
@@ -157,7 +158,7 @@ def test_summary_tells_members_and_cases_apart(classes):
 def test_interval_equals_that_of_another_bootstrap(classes):
     data = sample(classes)
     summary = summarise(data, THRESHOLD if classes == 2 else None, 400).headline()
-    of_film = {
+    of_image = {
         "accuracy": data.ensemble.argmax(axis=1) == data.labels,
         "brier": ((data.ensemble - np.eye(classes)[data.labels]) ** 2).sum(axis=1)
         / (2 if classes == 2 else 1),
@@ -165,7 +166,7 @@ def test_interval_equals_that_of_another_bootstrap(classes):
     generator = np.random.default_rng(123)
     of_class = [np.flatnonzero(data.labels == label) for label in range(classes)]
     samples = [np.concatenate([generator.choice(rows, len(rows)) for rows in of_class]) for _ in range(2000)]
-    for name, values in of_film.items():
+    for name, values in of_image.items():
         low, high = np.quantile([values[rows].mean() for rows in samples], [0.025, 0.975])
         found = (summary[name]["low"], summary[name]["high"])
         # As close as the ends of 400 samples can be told.
@@ -292,8 +293,11 @@ def test_stage_draws_what_its_table_says(run, classes):
 
 def test_most_frequent_mistake_is_said_in_words():
     labels, decisions = np.repeat([0, 1, 2], [5, 4, 3]), np.array([0, 0, 0, 0, 1, 1, 1, 2, 0, 0, 0, 2])
-    assert most_frequent_error(labels, decisions, CLASSES) == "tuberculosis taken for normal: 2 of 3 films"
-    assert most_frequent_error(labels, labels, CLASSES) == "no film is taken for another class"
+    assert (
+        most_frequent_error(labels, decisions, CLASSES)
+        == "tuberculosis misclassified as normal: 2 of 3 radiographs"
+    )
+    assert most_frequent_error(labels, labels, CLASSES) == "no radiograph is misclassified as another class"
 
 
 def test_learning_curve_is_the_mean_of_the_members(run):
@@ -310,7 +314,7 @@ def test_learning_curve_is_the_mean_of_the_members(run):
 @pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
 def test_details_follow_from_the_published_predictions(run, classes):
     run(classes)
-    uniform, shipped = np.full(len(classes), 1 / len(classes)), load_calibration()
+    uniform, released = np.full(len(classes), 1 / len(classes)), load_calibration()
     for split, found in read_json("metrics/details.json").items():
         data = load_predictions().of(split)
         as_is = calibration_scores(data.labels, data.ensemble, 100)
@@ -319,7 +323,7 @@ def test_details_follow_from_the_published_predictions(run, classes):
             of_name = found["calibration"]["temperature"]
             assert of_name[name] == pytest.approx(as_is[name], abs=1e-6)
             assert of_name[f"{name}_at_prevalence"] == pytest.approx(weighted[name], abs=1e-6)
-        raw = shipped.undo(data.ensemble)
+        raw = released.undo(data.ensemble)
         nll = -np.log(raw[np.arange(len(raw)), data.labels]).mean()
         assert found["calibration"]["before"]["nll"]["value"] == pytest.approx(nll, abs=1e-6)
         assert found["shifted"]["prevalence"] == pytest.approx(
@@ -336,12 +340,14 @@ def test_reliability_diagram_is_written_as_numbers_too(run, classes):
     run(classes)
     test, rows = load_predictions().of("test"), read_csv("metrics/reliability.csv")
     expected = reliability_curve(test.labels, test.ensemble, np.full(len(classes), 1 / len(classes)))
-    assert len(rows) == len(expected.films)
-    for row, p, share, films in zip(rows, expected.probability, expected.share, expected.films, strict=True):
+    assert len(rows) == len(expected.images)
+    for row, p, share, images in zip(
+        rows, expected.probability, expected.share, expected.images, strict=True
+    ):
         assert float(row["probability"]) == float(row["calibrated"]) == pytest.approx(p, rel=1e-6)
         assert float(row["found"]) == pytest.approx(share, abs=1e-6)
         assert float(row["low"]) - 1e-6 <= share <= float(row["high"]) + 1e-6
-        assert int(row["films"]) == films
+        assert int(row["images"]) == images
     with Image.open("plots/reliability.png") as picture:
         assert min(picture.size) > 400
 

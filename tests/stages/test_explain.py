@@ -28,7 +28,7 @@ from cxr.models.preprocess import to_grey
 from cxr.params import load_params
 from stages import evaluate, explain
 from stages.explain import nearest_to_errors
-from tests.builders import noise_films, refused, small_classifier, write_packed, write_params
+from tests.builders import noise_images, refused, small_classifier, write_packed, write_params
 
 CPU = torch.device("cpu")
 SUBCLASSES = {"outputs": ["normal", "pneumonia_0", "pneumonia_1"], "output_classes": [0, 1, 1]}
@@ -39,11 +39,11 @@ def by_hand(
 ) -> np.ndarray:
     """Grad-CAM of a compact_cnn, whose features are the means of the maps of block3. score: logits (N, K) to
     the (N,) numbers that are explained."""
-    films = model.spec.preprocess(to_grey(torch.from_numpy(images)))
+    radiographs = model.spec.preprocess(to_grey(torch.from_numpy(images)))
     total = torch.zeros(())
     for member in model.members:
         with torch.no_grad():
-            maps = member.base[:-2](films)
+            maps = member.base[:-2](radiographs)
         maps.requires_grad_()
         (gradient,) = torch.autograd.grad(score(member.head(maps.mean(dim=(2, 3)))).sum(), maps)
         weights = gradient.mean(dim=(2, 3), keepdim=True)
@@ -62,7 +62,7 @@ def by_hand(
     ids=["two logits", "one logit", "sub-classes"],
 )
 def test_maps_equal_a_computation_by_hand(changes, scores):
-    model, images = small_classifier(**changes), noise_films(5)
+    model, images = small_classifier(**changes), noise_images(5)
     for label in (0, 1):
         found = gradcam(model, images, np.full(5, label), CPU)
         assert (found.shape, found.dtype) == ((5, 16, 16), np.float32)
@@ -72,14 +72,14 @@ def test_maps_equal_a_computation_by_hand(changes, scores):
 
 
 def test_one_logit_speaks_for_one_class_at_a_place():
-    model, images = small_classifier(logits=1), noise_films(3)
+    model, images = small_classifier(logits=1), noise_images(3)
     for a, b in zip(*(gradcam(model, images, np.full(3, label), CPU) for label in (0, 1)), strict=True):
         # The layer has 4 x 4 places of 4 pixels; in their midst little comes from the places around.
         assert not ((a[2::4, 2::4] > 0.9) & (b[2::4, 2::4] > 0.9)).any()
 
 
 def test_the_classifier_stays_as_it_was():
-    model, images = small_classifier(), noise_films(3)
+    model, images = small_classifier(), noise_images(3)
     before = classifier.predict(model, images, CPU).probabilities
     gradcam(model, images, np.ones(3, int), CPU)
     assert all(weight.requires_grad for weight in model.parameters())
@@ -119,12 +119,12 @@ def check_family(name: str, channels: int, size: int, layer: str | None, grid: i
     assert found is not None
     assert found.grid == grid
     assert layer in (None, found.name)
-    maps = gradcam(model, noise_films(2, 28), np.array([0, 1]), CPU)
+    maps = gradcam(model, noise_images(2, 28), np.array([0, 1]), CPU)
     assert maps.shape == (2, 28, 28)
     assert np.isfinite(maps).all()
     assert maps.min() >= 0
     assert set(maps.max(axis=(1, 2)).tolist()) <= {0.0, 1.0}
-    both = np.stack([gradcam(model, noise_films(1, 28), np.array([label]), CPU) for label in (0, 1)])
+    both = np.stack([gradcam(model, noise_images(1, 28), np.array([label]), CPU) for label in (0, 1)])
     assert both.any()
     assert not np.array_equal(*both)
 
@@ -144,12 +144,12 @@ def test_a_base_without_places_is_refused():
     model = small_classifier(members=1)
     model.members[0].base = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 128))
     with refused("compact_cnn: no layer of it keeps the places", "model.backbone in params.yaml"):
-        gradcam(model, noise_films(1), np.array([0]), CPU)
+        gradcam(model, noise_images(1), np.array([0]), CPU)
 
 
-def test_films_of_another_size_are_refused():
+def test_images_of_another_size_are_refused():
     with refused("images are 20 x 20 pixels, the classifier takes 16 x 16"):
-        gradcam(small_classifier(), noise_films(1, 20), np.array([0]), CPU)
+        gradcam(small_classifier(), noise_images(1, 20), np.array([0]), CPU)
 
 
 def test_places_of_a_transformer_are_its_patches_row_by_row():
@@ -216,7 +216,7 @@ def run(tmp_path, monkeypatch):
 def test_stage_counts_what_a_loop_counts(run):
     _, fit, points = run
     explain.main()
-    report, data = read_json("metrics/slices.json"), load_dataset()
+    report, data = read_json("metrics/subgroups.json"), load_dataset()
     table = load_predictions().of("test")
     train = data.rows("train")
     thirds = {
@@ -226,8 +226,8 @@ def test_stage_counts_what_a_loop_counts(run):
     counted: dict[tuple[str, str], list[bool]] = {}
     for row, label, p in zip(table.rows, table.labels, table.ensemble, strict=True):
         right = bool(p.argmax() == label)
-        film = data.images[row]
-        for name, value in (("brightness", film.mean()), ("contrast", film.std())):
+        image = data.images[row]
+        for name, value in (("brightness", image.mean()), ("contrast", image.std())):
             third = ("low", "middle", "high")[int(np.sum(value > thirds[name]))]
             counted.setdefault((name, third), []).append(right)
         counted.setdefault(("class", data.classes[label]), []).append(right)
@@ -235,10 +235,10 @@ def test_stage_counts_what_a_loop_counts(run):
         if label == 1:
             number = fit.predict(points[row : row + 1])[0]
             counted.setdefault(("sub-class", f"pneumonia_{number}"), []).append(right)
-    assert {(group, name) for group, names in report["slices"].items() for name in names} == set(counted)
+    assert {(group, name) for group, names in report["subgroups"].items() for name in names} == set(counted)
     for (group, name), right in counted.items():
-        found = report["slices"][group][name]
-        assert (found["films"], found["errors"]) == (len(right), len(right) - sum(right))
+        found = report["subgroups"][group][name]
+        assert (found["images"], found["errors"]) == (len(right), len(right) - sum(right))
         assert found["accuracy"] == pytest.approx(np.mean(right), abs=1e-6)
     assert report["limits"] == {name: pytest.approx(values, abs=1e-6) for name, values in thirds.items()}
     assert report["accuracy"] == pytest.approx(
@@ -251,11 +251,11 @@ def test_stage_counts_what_a_loop_counts(run):
 def test_stage_writes_pictures_and_finite_checks_and_the_same_twice(run):
     explain.main()
     report = read_json("metrics/explain.json")
-    assert report["films"] == 25
+    assert report["images"] == 25
     for name in ("other_class", "random_head", "random_weights"):
         assert {"pairs", "empty"} <= report[name].keys()
         assert np.isfinite(list(report[name].values())).all()
-    names = ("plots/failures.png", "plots/gradcam.png", "plots/slices.png", "metrics/explain.json")
+    names = ("plots/failures.png", "plots/gradcam.png", "plots/subgroups.png", "metrics/explain.json")
     before = [Path(name).read_bytes() for name in names]
     for name in names[:3]:
         assert min(Image.open(name).size) > 200
@@ -263,7 +263,7 @@ def test_stage_writes_pictures_and_finite_checks_and_the_same_twice(run):
     assert [Path(name).read_bytes() for name in names] == before
 
 
-def test_subclass_of_a_training_film_is_the_one_that_k_means_gave(run):
+def test_subclass_of_a_training_image_is_the_one_that_k_means_gave(run):
     _, fit, _ = run
     data = load_dataset()
     names = subclass_of_each(data)
@@ -281,7 +281,7 @@ def test_a_classifier_that_is_always_right_or_wrong_has_pictures_too(run):
         values = list(vars(table).values())[:4]
         save_predictions(predictions.Predictions(*values, ensemble=p, members=members))
         explain.main()
-        assert read_json("metrics/slices.json")["accuracy"] == round(truth)
+        assert read_json("metrics/subgroups.json")["accuracy"] == round(truth)
 
 
 @pytest.mark.parametrize("what", ["rows", "labels", "members"])
@@ -299,17 +299,17 @@ def test_predictions_of_another_run_are_refused(run, what):
     predictions.PATH.write_text("\n".join(lines) + "\n")
     with refused("metrics/predictions.csv does not belong to models/classifier.safetensors", f"other {what}"):
         explain.main()
-    assert not Path("metrics/slices.json").exists()
+    assert not Path("metrics/subgroups.json").exists()
 
 
 def test_an_index_of_another_model_is_refused(run):
     save_classifier(small_classifier(seed=1))
     with refused("models/index.faiss was built with another model than models/classifier.safetensors"):
         explain.main()
-    assert not Path("metrics/slices.json").exists()
+    assert not Path("metrics/subgroups.json").exists()
 
 
-def test_an_index_of_other_films_is_refused(run):
+def test_an_index_of_other_images_is_refused(run):
     meta = json.loads(Path("models/index.json").read_text())
     meta["rows"][0] += 1
     write_json("models/index.json", meta)
@@ -318,7 +318,7 @@ def test_an_index_of_other_films_is_refused(run):
 
 
 @pytest.mark.parametrize(("embedding", "val"), [("classifier", True), ("clip", False), ("clip", True)])
-def test_the_nearest_film_comes_from_whatever_gallery_there_is(run, embedding, val):
+def test_the_nearest_image_comes_from_whatever_gallery_there_is(run, embedding, val):
     _, _, points = run
     data, test = load_dataset(), load_predictions().of("test")
     gallery = build_gallery(data, embedding, val)

@@ -21,7 +21,7 @@ from cxr.models.classifier import Classifier, load_classifier, predict
 from cxr.models.preprocess import augmented_copies as views_of
 from cxr.models.preprocess import to_grey
 from stages import export
-from tests.builders import files_below, noise_films, refused, small_classifier
+from tests.builders import files_below, noise_images, refused, small_classifier
 
 CPU = torch.device("cpu")
 SUBCLASSES = {"outputs": ["normal", "pneumonia_0", "pneumonia_1"], "output_classes": [0, 1, 1]}
@@ -44,23 +44,23 @@ def facts(model: Classifier) -> ModelMetadata:
     )
 
 
-def maps_of(model: Classifier, films: np.ndarray) -> np.ndarray:
-    of_class = [coarse_maps(model, films, np.full(len(films), label), CPU) for label in (0, 1)]
+def maps_of(model: Classifier, images: np.ndarray) -> np.ndarray:
+    of_class = [coarse_maps(model, images, np.full(len(images), label), CPU) for label in (0, 1)]
     return torch.cat([each * each[0, 0].numel() for each in of_class], dim=1).numpy()
 
 
 def check(model: Classifier, has_maps: bool = True) -> bytes:
-    """The export equals PyTorch for one film and for several."""
+    """The export equals PyTorch for one radiograph and for several."""
     content = to_onnx(model, CALIBRATION, facts(model))
     onnx_model = OnnxModel(content, threads=1)
     assert onnx_model.has_maps == has_maps
-    films = noise_films(5, model.spec.size)
-    expected = CALIBRATION(predict(model, films, CPU).mean)
+    images = noise_images(5, model.spec.size)
+    expected = CALIBRATION(predict(model, images, CPU).mean)
     assert np.ptp(expected[:, 1]) > 1e-3  # otherwise nothing has been compared
-    for some in (films, films[:1]):
+    for some in (images, images[:1]):
         found = onnx_model(some)
         np.testing.assert_allclose(found.probabilities, expected[: len(some)], atol=1e-5)
-        vectors = np.concatenate([member_features(model, film[None]) for film in some])
+        vectors = np.concatenate([member_features(model, image[None]) for image in some])
         np.testing.assert_allclose(found.embedding, vectors, atol=1e-5)
         if has_maps:
             maps = maps_of(model, some)
@@ -69,9 +69,9 @@ def check(model: Classifier, has_maps: bool = True) -> bytes:
 
 
 @torch.inference_mode()
-def member_features(model: Classifier, film: np.ndarray) -> np.ndarray:
-    """The embedding by hand: of the film and, unless there is a single view, its mirror image."""
-    grey = to_grey(torch.from_numpy(film))
+def member_features(model: Classifier, image: np.ndarray) -> np.ndarray:
+    """The embedding by hand: of the radiograph and, unless there is a single view, its mirror image."""
+    grey = to_grey(torch.from_numpy(image))
     views = [grey] if model.spec.tta == "none" else [grey, grey.flip(-1)]
     parts = []
     for member in model.members:
@@ -138,29 +138,29 @@ def test_large_families_with_one_logit(name):
 def test_matrices_make_the_views_of_preprocessing(tta, input_size):
     spec = replace(small_classifier(members=1).spec, tta=tta, input_size=input_size)
     rows, columns = view_matrices(spec)
-    films = to_grey(torch.from_numpy(noise_films(4)))
-    views = [spec.preprocess(view) * spec.std[0] + spec.mean[0] for view in views_of(films, tta)]
-    found = rows @ films @ columns
+    images = to_grey(torch.from_numpy(noise_images(4)))
+    views = [spec.preprocess(view) * spec.std[0] + spec.mean[0] for view in views_of(images, tta)]
+    found = rows @ images @ columns
     assert found.shape == (4, len(views), input_size, input_size)
     torch.testing.assert_close(found, torch.cat(views, dim=1), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("changes", [{}, {"logits": 1}, SUBCLASSES], ids=["two", "one logit", "sub-classes"])
 def test_maps_are_grad_cams(changes):
-    model, films = small_classifier(tta="flip_zoom", **changes), noise_films(3)
-    maps = Graph(model, CALIBRATION).eval().requires_grad_(False)(torch.from_numpy(films))[2]
+    model, images = small_classifier(tta="flip_zoom", **changes), noise_images(3)
+    maps = Graph(model, CALIBRATION).eval().requires_grad_(False)(torch.from_numpy(images))[2]
     for label in (0, 1):
         fine = torch.nn.functional.interpolate(maps[:, label : label + 1].relu(), (16, 16), mode="bilinear")
         scaled = (fine / fine.amax(dim=(2, 3), keepdim=True)).squeeze(1).numpy()
-        np.testing.assert_allclose(scaled, gradcam(model, films, np.full(3, label), CPU), atol=1e-5)
+        np.testing.assert_allclose(scaled, gradcam(model, images, np.full(3, label), CPU), atol=1e-5)
 
 
 def test_mean_of_a_map_is_the_logit_without_its_bias():
-    model, films = small_classifier(members=1, tta="none"), torch.from_numpy(noise_films(3))
-    maps = Graph(model, CALIBRATION).eval()(films)[2]
+    model, images = small_classifier(members=1, tta="none"), torch.from_numpy(noise_images(3))
+    maps = Graph(model, CALIBRATION).eval()(images)[2]
     with torch.inference_mode():
         head = model.members[0].head
-        logits = model.members[0](model.preprocess(to_grey(films)))
+        logits = model.members[0](model.preprocess(to_grey(images)))
     torch.testing.assert_close(maps.mean(dim=(2, 3)), logits - head.bias, rtol=0, atol=1e-4)
 
 
@@ -188,12 +188,12 @@ def test_stage_describes_what_it_wrote(exported_run, monkeypatch):
     assert set(report["max_difference"]) == {"probabilities", "embedding", "maps"}
     assert all(0 <= value <= 1e-4 for value in report["max_difference"].values())
     test = load_predictions().of("test")
-    assert report["films"] == len(test.rows)
+    assert report["images"] == len(test.rows)
     assert to_onnx(load_classifier(), load_calibration(), model.facts) == content
-    films = np.load("data/images.npy")[test.rows]
-    found = model(films)
+    images = np.load("data/images.npy")[test.rows]
+    found = model(images)
     np.testing.assert_allclose(found.probabilities, test.ensemble, atol=1e-5)
-    vectors = classifier_vectors(load_classifier(), films, CPU)
+    vectors = classifier_vectors(load_classifier(), images, CPU)
     assert vectors.source_sha256 == model.facts.classifier_sha256
     np.testing.assert_allclose(found.embedding, vectors.values, atol=1e-5)
 

@@ -1,4 +1,5 @@
-"""The stage builds the gallery that params.yaml asks for, never of test films, and measures what it finds."""
+"""The stage builds the gallery that params.yaml asks for, never of test radiographs, and measures what it
+finds."""
 
 import hashlib
 from pathlib import Path
@@ -78,12 +79,12 @@ def test_report_equals_scikit_learns_neighbours(run, metric):
     for name in ("classifier", "clip"):
         distance = "cosine" if metric == "cosine" else "euclidean"
         found = data.labels[train][neighbours(held[name], asked[name], distance, 10)]
-        # Each film is its own nearest, since none is a copy of another.
+        # Each radiograph is its own nearest, since none is a copy of another.
         others = truth[neighbours(asked[name], asked[name], distance, 11)[:, 1:]]
         for section, classes in (("gallery", found), ("leave_one_out", others)):
             for k in DEPTHS:
                 expected = (classes[:, :k] == truth[:, None]).mean()
-                # Films of noise have near ties, which two sums of floats may order differently.
+                # Radiographs of noise have near ties, which two sums of floats may order differently.
                 found_share = report[section][name][f"precision_at_{k}"]
                 assert found_share == pytest.approx(expected, abs=0.5 / len(test))
     assert report["gallery"]["chance"] == pytest.approx((10 * 0.4 + 15 * 0.6) / 25)
@@ -111,8 +112,8 @@ def test_gallery_is_what_params_ask_for_and_never_of_test(run, embedding, val):
     )
     if embedding == "classifier":
         assert gallery.meta.source_sha256 == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
-        films = data.images[rows[:4]]
-        found = gallery.search(embed_new(gallery.meta, films, load_params(), CPU), 1)
+        images = data.images[rows[:4]]
+        found = gallery.search(embed_new(gallery.meta, images, load_params(), CPU), 1)
         assert found.rows[:, 0].tolist() == rows[:4].tolist()
 
 
@@ -134,13 +135,13 @@ def test_another_classifier_is_refused(run):
 
 
 def test_gallery_smaller_than_ten_is_not_counted_wrong(run, tmp_path):
-    with refused("data/labels.csv: the gallery would hold 7 films, retrieval needs 10"):
+    with refused("data/labels.csv: the gallery would hold 7 radiographs, retrieval needs 10"):
         run((3, 4))
     assert not {"metrics/retrieval.json", str(INDEX), str(META)} & set(files_below(tmp_path))
     run((3, 4), val=True)  # three of each class more
 
 
-def test_few_films_of_a_class_and_few_test_films_are_enough(run):
+def test_few_images_of_a_class_and_few_test_images_are_enough(run):
     run((3, 8, 1), (2, 1, 1), kind="ivf")
     report = read_json("metrics/retrieval.json")
     assert "precision_at_10" in report["gallery"]["classifier"]

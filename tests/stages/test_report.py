@@ -80,8 +80,8 @@ def test_page_shows_the_truth_after_the_text_and_calls_a_template_one():
 
 
 def test_pictures_do_not_tell_the_truth(place):
-    """The same films with other labels, as far as the same are drawn, have the same pictures."""
-    write_report_run({"report.cases": 8})  # all films of test
+    """The same radiographs with other labels, as far as the same are drawn, have the same pictures."""
+    write_report_run({"report.cases": 8})  # all radiographs of test
     report.main()
     before = {line["row"]: Path("reports", line["picture"]).read_bytes() for line in lines()}
     labels = (

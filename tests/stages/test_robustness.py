@@ -21,10 +21,10 @@ from stages.robustness import robustness_report
 from tests.builders import small_classifier, write_packed, write_params
 
 
-def drawn(classes: int, conditions: int, films: int = 60) -> tuple[np.ndarray, np.ndarray]:
+def drawn(classes: int, conditions: int, images: int = 60) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(classes)
-    labels = generator.choice(classes, films, p=[0.7, *[0.3 / (classes - 1)] * (classes - 1)])
-    evidence = np.eye(classes)[labels] + generator.normal(size=(conditions, films, classes))
+    labels = generator.choice(classes, images, p=[0.7, *[0.3 / (classes - 1)] * (classes - 1)])
+    evidence = np.eye(classes)[labels] + generator.normal(size=(conditions, images, classes))
     return labels, np.exp(evidence) / np.exp(evidence).sum(axis=-1, keepdims=True)
 
 
@@ -40,7 +40,7 @@ def test_balanced_errors_equal_scikit_learn(classes):
             assert value == pytest.approx(1 - accuracy)
 
 
-def test_intervals_are_of_the_same_films():
+def test_intervals_are_of_the_same_images():
     """A corruption that changes nothing adds nothing, in every sample."""
     labels, probabilities = drawn(2, conditions=1)
     errors = balanced_errors(labels, np.repeat(probabilities, 6, axis=0), resamples=200)
@@ -79,8 +79,8 @@ def test_stage_publishes_what_a_recomputation_finds(run):
     data, model, calibrate = load_dataset(), load_classifier(), load_calibration()
     test = data.rows("test")
 
-    def error(films: np.ndarray) -> float:
-        probabilities = calibrate(predict(model, films, torch.device("cpu")).mean)
+    def error(images: np.ndarray) -> float:
+        probabilities = calibrate(predict(model, images, torch.device("cpu")).mean)
         return 1 - balanced_accuracy_score(data.labels[test], probabilities.argmax(axis=1))
 
     clean = error(data.images[test])
@@ -109,7 +109,7 @@ def test_means_are_kept_apart_by_the_augmentation(alike):
     overlaps = {kind: "augment.contrast 0.3" if kind in alike else None for kind in KINDS}
     report = robustness_report(errors, errors[0] / 2, overlaps)
     of_kind = errors[0, 1:].reshape(len(KINDS), len(SEVERITIES)).mean(axis=1)
-    for name, known in (("alike_in_training", True), ("new_to_classifier", False)):
+    for name, known in (("covered_by_augmentation", True), ("not_covered", False)):
         kinds = [kind for kind in KINDS if (kind in alike) == known]
         assert (name in report) == bool(kinds)
         for kind in kinds:
@@ -130,7 +130,7 @@ def test_equal_runs_write_equal_bytes_from_one_view(run):
         return [path.read_bytes() for path in sorted(written)]
 
     one, six = outputs("none"), outputs("flip_zoom")
-    assert one[1:] == six[1:]  # robustness.json comes first and names the views that are shipped
+    assert one[1:] == six[1:]  # robustness.json comes first and names the views that are released
     assert six[0] == one[0].replace(b"shipped: none", b"shipped: flip_zoom") != one[0]
     with Image.open("plots/robustness.png") as picture:
         assert picture.width <= 1100

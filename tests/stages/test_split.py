@@ -19,7 +19,7 @@ from cxr.figures import charts, radiographs
 from cxr.params import Download
 from cxr.training.targets import make_targets
 from stages import split
-from tests.builders import files_below, noise_films, refused, settings, write_params
+from tests.builders import files_below, noise_images, refused, settings, write_params
 
 RATIOS = {"train": 0.7, "val": 0.1, "test": 0.2}
 
@@ -47,7 +47,7 @@ def test_rare_class_reaches_every_split():
 @pytest.mark.parametrize("seed", range(5))
 def test_no_patient_is_in_two_splits(seed):
     generator = np.random.default_rng(seed)
-    patients = generator.zipf(1.6, 600).clip(max=120)  # a few have very many films, most have one
+    patients = generator.zipf(1.6, 600).clip(max=120)  # a few have very many radiographs, most have one
     labels = (patients * 7 % 10 < 6).astype(int) ^ (generator.random(600) < 0.05)
     groups = [f"p{patient}" for patient in patients]
     splits = stratified(labels, groups, RATIOS, seed)
@@ -73,7 +73,9 @@ def test_unknown_patients_stand_for_themselves():
     assert set(splits) == set(SPLITS)  # one common group would have gone to one split
 
 
-@pytest.mark.parametrize("groups", [[""] * 200, [str(i // 3) for i in range(200)]], ids=["films", "patients"])
+@pytest.mark.parametrize(
+    "groups", [[""] * 200, [str(i // 3) for i in range(200)]], ids=["images", "patients"]
+)
 def test_seed_decides_who_goes_where(groups):
     labels = np.arange(200) // 3 % 2
     first = stratified(labels, groups, RATIOS, seed=1)
@@ -118,12 +120,12 @@ def test_val_is_cut_from_train_by_group(seed):
 
 def source(**changes) -> Raw:
     """60 pictures of 2 classes in published splits; three of train stand in val or test as well."""
-    images = noise_films(60, 16)
+    images = noise_images(60, 16)
     splits = ["train"] * 40 + ["val"] * 10 + ["test"] * 10
     images[0], images[3], images[2], images[4] = images[45], images[45], images[55], images[5]
     classes = ["sick" if i % 3 else "normal" for i in range(60)]
     columns = {"images": images, "classes": classes, "splits": splits, "patients": [""] * 60}
-    return Raw(**(columns | {"sources": [f"film {i}" for i in range(60)]} | changes))
+    return Raw(**(columns | {"sources": [f"radiograph {i}" for i in range(60)]} | changes))
 
 
 @pytest.fixture
@@ -187,7 +189,7 @@ def test_source_without_a_val_gets_one_by_patient(run):
     patients = [f"p{i // 3}" for i in range(60)]
     classes = ["sick" if i // 3 % 2 else "normal" for i in range(60)]
     splits = ["train"] * 48 + ["test"] * 12
-    pictures = source(images=noise_films(60, 16), splits=splits, patients=patients, classes=classes)
+    pictures = source(images=noise_images(60, 16), splits=splits, patients=patients, classes=classes)
     changes = {"ratios": {"train": 0.6, "val": 0.2, "test": 0.2}}
     data, metrics = run(pictures, **changes)
     assert (data.splits == "test").tolist() == [False] * 48 + [True] * 12
@@ -216,7 +218,7 @@ def test_described_counts_and_grey_levels(run):
         assert metrics["counts"][name] == {"normal": (labels == 0).sum(), "sick": (labels == 1).sum()}
         p5, median, p95 = np.percentile(pixels, [5, 50, 95], method="inverted_cdf")
         expected = {"mean": pixels.mean(), "std": pixels.std(), "p5": p5, "median": median, "p95": p95}
-        expected["between_films"] = pixels.mean(axis=(1, 2)).std()
+        expected["between_images"] = pixels.mean(axis=(1, 2)).std()
         assert metrics["intensity"][name] == pytest.approx(expected, abs=1e-6)
 
 
@@ -239,7 +241,7 @@ def test_grey_levels_are_drawn_by_class_and_split(run, monkeypatch):
 def test_stratified_stage_keeps_patients_together(run):
     patients = [f"p{i // 4}" for i in range(60)]
     classes = ["sick" if i // 4 % 2 else "normal" for i in range(60)]
-    pictures = source(images=noise_films(60, 16), splits=[""] * 60, patients=patients, classes=classes)
+    pictures = source(images=noise_images(60, 16), splits=[""] * 60, patients=patients, classes=classes)
     changes = {
         "method": "stratified",
         "by_patient": True,

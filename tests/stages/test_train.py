@@ -1,4 +1,4 @@
-"""Training is repeatable to the byte, and what it ships reads films as training did."""
+"""Training is repeatable to the byte, and what it ships reads radiographs as training did."""
 
 import math
 from dataclasses import replace
@@ -22,7 +22,7 @@ from stages import train
 from tests.builders import (
     augmentation,
     files_below,
-    noise_films,
+    noise_images,
     refused,
     settings,
     small_classifier,
@@ -41,19 +41,19 @@ def targets_of(labels, weights=(1.0, 1.0), **changes) -> Targets:
     return Targets(names, np.arange(len(weights)), labels, np.array(weights, np.float32), none, **changes)
 
 
-def training_of(model, films, labels, *, seed=0, weights=(1.0, 1.0), augment=None, targets=None, **changes):
+def training_of(model, images, labels, *, seed=0, weights=(1.0, 1.0), augment=None, targets=None, **changes):
     """The first member of `model` in training."""
     options = {"epochs": 3, "batch_size": 16, "precision": "float32", "label_smoothing": 0.0} | changes
     chosen = settings("train", **options)
-    inputs = AugmentedImages(torch.from_numpy(films), augment or augmentation(), model.spec.preprocess)
+    inputs = AugmentedImages(torch.from_numpy(images), augment or augmentation(), model.spec.preprocess)
     return Phase(model.members[0], inputs, targets or targets_of(labels, weights), chosen, chosen, seed)
 
 
-def fitted(films, labels, *, drawn=0, dropout=0.3, **options):
+def fitted(images, labels, *, drawn=0, dropout=0.3, **options):
     """A member of `small_classifier`, trained; the classifier around it and the learning rates."""
     model = small_classifier(members=1, dropout=dropout, tta="none")
     torch.rand(drawn)  # what was drawn before training must not matter
-    training = training_of(model, films, labels, **options)
+    training = training_of(model, images, labels, **options)
     return model, [training.epoch() for _ in range(training.epochs)]
 
 
@@ -67,65 +67,65 @@ def weights_of(model) -> bytes:
     ids=["float32", "bf16", "order and augmentation alone"],
 )
 def test_same_seed_same_bytes(precision, dropout):
-    films, labels = noise_films(40), np.arange(40) % 2
+    images, labels = noise_images(40), np.arange(40) % 2
     options = {"augment": STRONG, "precision": precision, "dropout": dropout, "epochs": 2}
-    first = fitted(films, labels, seed=1, **options)[0]
-    assert weights_of(fitted(films, labels, seed=1, drawn=7, **options)[0]) == weights_of(first)
+    first = fitted(images, labels, seed=1, **options)[0]
+    assert weights_of(fitted(images, labels, seed=1, drawn=7, **options)[0]) == weights_of(first)
     # The same initial weights: what differs is the course of the training.
-    assert weights_of(fitted(films, labels, seed=2, **options)[0]) != weights_of(first)
+    assert weights_of(fitted(images, labels, seed=2, **options)[0]) != weights_of(first)
 
 
 @pytest.mark.parametrize(("epochs", "count", "batch"), [(6, 50, 16), (3, 24, 128), (1, 8, 8)])
 def test_one_cycle_lasts_as_long_as_the_training(epochs, count, batch):
     """The incomplete last batch of an epoch is left out, and a set smaller than a batch is one."""
-    _, rates = fitted(noise_films(count), np.arange(count) % 2, epochs=epochs, batch_size=batch, lr=0.01)
+    _, rates = fitted(noise_images(count), np.arange(count) % 2, epochs=epochs, batch_size=batch, lr=0.01)
     assert rates[-1] == pytest.approx(0.01 / 25 / 1e4, rel=1e-6)
 
 
 def test_sampler_decides_what_is_drawn():
-    films = noise_films(40)
+    images = noise_images(40)
     rare = np.zeros(40)
     rare[[3, 8]] = 0.5
     targets = targets_of(np.arange(40) % 2, sampling=rare)
-    training = training_of(small_classifier(members=1), films, None, targets=targets)
+    training = training_of(small_classifier(members=1), images, None, targets=targets)
     assert set(training._order().tolist()) == {3, 8}
     assert sorted(
-        training_of(small_classifier(members=1), films, np.arange(40) % 2, batch_size=8)._order()
+        training_of(small_classifier(members=1), images, np.arange(40) % 2, batch_size=8)._order()
     ) == [*range(40)]
 
 
-def test_average_is_shipped_and_training_goes_on_without_it():
-    films, labels = noise_films(40), np.arange(40) % 2
+def test_average_is_released_and_training_goes_on_without_it():
+    images, labels = noise_images(40), np.arange(40) % 2
     plain, averaged = (
-        training_of(small_classifier(members=1, dropout=0.0), films, labels, select=select)
+        training_of(small_classifier(members=1, dropout=0.0), images, labels, select=select)
         for select in ("last", "ema")
     )
     for training in (plain, averaged):
         training.epoch()
-    assert plain.shipped is plain.module
+    assert plain.released is plain.module
     assert weights_of(plain.module) == weights_of(averaged.module)
-    assert weights_of(averaged.shipped) != weights_of(averaged.module)
+    assert weights_of(averaged.released) != weights_of(averaged.module)
 
 
-def test_training_can_learn_64_films_by_heart():
-    films, labels = noise_films(64), np.random.default_rng(0).integers(0, 2, 64)
-    model, _ = fitted(films, labels, epochs=20, lr=0.003, weight_decay=0.0)
-    p = predict(model, films, CPU).mean
+def test_training_can_learn_64_images_by_heart():
+    images, labels = noise_images(64), np.random.default_rng(0).integers(0, 2, 64)
+    model, _ = fitted(images, labels, epochs=20, lr=0.003, weight_decay=0.0)
+    p = predict(model, images, CPU).mean
     assert np.array_equal(p.argmax(axis=1), labels)
     assert p[np.arange(64), labels].mean() > 0.9
 
 
 @pytest.mark.parametrize("only", [0, 1])
 def test_class_of_weight_zero_is_not_learnt(only):
-    films, labels = noise_films(64), np.arange(64) % 2
-    model, _ = fitted(films, labels, weights=[1.0 - only, float(only)], epochs=20)
-    assert set(predict(model, films, CPU).mean.argmax(axis=1)) == {only}
+    images, labels = noise_images(64), np.arange(64) % 2
+    model, _ = fitted(images, labels, weights=[1.0 - only, float(only)], epochs=20)
+    assert set(predict(model, images, CPU).mean.argmax(axis=1)) == {only}
 
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
 def test_loss_that_is_not_finite_is_refused(bad):
     with refused("epoch 1 has no finite loss; lower train.lr (or finetune.lr)"):
-        fitted(noise_films(32), np.arange(32) % 2, weights=(1.0, bad), lr=0.02)
+        fitted(noise_images(32), np.arange(32) % 2, weights=(1.0, bad), lr=0.02)
 
 
 def test_members_share_no_seed():
@@ -134,44 +134,44 @@ def test_members_share_no_seed():
     assert all(0 <= seed < 2**63 for seed in seeds)  # what both of PyTorch's generators take
 
 
-def test_normalisation_is_that_of_the_films():
-    films = noise_films(300)  # more than the 256 that are counted at a time
-    fitted_to = fit_normalisation(films)
+def test_normalisation_is_that_of_the_images():
+    images = noise_images(300)  # more than the 256 that are counted at a time
+    fitted_to = fit_normalisation(images)
     assert fitted_to == (
-        pytest.approx(films.mean() / 255, abs=1e-6),
-        pytest.approx(films.std() / 255, abs=1e-6),
+        pytest.approx(images.mean() / 255, abs=1e-6),
+        pytest.approx(images.std() / 255, abs=1e-6),
     )
     mean, std = fitted_to
-    x = Preprocess(16, (mean,), (std,))(to_grey(torch.from_numpy(films)))
+    x = Preprocess(16, (mean,), (std,))(to_grey(torch.from_numpy(images)))
     assert x.shape == (300, 1, 16, 16)
     assert float(x.mean()) == pytest.approx(0, abs=1e-4)
     assert float(x.std()) == pytest.approx(1, abs=1e-4)
 
 
-def test_films_of_one_level_are_not_divided_by_zero():
+def test_images_of_one_level_are_not_divided_by_zero():
     assert fit_normalisation(np.full((3, 16, 16), 7, np.uint8))[1] > 0
 
 
 def test_training_and_prediction_see_the_same_input():
-    films = noise_films(16)
+    images = noise_images(16)
     model = small_classifier(members=1, tta="none").to(memory_format=torch.channels_last)
     seen = []
     model.members[0].base.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
-    predict(model, films, CPU)
-    training_of(model, films, np.arange(16) % 2, epochs=1).epoch()
+    predict(model, images, CPU)
+    training_of(model, images, np.arange(16) % 2, epochs=1).epoch()
 
-    evaluated, trained = ({round(float(film.mean()), 4): film for film in batch} for batch in seen)
+    evaluated, trained = ({round(float(image.mean()), 4): image for image in batch} for batch in seen)
     assert evaluated.keys() == trained.keys()
     assert len(trained) == 16
-    for key, film in evaluated.items():  # 1e-5 of a grey level of 1/255: no resampling, no other scale
-        torch.testing.assert_close(trained[key], film, atol=1e-4, rtol=0)
+    for key, image in evaluated.items():  # 1e-5 of a grey level of 1/255: no resampling, no other scale
+        torch.testing.assert_close(trained[key], image, atol=1e-4, rtol=0)
 
 
 def test_prediction_leaves_the_classifier_differentiable():
     # As Grad-CAM needs it after a prediction, and training after a look at the untrained network.
-    model, films = small_classifier(members=1), noise_films(4)
-    predict(model, films, CPU)
-    probabilities, _ = model(torch.from_numpy(films))
+    model, images = small_classifier(members=1), noise_images(4)
+    predict(model, images, CPU)
+    probabilities, _ = model(torch.from_numpy(images))
     probabilities[0, :, 1].sum().backward()
     assert model.members[0].head.weight.grad.abs().sum() > 0
 
@@ -182,9 +182,9 @@ def test_subclass_probabilities_are_summed(k):
     of_class = [0] + [1] * k + [2]
     classes = ["normal", "pneumonia", "tuberculosis"]
     model = small_classifier(outputs=outputs, output_classes=of_class, classes=classes, tta="none")
-    films = noise_films(9)
-    prediction = predict(model, films, CPU)
-    x = (torch.from_numpy(films)[:, None].float() / 255 - 0.4) / 0.2
+    images = noise_images(9)
+    prediction = predict(model, images, CPU)
+    x = (torch.from_numpy(images)[:, None].float() / 255 - 0.4) / 0.2
     for member, found in zip(model.members, prediction.probabilities, strict=True):
         with torch.inference_mode():
             fine = member(x).softmax(dim=1).numpy()
@@ -195,23 +195,23 @@ def test_subclass_probabilities_are_summed(k):
 
 
 def test_embedding_weighs_all_members_alike():
-    embeddings = predict(small_classifier(members=3), noise_films(5), CPU).embeddings
+    embeddings = predict(small_classifier(members=3), noise_images(5), CPU).embeddings
     assert embeddings.shape == (5, 3 * 128)
     np.testing.assert_allclose(np.linalg.norm(embeddings.reshape(5, 3, 128), axis=2), 1, atol=1e-5)
 
 
 def test_mirror_image_gives_the_same_answer_with_tta_only():
-    films = noise_films(20)
+    images = noise_images(20)
     for tta in ("flip", "flip_zoom", "none"):
         model = small_classifier(tta=tta)
-        straight, mirrored = (predict(model, batch, CPU) for batch in (films, films[:, :, ::-1]))
+        straight, mirrored = (predict(model, batch, CPU) for batch in (images, images[:, :, ::-1]))
         difference = abs(straight.probabilities - mirrored.probabilities).max()
         assert difference > 0.01 if tta == "none" else difference < 1e-5
         assert np.allclose(straight.embeddings, mirrored.embeddings, atol=1e-5) == (tta != "none")
 
 
 def test_zoomed_views_are_torchvisions():
-    grey = to_grey(torch.from_numpy(noise_films(3, size=40)))
+    grey = to_grey(torch.from_numpy(noise_images(3, size=40)))
     views = augmented_copies(grey, "flip_zoom")
     assert len(views) == 6
     assert torch.equal(views[2], grey)
@@ -223,21 +223,21 @@ def test_zoomed_views_are_torchvisions():
 
 
 def test_batches_do_not_show(monkeypatch):
-    films, model = noise_films(20), small_classifier()
-    whole = predict(model, films, CPU)
+    images, model = noise_images(20), small_classifier()
+    whole = predict(model, images, CPU)
     monkeypatch.setattr(classifier, "batch_size", lambda _: 7)
-    np.testing.assert_allclose(predict(model, films, CPU).probabilities, whole.probabilities, atol=1e-5)
+    np.testing.assert_allclose(predict(model, images, CPU).probabilities, whole.probabilities, atol=1e-5)
 
 
 def test_saved_classifier_is_the_same(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    model, films = small_classifier(members=3), noise_films(10)
+    model, images = small_classifier(members=3), noise_images(10)
     save_classifier(model)
     assert files_below(tmp_path) == ["models/classifier.json", "models/classifier.safetensors"]
     loaded = load_classifier()
     assert loaded.spec == model.spec
     assert not loaded.training
-    before, after = predict(model, films, CPU), predict(loaded, films, CPU)
+    before, after = predict(model, images, CPU), predict(loaded, images, CPU)
     assert np.array_equal(before.probabilities, after.probabilities)
     assert np.array_equal(before.embeddings, after.embeddings)
 
@@ -251,7 +251,7 @@ def test_missing_model_is_refused(tmp_path, monkeypatch, missing):
         load_classifier()
 
 
-def test_films_of_another_size_are_refused():
+def test_images_of_another_size_are_refused():
     with refused("images are 20 x 16 pixels, the classifier takes 16 x 16"):
         predict(small_classifier(), np.zeros((2, 20, 16), np.uint8), CPU)
 
@@ -303,7 +303,7 @@ def test_stage_ships_members_that_never_saw_test(tmp_path, monkeypatch):
     first = [(tmp_path / "models" / name).read_bytes() for name in outputs]
 
     images = np.array(data.images)
-    images[data.rows("test")] = noise_films(12, seed=9)
+    images[data.rows("test")] = noise_images(12, seed=9)
     dataset.write_npy(dataset.IMAGES, images)
     train.main()
 
@@ -331,12 +331,12 @@ def test_fresh_members_differ_by_seed_alone():
     assert not torch.equal(build_member(spec).head.weight, first)
 
 
-def test_mixup_lays_films_and_losses_over_each_other(monkeypatch):
+def test_mixup_lays_images_and_losses_over_each_other(monkeypatch):
     """One batch, recomputed: the pairs from the training's generator, the proportion from the Beta law."""
-    films, labels = noise_films(16), np.arange(16) % 2
+    images, labels = noise_images(16), np.arange(16) % 2
     model = small_classifier(members=1, dropout=0.0)
-    training = training_of(model, films, labels, batch_size=16, mixup=0.3)
-    x = model.spec.preprocess(to_grey(torch.from_numpy(films)))
+    training = training_of(model, images, labels, batch_size=16, mixup=0.3)
+    x = model.spec.preprocess(to_grey(torch.from_numpy(images)))
     torch.manual_seed(5)
     found = training._loss(x, training.labels)
 

@@ -1,4 +1,4 @@
-"""Each augmentation does what its parameter says, to every film by its own draw, and nothing else."""
+"""Each augmentation does what its parameter says, to every image by its own draw, and nothing else."""
 
 import math
 
@@ -21,7 +21,7 @@ def run(grey: Tensor, seed: int = 0, **settings: float) -> Tensor:
 
 
 def blob() -> Tensor:
-    """COUNT copies of a bright spot: where its centre goes tells what was done to the film."""
+    """COUNT copies of a bright spot: where its centre goes tells what was done to the image."""
     y, x = _coordinates()
     spot = torch.exp(-((x - OFFSET) ** 2 + y**2) / (2 * 3**2))
     return spot.expand(COUNT, 1, SIZE, SIZE)
@@ -39,11 +39,11 @@ def _coordinates() -> tuple[Tensor, Tensor]:
     return torch.meshgrid(axis, axis, indexing="ij")
 
 
-def centre(films: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Where the blob of each film lies: pixels right of and below the centre."""
+def centre(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Where the blob of each image lies: pixels right of and below the centre."""
     y, x = _coordinates()
-    mass = films.sum(dim=(1, 2, 3))
-    return ((films * x).sum(dim=(1, 2, 3)) / mass).numpy(), ((films * y).sum(dim=(1, 2, 3)) / mass).numpy()
+    mass = images.sum(dim=(1, 2, 3))
+    return ((images * x).sum(dim=(1, 2, 3)) / mass).numpy(), ((images * y).sum(dim=(1, 2, 3)) / mass).numpy()
 
 
 def assert_fills(draws: np.ndarray, half_width: float, tolerance: float) -> None:
@@ -54,23 +54,23 @@ def assert_fills(draws: np.ndarray, half_width: float, tolerance: float) -> None
     assert abs(draws.mean()) < 0.15 * half_width
 
 
-def assert_equals_torchvision(films: Tensor, angles, rights, downs, factors) -> None:
-    """`films` are `waves()` after these moves, away from the border, where fillings may differ."""
+def assert_equals_torchvision(images: Tensor, angles, rights, downs, factors) -> None:
+    """`images` are `waves()` after these moves, away from the border, where fillings may differ."""
     original = waves()[0]
     inside = (..., slice(14, -14), slice(14, -14))
-    for film, angle, right, down, factor in list(zip(films, angles, rights, downs, factors, strict=True))[
+    for image, angle, right, down, factor in list(zip(images, angles, rights, downs, factors, strict=True))[
         :20
     ]:
         expected = affine(
             *(original, float(angle), [float(right), float(down)], float(factor), [0.0, 0.0]),
             interpolation=InterpolationMode.BILINEAR,
         )
-        torch.testing.assert_close(film[inside], expected[inside], atol=0.01, rtol=0)
+        torch.testing.assert_close(image[inside], expected[inside], atol=0.01, rtol=0)
 
 
 def test_no_augmentation_changes_nothing():
-    films = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(run(films), films, atol=1e-5, rtol=0)
+    images = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(run(images), images, atol=1e-5, rtol=0)
 
 
 def test_rotation_turns_about_the_centre():
@@ -110,8 +110,8 @@ def test_flip_of_a_third_mirrors_a_third():
     assert abs(mirrored.mean() - 1 / 3) < 4 * math.sqrt(2 / 9 / COUNT)
 
 
-def test_mirrored_films_turn_and_shift_like_others():
-    # A mirror image must not bias which way a film turns or moves.
+def test_mirrored_images_turn_and_shift_like_others():
+    # A mirror image must not bias which way an image turns or moves.
     x, y = centre(run(blob(), flip=1, rotation=20))
     np.testing.assert_allclose(np.hypot(x, y), OFFSET, atol=0.15)  # and are not sheared
     assert_fills(np.degrees(np.arctan2(y, -x)), 20, 0.3)
@@ -120,17 +120,17 @@ def test_mirrored_films_turn_and_shift_like_others():
     assert_fills(y, 0.1 * SIZE, 0.05)
 
 
-def test_brightness_adds_one_number_to_a_film():
+def test_brightness_adds_one_number_to_a_image():
     added = run(waves(), brightness=0.15) - waves()
     assert added.std(dim=(1, 2, 3)).max() < 1e-5
     assert_fills(added.mean(dim=(1, 2, 3)).numpy(), 0.15, 1e-5)
 
 
-def test_contrast_stretches_about_the_films_mean():
-    films, mean = run(waves(), contrast=0.3), waves().mean()
-    torch.testing.assert_close(films.mean(dim=(1, 2, 3)), mean.expand(COUNT), atol=1e-5, rtol=0)
-    factors = (films.std(dim=(1, 2, 3)) / waves()[0].std()).view(-1, 1, 1, 1)
-    torch.testing.assert_close(films, (waves() - mean) * factors + mean, atol=1e-4, rtol=0)
+def test_contrast_stretches_about_the_images_mean():
+    images, mean = run(waves(), contrast=0.3), waves().mean()
+    torch.testing.assert_close(images.mean(dim=(1, 2, 3)), mean.expand(COUNT), atol=1e-5, rtol=0)
+    factors = (images.std(dim=(1, 2, 3)) / waves()[0].std()).view(-1, 1, 1, 1)
+    torch.testing.assert_close(images, (waves() - mean) * factors + mean, atol=1e-4, rtol=0)
     assert_fills(factors.flatten().numpy() - 1, 0.3, 1e-4)
 
 
@@ -140,7 +140,7 @@ def test_gamma_is_a_power():
     assert_fills(exponents.mean(dim=(1, 2, 3)).log().numpy(), 0.5, 1e-4)
 
 
-def test_noise_has_a_deviation_of_its_own_in_each_film():
+def test_noise_has_a_deviation_of_its_own_in_each_image():
     added = run(waves(), noise=0.05) - waves()
     assert abs(added.mean()) < 1e-3
     deviations = added.std(dim=(1, 2, 3)).numpy()
@@ -150,16 +150,16 @@ def test_noise_has_a_deviation_of_its_own_in_each_film():
 
 
 def test_erasing_fills_one_square_with_the_mean():
-    films, original = run(waves(), erasing=0.4), waves()[0, 0]
+    images, original = run(waves(), erasing=0.4), waves()[0, 0]
     sides = []
-    for film in films[:, 0]:
-        changed = (film - original).abs() > 2e-5
+    for image in images[:, 0]:
+        changed = (image - original).abs() > 2e-5
         ys, xs = torch.where(changed)
         if len(ys) == 0:  # a draw near zero erases nothing
             sides.append(0)
             continue
         top, bottom, left, right = ys.min(), ys.max() + 1, xs.min(), xs.max() + 1
-        box = film[top:bottom, left:right]
+        box = image[top:bottom, left:right]
         torch.testing.assert_close(box, original.mean().expand_as(box), atol=1e-4, rtol=0)
         sides.append(int(max(bottom - top, right - left)))
         if top > 0 and left > 0 and bottom < SIZE and right < SIZE:
@@ -174,20 +174,20 @@ ALL |= {"brightness": 0.5, "noise": 0.3, "erasing": 0.5}
 
 
 def test_everything_at_once_stays_a_grey_level_and_leaves_the_input_alone():
-    films = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(1))
-    before = films.clone()
-    result = run(films, **ALL)
+    images = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    before = images.clone()
+    result = run(images, **ALL)
     assert result.dtype == torch.float32
-    assert result.shape == films.shape
+    assert result.shape == images.shape
     assert result.min() == 0  # such strong noise reaches both ends
     assert result.max() == 1
-    assert torch.equal(films, before)
+    assert torch.equal(images, before)
 
 
 @pytest.mark.parametrize("name", list(ALL))
-def test_each_film_of_a_batch_has_its_own_draw(name):
-    films = run(waves()[:8], **{name: ALL[name]})
-    different = {film.numpy().tobytes() for film in films}
+def test_each_image_of_a_batch_has_its_own_draw(name):
+    images = run(waves()[:8], **{name: ALL[name]})
+    different = {image.numpy().tobytes() for image in images}
     assert len(different) == (2 if name == "flip" else 8)
 
 
@@ -199,14 +199,14 @@ def test_the_generator_is_the_only_randomness():
     assert not torch.equal(run(waves()[:4], seed=4, **ALL), first)
 
 
-def test_crop_keeps_its_share_and_stays_inside_the_film():
+def test_crop_keeps_its_share_and_stays_inside_the_image():
     """On a picture whose grey level is its column (or row), a crop is a straight line: its slope is the side
     of the crop, its middle the place of the crop's centre."""
     axis = (torch.arange(SIZE) + 0.5) / SIZE
     inner = slice(2, -2)  # the border is filled with its own level
 
-    def line(films: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        values = films[:, inner].numpy()
+    def line(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        values = images[:, inner].numpy()
         slope = (values[:, -1] - values[:, 0]) / float(axis[inner][-1] - axis[inner][0])
         return slope, values.mean(axis=1) - 0.5
 

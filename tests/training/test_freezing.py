@@ -79,7 +79,7 @@ def test_all_moves_batch_normalisation_too():
 
 
 def test_frozen_dropout_and_stochastic_depth_rest():
-    """Else a frozen EfficientNet would give other features of the same film at every step."""
+    """Else a frozen EfficientNet would give other features of the same image at every step."""
     made, _ = network("efficientnet_b0", 32, dropout=0.0)
     x = torch.randn(4, 3, 32, 32)
     freeze(made, "all")

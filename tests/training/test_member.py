@@ -12,7 +12,7 @@ from cxr.params import load_params
 from cxr.training.freezing import Features, HeadOnly, augmented_features, clean_features
 from cxr.training.member import MemberTask, prepare
 from cxr.training.selection import measure_epoch
-from tests.builders import augmentation, noise_films, refused, small_classifier, write_packed, write_params
+from tests.builders import augmentation, noise_images, refused, small_classifier, write_packed, write_params
 
 CPU = torch.device("cpu")
 
@@ -59,7 +59,7 @@ def test_frozen_base_does_not_move(train):
     _, twice = train(train__trainable="head", train__epochs=4)
     assert equal(base_of(once.state), base_of(twice.state))
     assert not torch.equal(once.state["head.weight"], twice.state["head.weight"])
-    # What val said in training of features is what the whole network says of films.
+    # What val said in training of features is what the whole network says of images.
     assert twice.history[-1][4] == pytest.approx(val_nll(spec, twice.state), rel=1e-4)
 
 
@@ -82,10 +82,10 @@ def test_second_phase_starts_from_the_first_ones_best(train):
 
 
 @pytest.mark.parametrize("select", ["last", "val_nll", "val_auc", "ema"])
-def test_second_phase_that_is_worse_is_not_shipped(train, select):
+def test_second_phase_that_is_worse_is_not_released(train, select):
     good = {"train__select": select, "train__lr": 0.003}
     # Without a difference between the classes; with one, even a wild network can tell them apart.
-    dataset.write_npy(dataset.IMAGES, noise_films(148))
+    dataset.write_npy(dataset.IMAGES, noise_images(148))
     first = train(**good)[1]
     both = train(**good, finetune__epochs=1, finetune__lr=30.0, finetune__optimiser="adam")[1]
     assert len(both.history) == 4
@@ -103,7 +103,7 @@ def test_early_stopping_ends_a_phase(train):
     assert len(stopped.history) < 12
 
 
-def test_best_epoch_is_shipped(train):
+def test_best_epoch_is_released(train):
     spec, found = train(train__epochs=5, train__select="val_nll", train__lr=0.05)
     losses = [row[4] for row in found.history]
     assert val_nll(spec, found.state) == pytest.approx(min(losses), rel=1e-3)
@@ -127,22 +127,22 @@ def test_one_logit_for_three_outputs_is_refused(tmp_path, monkeypatch):
 
 
 def test_features_of_views_are_those_of_the_network():
-    model, films = small_classifier(members=1), torch.from_numpy(noise_films(70))
+    model, images = small_classifier(members=1), torch.from_numpy(noise_images(70))
     network, preprocess = model.members[0], model.spec.preprocess
     with torch.inference_mode():
-        expected = network.eval().features(preprocess(to_grey(films)))
-    clean = clean_features(network, films, preprocess, "float32")
+        expected = network.eval().features(preprocess(to_grey(images)))
+    clean = clean_features(network, images, preprocess, "float32")
     torch.testing.assert_close(clean, expected, atol=1e-5, rtol=1e-4)
-    plain = augmented_features(network, films, augmentation(views=2), preprocess, "float32", 0)
+    plain = augmented_features(network, images, augmentation(views=2), preprocess, "float32", 0)
     torch.testing.assert_close(plain.views, expected.expand(2, *expected.shape), atol=1e-5, rtol=1e-4)
-    varied = augmented_features(network, films, augmentation(views=2, shift=0.2), preprocess, "float32", 0)
+    varied = augmented_features(network, images, augmentation(views=2, shift=0.2), preprocess, "float32", 0)
     assert not torch.allclose(varied.views[0], varied.views[1])
-    again = augmented_features(network, films, augmentation(views=2, shift=0.2), preprocess, "float32", 0)
+    again = augmented_features(network, images, augmentation(views=2, shift=0.2), preprocess, "float32", 0)
     assert torch.equal(varied.views, again.views)
     torch.testing.assert_close(HeadOnly(network)(clean), network.head(clean))
 
 
-def test_each_film_gets_one_of_its_views():
+def test_each_image_gets_one_of_its_views():
     views = torch.arange(3 * 10).view(3, 10, 1).float()
     features, rows = Features(views), torch.arange(10).repeat(30)
     drawn = features(rows, torch.Generator().manual_seed(0))[:, 0]

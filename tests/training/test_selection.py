@@ -1,4 +1,4 @@
-"""What is shipped of a training, epoch by epoch on made-up measures."""
+"""What is released of a training, epoch by epoch on made-up measures."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`cxr compare`: is a change progress or noise? Two runs compared film by film."""
+"""`cxr compare`: is a change progress or noise? Two runs compared radiograph by radiograph."""
 
 import argparse
 from pathlib import Path
@@ -14,14 +14,18 @@ def add(commands: Any) -> None:
     )
     command.add_argument("a", nargs="?", default="main", metavar="REV", help="A; default: main")
     command.add_argument("b", nargs="?", metavar="REV", help="B; default: the workspace")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write everything, all flipped films too")
-    command.add_argument("--sheet", type=Path, metavar="FILE", help="draw the flipped films of test, as PNG")
+    command.add_argument(
+        "--json", type=Path, metavar="FILE", help="write everything, all flipped radiographs too"
+    )
+    command.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="draw the flipped radiographs of test, as PNG"
+    )
     command.set_defaults(call=call)
 
 
 def call(arguments: argparse.Namespace) -> None:
-    """Raises `UserError` if a side cannot be read, or if the two, or the films of --sheet, are not about the
-    same films."""
+    """Raises `UserError` if a side cannot be read, or if the two, or the radiographs of --sheet, are not
+    about the same radiographs."""
     from cxr.commands.compare import contact_sheet, runs
     from cxr.commands.compare.comparison import compare_runs
     from cxr.commands.compare.contact_sheet import draw_contact_sheet
@@ -34,7 +38,7 @@ def call(arguments: argparse.Namespace) -> None:
     splits = compare_runs(a.predictions, b.predictions, (a.name, b.name))
     review = Review(a, b, splits, runs.changed_params(a, b), test_set_evaluations(a, b))
     if arguments.sheet:
-        draw_contact_sheet(arguments.sheet, splits[0], contact_sheet.films(a.predictions))
+        draw_contact_sheet(arguments.sheet, splits[0], contact_sheet.images(a.predictions))
     if arguments.json:
         write_json(arguments.json, as_json(review))
     print(review.markdown())

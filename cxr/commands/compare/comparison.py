@@ -1,11 +1,12 @@
-"""Is one run better than another, or is it chance? Metrics and decisions of both on the same films.
+"""Is one run better than another, or is it chance? Metrics and decisions of both on the same radiographs.
 
-What is compared is the mean over members. The variance of the difference has two parts: films, what different
-members of a side have in common because they judge the same films, and members, s^2/m of each side. That is
-the method of Obuchowski & Rockette (1995) with readers nested within tests, as described by Hillis, 2014,
-https://doi.org/10.1002/sim.5926, but with Welch and Satterthwaite's degrees of freedom, since one side may
-spread more than the other. To add s^2/m to the whole case variance of the difference would count twice that
-members err on different films, and hardly ever find a difference: see benchmarks/compare_false_alarms.py.
+What is compared is the mean over members. The variance of the difference has two parts: radiographs, what
+different members of a side have in common because they judge the same radiographs, and members, s^2/m of each
+side. That is the method of Obuchowski & Rockette (1995) with readers nested within tests, as described by
+Hillis, 2014, https://doi.org/10.1002/sim.5926, but with Welch and Satterthwaite's degrees of freedom, since
+one side may spread more than the other. To add s^2/m to the whole case variance of the difference would count
+twice that members err on different radiographs, and hardly ever find a difference: see
+benchmarks/compare_false_alarms.py.
 
 Members of A and of B count as independent. Where they share seeds the variance is too large, if anything.
 """
@@ -32,15 +33,15 @@ SPLITS = ("test", "val")
 class Estimate:
     """The difference B - A of a metric's means over members, and the parts of its variance.
 
-    films: what the members of a side have in common, so that only more films lower it. spread: s^2 over the
-    members of A and of B. noise: the part of it that is due to these films, which more films lower too.
-    members: how many A and B have. With a single one on a side spread and noise are unknown and 0, and
-    `films` is the case variance of the difference between the very models at hand.
+    radiographs: what the members of a side have in common, so that only more radiographs lower it. spread:
+    s^2 over the members of A and of B. noise: the part of it that is due to these radiographs, which more
+    radiographs lower too. members: how many A and B have. With a single one on a side spread and noise are
+    unknown and 0, and `images` is the case variance of the difference between the very models at hand.
     """
 
     difference: float
-    films: float
-    spread: tuple[float, float]
+    images: float
+    variability: tuple[float, float]
     noise: tuple[float, float]
     members: tuple[int, int]
 
@@ -50,23 +51,25 @@ class Estimate:
 
     @property
     def of_members(self) -> float:
-        return self.spread[0] / self.members[0] + self.spread[1] / self.members[1]
+        return self.variability[0] / self.members[0] + self.variability[1] / self.members[1]
 
     @property
     def lasting(self) -> float:
-        """What would stay of `of_members` with any number of films."""
-        return sum(max(s - i, 0.0) / m for s, i, m in zip(self.spread, self.noise, self.members, strict=True))
+        """What would stay of `of_members` with any number of radiographs."""
+        return sum(
+            max(s - i, 0.0) / m for s, i, m in zip(self.variability, self.noise, self.members, strict=True)
+        )
 
     @property
     def error(self) -> float:
         """The standard error of the difference."""
-        return math.sqrt(self.films + self.of_members)
+        return math.sqrt(self.images + self.of_members)
 
     @property
     def freedom(self) -> float:
-        """Degrees of freedom; the films' part counts as known."""
-        parts = [(s / m) ** 2 / (m - 1) for s, m in zip(self.spread, self.members, strict=True) if s]
-        return (self.films + self.of_members) ** 2 / sum(parts) if parts else math.inf
+        """Degrees of freedom; the radiographs' part counts as known."""
+        parts = [(s / m) ** 2 / (m - 1) for s, m in zip(self.variability, self.members, strict=True) if s]
+        return (self.images + self.of_members) ** 2 / sum(parts) if parts else math.inf
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -80,24 +83,26 @@ class Estimate:
             return float(self.difference == 0)
         return float(2 * t.sf(abs(self.difference) / self.error, self.freedom))
 
-    def films_needed(self, films: int, level: float) -> int | None:
-        """How many films instead of `films` would tell a difference of this size at `level`; None: no number.
+    def images_needed(self, images: int, level: float) -> int | None:
+        """How many radiographs instead of `images` would tell a difference of this size at `level`; None: no
+        number.
 
-        The variance over films is taken to fall with 1 / films.
+        The variance over radiographs is taken to fall with 1 / radiographs.
         """
         quantile = float(t.ppf(1 - level / 2, self.freedom) + t.ppf(POWER, self.freedom))
         room = (self.difference / quantile) ** 2 - self.lasting
         if room <= 0:
             return None
-        return math.ceil(films * (self.films + self.of_members - self.lasting) / room)
+        return math.ceil(images * (self.images + self.of_members - self.lasting) / room)
 
     def members_needed(self, level: float) -> int | None:
-        """How many members on each side would tell it with the same films; None: not even MOST_MEMBERS."""
-        if not any(self.spread):
+        """How many members on each side would tell it with the same radiographs; None: not even
+        MOST_MEMBERS."""
+        if not any(self.variability):
             return None
         counts = np.arange(2, MOST_MEMBERS + 1)
-        variance = self.films + sum(self.spread) / counts
-        squares = sum(s**2 for s in self.spread) / counts**2 / (counts - 1)
+        variance = self.images + sum(self.variability) / counts
+        squares = sum(s**2 for s in self.variability) / counts**2 / (counts - 1)
         freedom = variance**2 / squares
         quantile = t.ppf(1 - level / 2, freedom) + t.ppf(POWER, freedom)
         enough = quantile**2 * variance <= self.difference**2
@@ -105,32 +110,32 @@ class Estimate:
 
 
 def estimate(a: Contributions, b: Contributions, labels: np.ndarray) -> Estimate:
-    """a, b: one metric of the members of two sides, on the same films. labels: (N,) int."""
+    """a, b: one metric of the members of two sides, on the same radiographs. labels: (N,) int."""
     difference = float(b.values.mean() - a.values.mean())
-    both = float(case_variance(b.films.mean(axis=0) - a.films.mean(axis=0), labels))
+    both = float(case_variance(b.images.mean(axis=0) - a.images.mean(axis=0), labels))
     members = len(a.values), len(b.values)
     known_models = Estimate(difference, both, (0.0, 0.0), (0.0, 0.0), members)
     if known_models.single:
         return known_models
-    spread = float(a.values.var(ddof=1)), float(b.values.var(ddof=1))
-    if not any(spread):
-        # All members of a side are equally good. That they are so in different films may push the shared
-        # part to 0; the difference would then seem to be known without any error.
+    variability = float(a.values.var(ddof=1)), float(b.values.var(ddof=1))
+    if not any(variability):
+        # All members of a side are equally good. That they are so in different radiographs may push the
+        # shared part to 0; the difference would then seem to be known without any error.
         return known_models
     noise = interaction(a, labels), interaction(b, labels)
     shared = both - noise[0] / members[0] - noise[1] / members[1]
-    return Estimate(difference, max(shared, 0.0), spread, noise, members)
+    return Estimate(difference, max(shared, 0.0), variability, noise, members)
 
 
 def interaction(side: Contributions, labels: np.ndarray) -> float:
-    """How much more a member varies with the films than it does together with another member."""
+    """How much more a member varies with the radiographs than it does together with another member."""
     members = len(side.values)
-    own = case_variance(side.films, labels).mean()
-    return float((own - case_variance(side.films.mean(axis=0), labels)) * members / (members - 1))
+    own = case_variance(side.images, labels).mean()
+    return float((own - case_variance(side.images.mean(axis=0), labels)) * members / (members - 1))
 
 
 def mcnemar(lost: int, won: int) -> float:
-    """The exact two-sided p-value that a film is as likely lost as won (McNemar, 1947)."""
+    """The exact two-sided p-value that a radiograph is as likely lost as won (McNemar, 1947)."""
     total, fewer = lost + won, min(lost, won)
     return min(1.0, 2 * sum(math.comb(total, k) for k in range(fewer + 1)) / 2**total)
 
@@ -138,7 +143,7 @@ def mcnemar(lost: int, won: int) -> float:
 @dataclass(frozen=True)
 class MetricRow:
     """One metric. a, b: means over members. estimate: of their difference. ensemble...: the same of what is
-    shipped, as two single models. p: the estimate's, for a secondary metric adjusted by Holm's method.
+    released, as two single models. p: the estimate's, for a secondary metric adjusted by Holm's method.
     films_needed, members_needed: to tell a difference of this size, None if no number would."""
 
     metric: str
@@ -149,7 +154,7 @@ class MetricRow:
     ensemble_b: float
     ensemble: Estimate
     p: float
-    films_needed: int | None
+    images_needed: int | None
     members_needed: int | None
 
     @property
@@ -163,8 +168,8 @@ class MetricRow:
 @dataclass(frozen=True)
 class Comparison:
     """B against A on one split. rows: the primary metric first. lost, won: positions in the split of the
-    films that the ensemble of A has right and that of B wrong, and the reverse, the greatest change first.
-    mcnemar: the p-value of these two numbers."""
+    radiographs that the ensemble of A has right and that of B wrong, and the reverse, the greatest change
+    first. mcnemar: the p-value of these two numbers."""
 
     split: str
     a: Predictions
@@ -178,13 +183,14 @@ class Comparison:
 def compare_runs(a: Predictions, b: Predictions, names: tuple[str, str]) -> list[Comparison]:
     """A comparison for each of `SPLITS`. names: of the two sides, for messages.
 
-    Raises `UserError` if the two are not about the same films, or if a class has fewer than two in a split.
+    Raises `UserError` if the two are not about the same radiographs, or if a class has fewer than two in a
+    split.
     """
-    check_same_films(a, b, names)
+    check_same_images(a, b, names)
     return [_compare_split(split, a.of(split), b.of(split)) for split in SPLITS]
 
 
-def check_same_films(a: Predictions, b: Predictions, names: tuple[str, str]) -> None:
+def check_same_images(a: Predictions, b: Predictions, names: tuple[str, str]) -> None:
     where = f"metrics/predictions.csv of {names[0]} and of {names[1]}"
     if a.classes != b.classes:
         raise UserError(f"{where}: other classes, {', '.join(a.classes)} and {', '.join(b.classes)}")
@@ -194,12 +200,12 @@ def check_same_films(a: Predictions, b: Predictions, names: tuple[str, str]) -> 
         ("labels", a.labels, b.labels),
     ):
         if not np.array_equal(of_a, of_b):
-            raise UserError(f"{where}: other {what}; only runs on the same films can be compared")
+            raise UserError(f"{where}: other {what}; only runs on the same radiographs can be compared")
     for split in SPLITS:
         counts = np.bincount(a.of(split).labels, minlength=len(a.classes))
         if counts.min() < 2:
             raise UserError(
-                f"{where}: {split} has {counts.min()} films of {a.classes[counts.argmin()]}; 2 of each class "
+                f"{where}: {split} has {counts.min()} radiographs of {a.classes[counts.argmin()]}; 2 of each class "
                 "are the least that a comparison needs"
             )
 
@@ -225,7 +231,7 @@ def _compare_split(split: str, a: Predictions, b: Predictions) -> Comparison:
                 float(ensembles[1][name].values[0]),
                 estimate(ensembles[0][name], ensembles[1][name], labels),
                 p,
-                found.films_needed(len(labels), level),
+                found.images_needed(len(labels), level),
                 found.members_needed(level),
             )
         )
@@ -244,7 +250,8 @@ def of_truth(split: Predictions) -> np.ndarray:
 
 
 def flips(split: Comparison, positions: np.ndarray) -> list[dict[str, Any]]:
-    """What both ensembles say of the films at `positions`: decisions, and the true class's probability."""
+    """What both ensembles say of the radiographs at `positions`: decisions, and the true class's
+    probability."""
     names, a, b = split.a.classes, split.a, split.b
     return [
         {

@@ -37,7 +37,7 @@ class Review:
         lines += ["", "**Parameters (A, B):** " + _changes(self.params)]
         if not self.identical:
             lines += ["", *(_mcnemar(each) for each in self.splits)]
-            lines += _flips(test, "lost") + _flips(test, "won")
+            lines += _flips(test, "newly_misclassified") + _flips(test, "newly_correct")
         if caveats := self.caveats():
             lines += ["", *(f"- {caveat}" for caveat in caveats)]
         return "\n".join(lines)
@@ -63,7 +63,7 @@ class Review:
             'committed are not counted. The more there are, the likelier is a lucky "better".',
             "val has chosen the temperature and perhaps more: where val and test disagree, believe test.",
             f"Needed: to find a difference of the size seen here with {100 * POWER:.0f} % power, taking the "
-            "variance over films to fall with 1/n and that over members with 1/m.",
+            "variance over radiographs to fall with 1/n and that over members with 1/m.",
             "Secondary metrics have p and verdict after Holm's correction, their intervals are uncorrected.",
         ]
         for run in (self.a, self.b):
@@ -85,14 +85,14 @@ def _sentence(split: Comparison) -> str:
     low, high = estimate.interval
     detail = f"{estimate.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
     if estimate.single:
-        detail += ", over films alone: one side has a single member"
+        detail += ", over radiographs alone: one side has a single member"
     elif row.verdict == "cannot tell":
         detail += f"; {_needed(row, split.split)}"
     return f"**{TITLES[row.metric]} on {split.split}: {row.verdict}** ({detail})"
 
 
 def _others(split: Comparison) -> str:
-    """What the secondary metrics say, which may change while the order of the films does not."""
+    """What the secondary metrics say, which may change while the order of the radiographs does not."""
     decided: dict[str, list[str]] = {}
     for row in split.rows[1:]:
         decided.setdefault(row.verdict, []).append(f"`{row.metric}`")
@@ -103,14 +103,14 @@ def _others(split: Comparison) -> str:
 def _needed(row: MetricRow, split: str) -> str:
     if not row.estimate.difference:
         return "no difference at all"
-    films, members = row.films_needed, row.members_needed
-    if films and members:
-        return f"about {_rounded(films)} {split} films or {_rounded(members)} members a side would be needed"
-    if films:
-        return f"more members cannot tell it; about {_rounded(films)} {split} films would be needed"
+    images, members = row.images_needed, row.members_needed
+    if images and members:
+        return f"about {_rounded(images)} {split} radiographs or {_rounded(members)} members a side would be needed"
+    if images:
+        return f"more members cannot tell it; about {_rounded(images)} {split} radiographs would be needed"
     if members:
-        return f"more {split} films cannot tell it; about {_rounded(members)} members a side would be needed"
-    return f"neither more {split} films nor more members alone can tell it"
+        return f"more {split} radiographs cannot tell it; about {_rounded(members)} members a side would be needed"
+    return f"neither more {split} radiographs nor more members alone can tell it"
 
 
 def _rounded(count: int) -> str:
@@ -133,7 +133,7 @@ def _side(run: Run) -> str:
 
 def _table(split: Comparison) -> list[str]:
     lines = [
-        f"| {split.split}, {len(split.a.labels):,} films | A | B | B - A | 95 % interval | p | verdict | "
+        f"| {split.split}, {len(split.a.labels):,} radiographs | A | B | B - A | 95 % interval | p | verdict | "
         "ensemble A | ensemble B |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -167,10 +167,12 @@ def _mcnemar(split: Comparison) -> str:
 
 
 def _flips(split: Comparison, way: str) -> list[str]:
-    positions = split.lost if way == "lost" else split.won
+    positions = split.lost if way == "newly_misclassified" else split.won
     if not len(positions):
         return []
-    title, wrong = ("right in A, wrong in B", "B") if way == "lost" else ("wrong in A, right in B", "A")
+    title, wrong = (
+        ("right in A, wrong in B", "B") if way == "newly_misclassified" else ("wrong in A, right in B", "A")
+    )
     lines = ["", f"| {title}, {split.split}: row | truth | {wrong} says | p(truth) in A | in B |"]
     lines.append("|---|---|---|---|---|")
     for flip in flips(split, positions[:FLIPS_SHOWN]):
@@ -211,11 +213,15 @@ def _run_json(run: Run) -> dict[str, Any]:
 
 def _split_json(split: Comparison) -> dict[str, Any]:
     return {
-        "films": len(split.a.labels),
+        "images": len(split.a.labels),
         "metrics": {row.metric: _row_json(row) for row in split.rows},
-        "mcnemar": {"lost": len(split.lost), "won": len(split.won), "p": split.mcnemar},
-        "lost": flips(split, split.lost),
-        "won": flips(split, split.won),
+        "mcnemar": {
+            "newly_misclassified": len(split.lost),
+            "newly_correct": len(split.won),
+            "p": split.mcnemar,
+        },
+        "newly_misclassified": flips(split, split.lost),
+        "newly_correct": flips(split, split.won),
     }
 
 
@@ -232,10 +238,10 @@ def _row_json(row: MetricRow) -> dict[str, Any]:
         "p": row.p,
         "p_uncorrected": found.p,
         "error": found.error,
-        "error_films": found.films**0.5,
+        "error_images": found.images**0.5,
         "error_members": None if found.single else found.of_members**0.5,
         "freedom": found.freedom if math.isfinite(found.freedom) else None,
-        "films_needed": row.films_needed,
+        "images_needed": row.images_needed,
         "members_needed": row.members_needed,
         "ensemble": {
             "a": row.ensemble_a,

@@ -81,7 +81,8 @@ def changed_params(a: Run, b: Run) -> dict[str, tuple[Any, Any]]:
 
 
 def check_same_data(a: Run, b: Run) -> None:
-    """Raises `UserError` if parameters say that a row of the data set is not the same film in both runs."""
+    """Raises `UserError` if parameters say that a row of the data set is not the same radiograph in both
+    runs."""
     source = a.params.get("download.source")
     wanted = ["download.source", "split."]
     wanted += {"phantom": ["phantom."], "folder": ["download.folder"]}.get(str(source), [])
@@ -89,7 +90,7 @@ def check_same_data(a: Run, b: Run) -> None:
         if key.startswith(tuple(wanted)) and None not in (of_a, of_b):
             raise UserError(
                 f"params.yaml: {key} is {of_a} at {a.name} and {of_b} at {b.name}, so a row is not the same "
-                "film; only runs on the same films can be compared"
+                "radiograph; only runs on the same radiographs can be compared"
             )
 
 

@@ -10,7 +10,7 @@ SIDES = np.array([[-1], [1]], np.float32)  # the patient's right, left
 
 
 class Place(NamedTuple):
-    """Where each pixel lies in the body; (films, grid, grid), distances positive on the lung's side."""
+    """Where each pixel lies in the body; (radiographs, grid, grid), distances positive on the lung's side."""
 
     x: np.ndarray
     y: np.ndarray
@@ -33,8 +33,9 @@ def place(p: Params, anatomy: Streams, grid: int) -> Place:
     return Place(x, y, ax, left, *_lung_borders(y, ax, left, p))
 
 
-def to_film(p: Params, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Film coordinates of (films, curves, dots) body coordinates: `place` undone, skew and warp aside."""
+def to_image(p: Params, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Radiograph coordinates of (radiographs, curves, dots) body coordinates: `place` undone, skew and warp
+    aside."""
     cos, sin = np.cos(p["tilt"]), np.sin(p["tilt"])
     x = (x - p["turn"] * (1 - np.minimum(x * x, 1))) * p["scale"]
     y = y * p["scale"] * p["aspect"]
@@ -146,7 +147,7 @@ def vessels(anatomy: Streams, p: Params, grid: int) -> np.ndarray:
         x = x * SIDES[..., None]
         curves = (len(x), -1, t.size)
         weight = (1 - t) ** 0.7 * lengths[..., None] / t.size
-        u, v = to_film(p, x.reshape(curves), y.reshape(curves))
+        u, v = to_image(p, x.reshape(curves), y.reshape(curves))
         lines += trace(u, v, weight.reshape(curves), calibre, grid)
     return lines
 

@@ -1,12 +1,12 @@
-"""Built-in synthetic chest films, so that the whole pipeline runs without a download.
+"""Built-in synthetic chest radiographs, so that the whole pipeline runs without a download.
 
-A film is a sum of soft tissue, bone and air along the beam, drawn by whole-batch formulas in body
-coordinates (x towards the patient's left, y towards the feet; the film spans about -1..1) and passed
-through a film curve. Disease fills the lungs' air, so a consolidation beside the heart hides the
-heart's border, as on a real film. The model is the paediatric AP set of Kermany et al. (2018).
+A radiograph is a sum of soft tissue, bone and air along the beam, drawn by whole-batch formulas in body
+coordinates (x towards the patient's left, y towards the feet; the radiograph spans about -1..1) and passed
+through a radiograph curve. Disease fills the lungs' air, so a consolidation beside the heart hides the
+heart's border, as on a real radiograph. The model is the paediatric AP set of Kermany et al. (2018).
 
-The findings are subtle enough to be worth a training: a small CNN taught on 1,500 films of 28 pixels,
-26 % of them normal, has a test AUC of about 0.95 (4,000 films: 0.97), mean brightness 0.56.
+The findings are subtle enough to be worth a training: a small CNN taught on 1,500 radiographs of 28 pixels,
+26 % of them normal, has a test AUC of about 0.95 (4,000 radiographs: 0.97), mean brightness 0.56.
 
 These are not medical images: they show that a pipeline runs, never that a classifier works.
 """
@@ -34,9 +34,11 @@ from cxr.data.phantom.findings import disease
 CLASSES: tuple[str, ...] = ("normal", "pneumonia", "tuberculosis")
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 MIN_SIZE, MAX_SIZE = 16, 512
-MAX_FILMS_PER_PATIENT = 3
+MAX_IMAGES_PER_PATIENT = 3
 
-_MIN_GRID = 112  # smaller films are drawn on a multiple of their size, at least this, then area-averaged
+_MIN_GRID = (
+    112  # smaller radiographs are drawn on a multiple of their size, at least this, then area-averaged
+)
 _CHUNK_PIXELS = 2**18  # drawn at once: the working set stays in the processor's cache
 
 # Mean and standard deviation of every choice, in body units unless said otherwise. Drawn per patient:
@@ -67,8 +69,8 @@ PATIENT: Table = {
     "bowel": (0.0, 0.08),
     "thickness": (0.0, 0.03),
 }
-# Drawn per film:
-FILM: Table = {
+# Drawn per radiograph:
+IMAGE: Table = {
     "dx": (0.0, 0.05),
     "dy": (0.0, 0.06),
     "tilt": (0.0, 0.035),  # radians
@@ -79,8 +81,8 @@ FILM: Table = {
     "breath": (0.0, 0.03),
     "crowding": (0.05, 0.12),  # basal haze of a poor inspiration, in any class; so is general haze
     "haze": (0.08, 0.14),
-    "severity": (0.67, 0.38),  # of the findings; without effect in normal films
-    "exposure": (0.0, 0.17),
+    "severity": (0.67, 0.38),  # of the findings; without effect in normal radiographs
+    "image_statistics": (0.0, 0.17),
     "contrast": (1.0, 0.13),
     "unsharpness": (0.4, 0.25),
     "noise": (0.008, 0.004),  # at 224 pixels, of the full range
@@ -89,11 +91,11 @@ FILM: Table = {
     "leads": (-1.6, 1.0),
 }
 # The test hospital: other exposure, pose and noise, subtler findings. Validation resembles training.
-TEST_FILM: Table = FILM | {
+TEST_IMAGE: Table = IMAGE | {
     "tilt": (0.02, 0.05),
     "scale": (1.02, 0.09),
     "severity": (0.58, 0.34),
-    "exposure": (-0.12, 0.24),
+    "image_statistics": (-0.12, 0.24),
     "contrast": (0.92, 0.16),
     "noise": (0.014, 0.006),
 }
@@ -101,13 +103,13 @@ TEST_FILM: Table = FILM | {
 
 @dataclass(frozen=True)
 class Phantoms:
-    """Synthetic films of one split.
+    """Synthetic radiographs of one split.
 
     Attributes:
         images: (N, size, size) uint8, 0 black (air) to 255 white (bone).
         labels: (N,) int64, index into `CLASSES`.
         patients: (N,) int64, the simulated patient, unique over the splits of a seed; a patient has
-            one class and at most `MAX_FILMS_PER_PATIENT` films of one anatomy.
+            one class and at most `MAX_IMAGES_PER_PATIENT` radiographs of one anatomy.
     """
 
     images: np.ndarray
@@ -116,14 +118,14 @@ class Phantoms:
 
 
 def make_phantoms(counts: Sequence[int], size: int, seed: int, split: str) -> Phantoms:
-    """Draw `counts[c]` films of class `c`, in shuffled order.
+    """Draw `counts[c]` radiographs of class `c`, in shuffled order.
 
-    Equal arguments give equal bytes on one machine. Another `size` shows the same films, noise aside.
+    Equal arguments give equal bytes on one machine. Another `size` shows the same radiographs, noise aside.
     The test split has other exposure, pose and noise and subtler findings than train and val.
 
     Args:
-        counts: films per class, of the first two or of all three `CLASSES`; not negative.
-        size: edge of the square films in pixels, `MIN_SIZE` to `MAX_SIZE`.
+        counts: radiographs per class, of the first two or of all three `CLASSES`; not negative.
+        size: edge of the square radiographs in pixels, `MIN_SIZE` to `MAX_SIZE`.
         seed: not negative; another seed shows other patients.
         split: "train", "val" or "test"; splits share neither patients nor random streams.
 
@@ -140,9 +142,9 @@ def make_phantoms(counts: Sequence[int], size: int, seed: int, split: str) -> Ph
         rows = slice(start, start + step)
         anatomy = Streams(_seeds(seed, key, p) for p in patients[rows])
         visit = Streams(_seeds(seed, key, p, v) for p, v in zip(patients[rows], visits[rows], strict=True))
-        film = _film(anatomy, visit, labels[rows], grid, TEST_FILM if split == "test" else FILM)
-        film = film.reshape(len(film), size, grid // size, size, grid // size).mean((2, 4))
-        images[rows] = np.rint(film * 255)
+        image = _image(anatomy, visit, labels[rows], grid, TEST_IMAGE if split == "test" else IMAGE)
+        image = image.reshape(len(image), size, grid // size, size, grid // size).mean((2, 4))
+        images[rows] = np.rint(image * 255)
     return Phantoms(images, labels, patients * len(SPLITS) + key)
 
 
@@ -164,22 +166,22 @@ def _seeds(seed: int, *key: int) -> np.random.SeedSequence:
 
 
 def _cohort(counts: Sequence[int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Label, patient and number within the patient of each film: (N,) int64 each, shuffled."""
+    """Label, patient and number within the patient of each radiograph: (N,) int64 each, shuffled."""
     total = sum(counts)
     labels = np.repeat(np.arange(len(counts)), counts)
-    first = np.empty(total, np.int64)  # row of the first film of the same patient
+    first = np.empty(total, np.int64)  # row of the first radiograph of the same patient
     for label, count in enumerate(counts):
-        films = rng.integers(1, MAX_FILMS_PER_PATIENT, count, endpoint=True)
+        images = rng.integers(1, MAX_IMAGES_PER_PATIENT, count, endpoint=True)
         start = sum(counts[:label])
-        first[start : start + count] = start + np.repeat(np.cumsum(films) - films, films)[:count]
+        first[start : start + count] = start + np.repeat(np.cumsum(images) - images, images)[:count]
     patients = rng.permutation(total)[first]  # shuffled: a patient's number must not tell the class
     visits = np.arange(total) - first
     order = rng.permutation(total)
     return labels[order], patients[order], visits[order]
 
 
-def _film(anatomy: Streams, visit: Streams, labels: np.ndarray, grid: int, table: Table) -> np.ndarray:
-    """(films, grid, grid) float32 in 0..1."""
+def _image(anatomy: Streams, visit: Streams, labels: np.ndarray, grid: int, table: Table) -> np.ndarray:
+    """(radiographs, grid, grid) float32 in 0..1."""
     p = anatomy.table(PATIENT) | visit.table(table)
     at = place(p, anatomy, grid)
     lung = step(at.to_wall, 0.022) * step(at.off_heart, 0.02) * step(at.over_dome, 0.014)

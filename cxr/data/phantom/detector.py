@@ -1,4 +1,4 @@
-"""What the film adds to a phantom's chest: side letters, leads, exposure, unsharpness and noise."""
+"""What the radiograph adds to a phantom's chest: side letters, leads, exposure, unsharpness and noise."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -35,12 +35,12 @@ def attachments(visit: Streams, p: Params, grid: int) -> np.ndarray:
 
 
 def expose(density: np.ndarray, visit: Streams, p: Params) -> np.ndarray:
-    """Collimation, the film curve, unsharpness and noise."""
+    """Collimation, the radiograph curve, unsharpness and noise."""
     grid = density.shape[-1]
     opening = [step(1 - p["collimation"] - np.abs(axis(grid) - p[shift]), 0.01) for shift in ("dx", "dy")]
     density = density * opening[0] * np.swapaxes(opening[1], 1, 2)
-    film = 1 / (1 + np.exp(-4.3 * p["contrast"] * (density - 0.52) - 0.25 - p["exposure"]))
+    image = 1 / (1 + np.exp(-4.3 * p["contrast"] * (density - 0.52) - 0.25 - p["image_statistics"]))
     sigma = grid / 224
-    film += np.clip(p["unsharpness"], 0, 1) * (gaussian_filter(film, (0, sigma, sigma), truncate=3) - film)
-    film += np.maximum(p["noise"], 0) * (grid / 224) * visit.normal(grid, grid)
-    return np.clip(film, 0, 1)
+    image += np.clip(p["unsharpness"], 0, 1) * (gaussian_filter(image, (0, sigma, sigma), truncate=3) - image)
+    image += np.maximum(p["noise"], 0) * (grid / 224) * visit.normal(grid, grid)
+    return np.clip(image, 0, 1)

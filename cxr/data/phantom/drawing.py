@@ -7,11 +7,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 Table = dict[str, tuple[float, float]]  # mean and standard deviation of every choice
-Params = dict[str, np.ndarray]  # (films, 1, 1) float32 each
+Params = dict[str, np.ndarray]  # (radiographs, 1, 1) float32 each
 
 
 class Streams:
-    """One random generator per film, so that neither chunks nor size change what a film shows."""
+    """One random generator per radiograph, so that neither chunks nor size change what a radiograph shows."""
 
     def __init__(self, seeds: Iterable[np.random.SeedSequence]) -> None:
         self._rngs = [np.random.default_rng(s) for s in seeds]
@@ -49,7 +49,7 @@ def axis(grid: int) -> np.ndarray:
 
 
 def noise(streams: Streams, cells: int, grid: int) -> np.ndarray:
-    """(films, grid, grid) of smooth unit-variance noise with `cells` independent values a side."""
+    """(radiographs, grid, grid) of smooth unit-variance noise with `cells` independent values a side."""
     basis = bell((axis(grid)[:, None] - axis(cells)) * (cells / 2), 0.85)
     basis /= np.linalg.norm(basis, axis=1, keepdims=True)
     return basis @ streams.normal(cells, cells) @ basis.T
@@ -58,28 +58,30 @@ def noise(streams: Streams, cells: int, grid: int) -> np.ndarray:
 def blobs(
     u: np.ndarray, v: np.ndarray, radius: np.ndarray | float, amount: np.ndarray, grid: int
 ) -> np.ndarray:
-    """(films, grid, grid) sum of Gaussian opacities, from (films, blobs, 1) film coordinates."""
+    """(radiographs, grid, grid) sum of Gaussian opacities, from (radiographs, blobs, 1) radiograph
+    coordinates."""
     at = axis(grid)
     columns, rows = np.exp(-(((at - u) / radius) ** 2)), np.exp(-(((at - v) / radius) ** 2))
     return (np.swapaxes(amount * rows, 1, 2) @ columns).astype(np.float32)
 
 
 def trace(u: np.ndarray, v: np.ndarray, weight: np.ndarray, calibre: float, grid: int) -> np.ndarray:
-    """(films, grid, grid) of curves of about unit height, from (films, curves, dots) film coordinates.
+    """(radiographs, grid, grid) of curves of about unit height, from (radiographs, curves, dots) radiograph
+    coordinates.
 
     `weight`, which broadcasts to the dots, is the length of curve that each stands for, times its height.
     """
-    films = len(u)
+    images = len(u)
     column, row = (u + 1) * (grid / 2) - 0.5, (v + 1) * (grid / 2) - 0.5
     left, top = np.floor(column).astype(np.int64), np.floor(row).astype(np.int64)
-    canvas = np.zeros(films * grid**2)
+    canvas = np.zeros(images * grid**2)
     for r, c in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
         share = weight * (1 - np.abs(row - r)) * (1 - np.abs(column - c))
         seen = (r >= 0) & (r < grid) & (c >= 0) & (c < grid)
-        pixel = (np.arange(films)[:, None, None] * grid + r) * grid + c
-        canvas += np.bincount(pixel[seen], share[seen], films * grid**2)
+        pixel = (np.arange(images)[:, None, None] * grid + r) * grid + c
+        canvas += np.bincount(pixel[seen], share[seen], images * grid**2)
     sigma = max(calibre * grid / 2, 0.5)
     lines = gaussian_filter(
-        canvas.reshape(films, grid, grid).astype(np.float32), (0, sigma, sigma), truncate=3
+        canvas.reshape(images, grid, grid).astype(np.float32), (0, sigma, sigma), truncate=3
     )
     return lines * np.float32(sigma * math.sqrt(2 * math.pi) * grid / 2)

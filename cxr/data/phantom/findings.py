@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cxr.data.phantom.anatomy import SIDES, to_film
+from cxr.data.phantom.anatomy import SIDES, to_image
 from cxr.data.phantom.drawing import Params, Streams, blobs
 
 
@@ -45,7 +45,7 @@ def _pattern(label: int, draw: float) -> Pattern:
 def disease(
     anatomy: Streams, p: Params, labels: np.ndarray, texture: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What fills the air, (films, grid, grid), and how much the markings grow, (films, 1, 1)."""
+    """What fills the air, (radiographs, grid, grid), and how much the markings grow, (radiographs, 1, 1)."""
     grid, severity = texture.shape[-1], np.maximum(p["severity"], 0.12)
     kind, other_side, focus_y, focus_x = anatomy.uniform(4, 1, 1).swapaxes(0, 1)
     patterns = [_pattern(label, draw) for label, draw in zip(labels, kind[:, 0, 0], strict=True)]
@@ -62,7 +62,7 @@ def disease(
     lateral = between("lateral", focus_x) + of("scatter") * (dx - 0.5)
     side = np.where((other_side < 0.5) ^ (flip < of("bilateral")), np.float32(-1), np.float32(1))
     x = side * (0.12 + lateral * (p["width"] - 0.12) * (0.5 + 0.5 * height.clip(0, 1)))
-    u, v = to_film(p, x, p["apex"] + height * (p["dome"] - p["apex"]))
+    u, v = to_image(p, x, p["apex"] + height * (p["dome"] - p["apex"]))
     radius = between("radius", radius) * p["scale"]
     amount = of("amount") * (0.5 + amount) * severity
     filling = blobs(u, v, radius, amount, grid)
@@ -70,6 +70,6 @@ def disease(
     filling = np.maximum(filling, 0) * np.maximum(1 + 0.7 * texture, 0.1)  # ragged edges, air bronchograms
 
     streaks = of("streaks") * severity
-    u, v = to_film(p, 0.2 * SIDES, 0 * SIDES)
+    u, v = to_image(p, 0.2 * SIDES, 0 * SIDES)
     hila = blobs(u, v, 0.16, np.maximum(p["hila"], 0) * (1 + streaks), grid)
     return filling + hila + of("haze") * severity, streaks

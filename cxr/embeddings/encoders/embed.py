@@ -1,4 +1,4 @@
-"""Films to embeddings by the encoder that params.yaml names."""
+"""Images to embeddings by the encoder that params.yaml names."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ def embed_dataset(images: np.ndarray, train: np.ndarray, settings: ClipEmbed, co
     """images: (N, S, S) uint8, may be a memory map. train: row numbers that `pixels` may learn from; the
     other encoders learn nothing. Returns (N, d) float32.
 
-    Raises `UserError` if the encoder is unknown, or if its weights are not to be had or not what they claim.
+    Raises `UserError` if the encoder is unknown, or if its weights are unavailable or not what they claim.
     """
     if settings.encoder == "pixels":
         return fit_components(images[train], settings.dimensions).transform(images)

@@ -1,4 +1,4 @@
-"""A published network and what it expects of its input; films through it a batch at a time."""
+"""A published network and what it expects of its input; images through it a batch at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ BATCH = 64  # larger ones gain nothing on a CPU
 
 @dataclass(frozen=True)
 class Preparation:
-    """size: (height, width) to which a square film is resized, antialiased. crop: (top, left, height, width)
+    """size: (height, width) to which a square image is resized, antialiased. crop: (top, left, height, width)
     of the part that is kept. mean, std: per channel, grey levels from 0 to 255."""
 
     size: tuple[int, int]
@@ -26,11 +26,13 @@ class Preparation:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __call__(self, films: Tensor, device: torch.device) -> Tensor:
-        """films: (n, S, S) uint8 on the CPU. Returns (n, 3, height, width) float32 on `device`."""
+    def __call__(self, images: Tensor, device: torch.device) -> Tensor:
+        """images: (n, S, S) uint8 on the CPU. Returns (n, 3, height, width) float32 on `device`."""
         # One grey uint8 channel, on the CPU even for a GPU: that is how PIL resizes, within one level in 255,
         # whereas floats overshoot at edges where PIL stops at black and white.
-        grey = F.crop(F.resize(films.unsqueeze(1), self.size, self.interpolation, antialias=True), *self.crop)
+        grey = F.crop(
+            F.resize(images.unsqueeze(1), self.size, self.interpolation, antialias=True), *self.crop
+        )
         mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (self.mean, self.std))
         return (grey.to(device).float() - mean).div_(std)
 
@@ -49,7 +51,7 @@ class Encoder:
 def encode(network: Encoder, images: np.ndarray, device: torch.device, precision: str) -> np.ndarray:
     """images: (N, S, S) uint8, read a batch at a time. precision: bf16 (autocast) or float32.
 
-    Returns (N, dimensions) float32. Raises `UserError` if the films are not square.
+    Returns (N, dimensions) float32. Raises `UserError` if the images are not square.
     """
     count, height, width = images.shape
     if height != width:
@@ -59,11 +61,11 @@ def encode(network: Encoder, images: np.ndarray, device: torch.device, precision
     # Autocast keeps the weights it has cast until it ends: once for all batches.
     with (
         torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"),
-        tqdm(total=count, unit="film", disable=None) as bar,
+        tqdm(total=count, unit="image", disable=None) as bar,
     ):
         for start in range(0, count, BATCH):
-            films = np.array(images[start : start + BATCH])
-            features = network.features(network.preparation(torch.from_numpy(films), device))
-            embeddings[start : start + len(films)] = features.float().cpu().numpy()
-            bar.update(len(films))
+            radiographs = np.array(images[start : start + BATCH])
+            features = network.features(network.preparation(torch.from_numpy(radiographs), device))
+            embeddings[start : start + len(radiographs)] = features.float().cpu().numpy()
+            bar.update(len(radiographs))
     return embeddings

@@ -40,7 +40,7 @@ class ClassTokenOnly(nn.Module):
 def load_huggingface(name: str, revision: str) -> Encoder:
     """name: `<org>/<model>`. Its features are `CLIPVisionModel`'s `pooler_output`, not normalised.
 
-    Raises `UserError` if the weights are not to be had, are not CLIP's or are incomplete.
+    Raises `UserError` if the weights are unavailable, are not CLIP's or are incomplete.
     """
     setting = Setting("clip_embed.encoder", name)
     path = from_hub(setting, name, revision, WEIGHTS, OTHERS)
@@ -77,7 +77,7 @@ def clip_encoder(model: CLIPVisionModel, processor: CLIPImageProcessor) -> Encod
 
 
 def _preparation(processor: Any) -> Preparation:
-    """What `processor` does to a square film."""
+    """What `processor` does to a square image."""
     edge = processor.size.shortest_edge
     height, width = (edge, edge) if edge else (processor.size.height, processor.size.width)
     crop = (0, 0, height, width)

@@ -17,7 +17,7 @@ CACHE = Path("~/.cache/clip").expanduser()  # where open_clip keeps what it down
 def load_openclip(name: str) -> Encoder:
     """name: `<model>/<pretrained>` as open_clip lists them. Features: `encode_image`, not normalised.
 
-    Raises `UserError` if the model or the tag is unknown, or if the weights are not to be had or do not fit.
+    Raises `UserError` if the model or the tag is unknown, or if the weights are unavailable or do not fit.
     """
     setting = Setting("clip_embed.encoder", f"open_clip:{name}")
     architecture, tag = name.split("/")
@@ -64,7 +64,7 @@ def _sha256(url: str) -> str:
 
 
 def _preparation(settings: PreprocessCfg) -> Preparation:
-    """open_clip's ways to resize (shortest, longest, squash) are one for square films and square inputs."""
+    """open_clip's ways to resize (shortest, longest, squash) are one for square images and square inputs."""
     height, width = (settings.size, settings.size) if isinstance(settings.size, int) else settings.size
     return Preparation(
         (height, width),

@@ -32,10 +32,10 @@ class Components:
 
 
 def fit_components(images: np.ndarray, dimensions: int) -> Components:
-    """Means, deviations and principal components of `images`, (N, H, W) uint8: training films alone, so that
-    nothing is learnt from val or test. The same films give the same bytes.
+    """Means, deviations and principal components of `images`, (N, H, W) uint8: training images alone, so that
+    nothing is learnt from val or test. The same images give the same bytes.
 
-    Raises `UserError` if there are fewer pixels or films than `dimensions`.
+    Raises `UserError` if there are fewer pixels or images than `dimensions`.
     """
     pixels = flat(images)
     most = min(pixels.shape)

@@ -12,7 +12,7 @@ def load_torchvision(name: str) -> Encoder:
     """name: a classifier of `torchvision.models`, with its default weights.
 
     Its features are the input of the last classification layer, averaged over space if that is a convolution.
-    Raises `UserError` if the classifier is unknown, or if the weights are not to be had or do not fit.
+    Raises `UserError` if the classifier is unknown, or if the weights are unavailable or do not fit.
     """
     setting = Setting("clip_embed.encoder", f"torchvision:{name}")
     names = torchvision_names()

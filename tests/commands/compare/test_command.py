@@ -13,7 +13,7 @@ from cxr import cli
 from cxr.core.files import read_json, write_json
 from cxr.inference.predictions import Predictions
 from scripts import workspace
-from tests.builders import ROOT, drawn_predictions, write_films, write_run
+from tests.builders import ROOT, drawn_predictions, write_images, write_run
 
 GOOD, POOR = [3.0, 3.1, 3.0, 2.9], [1.0, 1.1, 0.9, 1.0]
 
@@ -53,7 +53,7 @@ def test_verdict_comes_first(compared):
 
 
 def test_other_metrics_that_are_decided_follow_the_verdict(compared):
-    def lean(p):  # the same order of films, other decisions
+    def lean(p):  # the same order of radiographs, other decisions
         return np.stack([1 - p[..., 1] ** 0.2, p[..., 1] ** 0.2], axis=-1)
 
     a = drawn_predictions(GOOD)
@@ -106,7 +106,7 @@ def test_another_seed_needs_no_remark(compared):
 def test_single_members_are_said_to_speak_for_themselves_only(compared):
     out = compared(drawn_predictions(POOR[:1]), drawn_predictions(GOOD, seed=1))
     assert out.startswith("**AUC on test: cannot tell**")
-    assert "over films alone: one side has a single member" in out.splitlines()[0]
+    assert "over radiographs alone: one side has a single member" in out.splitlines()[0]
     assert "main has a single member" in out
     assert "the workspace has a single member" not in out
 
@@ -131,16 +131,16 @@ def test_parameters_of_one_side_alone_are_named_too(compared, capsys):
     )
 
 
-def test_ten_flipped_films_each_way_are_shown_and_the_others_counted(compared):
-    a, b = drawn_predictions(POOR, films=600), drawn_predictions(GOOD, seed=1, films=600)
+def test_ten_flipped_images_each_way_are_shown_and_the_others_counted(compared):
+    a, b = drawn_predictions(POOR, images=600), drawn_predictions(GOOD, seed=1, images=600)
     out = compared(a, b, "--json", "all.json")
     content = read_json("all.json")["splits"]["test"]
-    won = content["won"]
-    assert len(won) == content["mcnemar"]["won"] > 10
+    won = content["newly_correct"]
+    assert len(won) == content["mcnemar"]["newly_correct"] > 10
     shown = re.search(r"\| wrong in A, right in B, test: row .*\n\|---.*\n((?:\|.*\n)*)", out)[1].splitlines()
     assert len(shown) == 11
     assert shown[10].startswith(f"| and {len(won) - 10} more")
-    assert [int(line.split("|")[1]) for line in shown[:10]] == [film["row"] for film in won[:10]]
+    assert [int(line.split("|")[1]) for line in shown[:10]] == [image["row"] for image in won[:10]]
     assert f"wins {len(won)} that A has wrong" in out
 
 
@@ -158,7 +158,7 @@ def test_json_has_everything(compared):
     }
     auc = content["splits"]["test"]["metrics"]["auc"]
     assert auc["low"] < auc["difference"] < auc["high"]
-    assert auc["error"] ** 2 == pytest.approx(auc["error_films"] ** 2 + auc["error_members"] ** 2, rel=0.01)
+    assert auc["error"] ** 2 == pytest.approx(auc["error_images"] ** 2 + auc["error_members"] ** 2, rel=0.01)
     assert f"({auc['difference']:+.4f}, 95 % interval {auc['low']:+.4f} to {auc['high']:+.4f})" in out
     assert all(f"- {caveat}" in out for caveat in content["caveats"])
 
@@ -169,14 +169,14 @@ def test_json_of_single_members_has_no_infinity(compared):
     assert (auc["freedom"], auc["error_members"], auc["members_needed"]) == (None, None, None)
 
 
-def test_flipped_films_are_drawn(compared):
+def test_flipped_images_are_drawn(compared):
     a, b = drawn_predictions(POOR), drawn_predictions(GOOD, seed=1)
-    write_films(a)
+    write_images(a)
     compared(a, b, "--sheet", "x/flips.png")
     assert Path("x/flips.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_its_films_a_sheet_is_refused_and_nothing_written(compared):
+def test_without_its_images_a_sheet_is_refused_and_nothing_written(compared):
     data = drawn_predictions(GOOD)
     error = compared(data, data, "--sheet", "flips.png", "--json", "all.json", code=1)
     assert error.startswith("error: data/images.npy: no such file")

@@ -1,4 +1,4 @@
-"""Verdicts are right where the answer is known, and two runs on other films are refused."""
+"""Verdicts are right where the answer is known, and two runs on other radiographs are refused."""
 
 import math
 from dataclasses import replace
@@ -76,13 +76,15 @@ def test_only_secondary_metrics_are_corrected():
     assert min(row.p for row in secondary) == pytest.approx(6 * min(row.estimate.p for row in secondary))
 
 
-@pytest.mark.parametrize(("lost", "won"), [(0, 0), (0, 1), (3, 9), (9, 3), (5, 5), (40, 71), (900, 1000)])
+@pytest.mark.parametrize(
+    ("newly_misclassified", "newly_correct"), [(0, 0), (0, 1), (3, 9), (9, 3), (5, 5), (40, 71), (900, 1000)]
+)
 def test_mcnemar_is_the_binomial_test(lost, won):
     expected = binomtest(lost, lost + won).pvalue if lost + won else 1.0
     assert mcnemar(lost, won) == pytest.approx(expected)
 
 
-def test_flipped_films_are_listed_with_the_greatest_change_first():
+def test_flipped_images_are_listed_with_the_greatest_change_first():
     labels = np.array([0, 0, 0, 1, 1, 1, 1] * 2)
     splits = np.repeat(["val", "test"], 7)
     truth_a = np.array([0.9, 0.6, 0.2, 0.9, 0.8, 0.7, 0.4] * 2)
@@ -96,8 +98,8 @@ def test_flipped_films_are_listed_with_the_greatest_change_first():
     assert found.a.rows[found.lost].tolist() == [100, 120, 80]
     assert found.a.rows[found.won].tolist() == [90]
     assert found.mcnemar == binomtest(1, 4).pvalue
-    (film,) = flips(found, found.won)
-    assert film == pytest.approx(
+    (image,) = flips(found, found.won)
+    assert image == pytest.approx(
         {
             "row": 90,
             "truth": "normal",
@@ -119,30 +121,30 @@ def test_flipped_films_are_listed_with_the_greatest_change_first():
         ("classes, normal, pneumonia and normal, ill", lambda p: replace(p, classes=["normal", "ill"])),
     ],
 )
-def test_other_films_are_refused(what, change):
+def test_other_images_are_refused(what, change):
     data = drawn_predictions(GOOD)
     with refused("metrics/predictions.csv of A and of B", f"other {what}"):
         compare_runs(data, change(data), NAMES)
 
 
-def test_class_with_a_single_film_is_refused():
+def test_class_with_a_single_image_is_refused():
     data = drawn_predictions(GOOD)
     few = np.flatnonzero((data.splits == "val") & (data.labels == 0))[1:]
     splits = data.splits.copy()
     splits[few] = "test"
-    with refused("val has 1 films of normal", "2 of each class"):
+    with refused("val has 1 radiographs of normal", "2 of each class"):
         compare_runs(replace(data, splits=splits), replace(data, splits=splits), NAMES)
 
 
 def of_members(*values: float) -> Contributions:
-    """A metric to which all films contribute alike, so that only members differ."""
+    """A metric to which all radiographs contribute alike, so that only members differ."""
     return Contributions(np.array(values), np.zeros((len(values), 4)))
 
 
 def test_members_alone_are_the_t_test_of_any_textbook():
     found = estimate(of_members(0.8, 0.9, 1.0), of_members(0.6, 0.7, 0.8), np.array([0, 0, 1, 1]))
     assert found.difference == pytest.approx(-0.2)
-    assert (found.films, found.freedom) == (0, pytest.approx(4))
+    assert (found.images, found.freedom) == (0, pytest.approx(4))
     assert found.error == pytest.approx(math.sqrt(0.01 / 3 + 0.01 / 3))
     # 2.776 is the quantile of t with 4 degrees of freedom.
     assert found.interval == pytest.approx((-0.2 - 2.776 * 0.08165, -0.2 + 2.776 * 0.08165), abs=1e-4)
@@ -166,7 +168,7 @@ def test_parts_are_obuchowski_and_rockettes_from_delongs_covariances():
     shared_a = (within_a.sum() - np.trace(within_a)) / 6
     shared_b = (within_b.sum() - np.trace(within_b)) / 2
     found = estimate(*(contributions(a.labels, side.members)["auc"] for side in (a, b)), a.labels)
-    assert found.films == pytest.approx(shared_a + shared_b - 2 * c[:3, 3:].mean())
+    assert found.images == pytest.approx(shared_a + shared_b - 2 * c[:3, 3:].mean())
     assert found.noise == pytest.approx(
         (np.trace(within_a) / 3 - shared_a, np.trace(within_b) / 2 - shared_b)
     )
@@ -175,7 +177,7 @@ def test_parts_are_obuchowski_and_rockettes_from_delongs_covariances():
 def test_shared_part_is_never_negative():
     equal = estimate(*(contributions(*_two(seed))["auc"] for seed in (1, 1)), _two(1)[0])
     assert equal.difference == 0
-    assert equal.films == 0
+    assert equal.images == 0
     assert equal.error == pytest.approx(math.sqrt(equal.of_members))
 
 
@@ -208,18 +210,18 @@ def test_swapped_sides_swap_the_sign_and_nothing_else():
         assert back.difference == pytest.approx(-there.difference)
         assert back.interval == pytest.approx((-there.interval[1], -there.interval[0]))
         assert back.p == pytest.approx(there.p)
-        assert back.films_needed(200, 0.05) == there.films_needed(200, 0.05)
+        assert back.images_needed(200, 0.05) == there.images_needed(200, 0.05)
         assert back.members_needed(0.05) == there.members_needed(0.05)
 
 
 def test_equal_members_on_both_sides_do_not_pass_for_certainty():
-    """Each member errs on one film, of B on two; no two on the same."""
+    """Each member errs on one radiograph, of B on two; no two on the same."""
     labels = np.repeat([0, 1], 10)
     errors = -np.eye(20) / 20
     a = Contributions(np.full(2, 0.95), 0.05 + errors[:2])
     b = Contributions(np.full(2, 0.90), 0.05 + errors[[2, 4]] + errors[[3, 5]])
     found = estimate(a, b, labels)
-    assert found.error == pytest.approx(math.sqrt(case_variance((b.films - a.films).mean(axis=0), labels)))
+    assert found.error == pytest.approx(math.sqrt(case_variance((b.images - a.images).mean(axis=0), labels)))
     assert found.p > 0.05
 
 
@@ -227,9 +229,9 @@ def test_numbers_needed_give_the_power_that_was_planned():
     found = Estimate(0.004, 1e-6, (8e-6, 4e-6), (4e-6, 6e-6), (4, 4))
     level = 0.05
     assert found.p > level
-    films = found.films_needed(600, level)
-    # With k times the films: shared part and noise fall, what is left of A's spread (4e-6) stays.
-    variance = (1e-6 + (4e-6 + 4e-6) / 4) * 600 / films + 4e-6 / 4
+    images = found.images_needed(600, level)
+    # With k times the radiographs: shared part and noise fall, what is left of A's spread (4e-6) stays.
+    variance = (1e-6 + (4e-6 + 4e-6) / 4) * 600 / images + 4e-6 / 4
     wanted = t.ppf(1 - level / 2, found.freedom) + t.ppf(POWER, found.freedom)
     assert 0.004 / math.sqrt(variance) == pytest.approx(wanted, rel=1e-3)
     members = found.members_needed(level)
@@ -242,28 +244,28 @@ def test_numbers_needed_give_the_power_that_was_planned():
 
 
 @pytest.mark.parametrize(
-    ("films", "spread", "noise", "of_films", "of_members"),
+    ("images", "variability", "noise", "of_images", "of_members"),
     [
-        (1e-4, 1e-6, 1e-6, True, False),  # films are what is missing
+        (1e-4, 1e-6, 1e-6, True, False),  # radiographs are what is missing
         (1e-8, 1e-4, 1e-6, False, True),  # members are
         (1e-4, 1e-4, 1e-6, False, False),
         (1e-8, 1e-4, 1e-4, True, True),
     ],
 )
-def test_what_cannot_help_is_not_recommended(films, spread, noise, of_films, of_members):
-    found = Estimate(0.005, films, (spread, spread), (noise, noise), (4, 4))
-    assert (found.films_needed(600, 0.05) is not None) == of_films
+def test_what_cannot_help_is_not_recommended(images, variability, noise, of_images, of_members):
+    found = Estimate(0.005, images, (variability, variability), (noise, noise), (4, 4))
+    assert (found.images_needed(600, 0.05) is not None) == of_images
     assert (found.members_needed(0.05) is not None) == of_members
 
 
 def test_no_number_tells_what_does_not_differ():
     found = Estimate(0.0, 1e-6, (1e-6, 1e-6), (0.0, 0.0), (4, 4))
-    assert (found.p, found.films_needed(600, 0.05), found.members_needed(0.05)) == (1, None, None)
+    assert (found.p, found.images_needed(600, 0.05), found.members_needed(0.05)) == (1, None, None)
 
 
 @pytest.mark.parametrize(("own", "talent"), [(0.0, 0.0), (0.3, 0.03)])
 def test_intervals_hold_the_true_difference(own, talent):
-    """Of AUC, of trainings that differ by a known amount, on new films every time."""
+    """Of AUC, of trainings that differ by a known amount, on new radiographs every time."""
     quality, members, generator = 1.05, 4, np.random.default_rng(5)
     sides = (1.0, quality)
     variance = 2 * (1 + own**2 + ERROR**2) + (2 * SIGNAL * talent) ** 2

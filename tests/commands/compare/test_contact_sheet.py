@@ -1,4 +1,5 @@
-"""The sheet shows the films that flipped, these alone, and refuses films that are not those of the run."""
+"""The sheet shows the radiographs that flipped, these alone, and refuses radiographs that are not those of
+the run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,17 +13,17 @@ from cxr.commands.compare.comparison import Comparison, compare_runs
 from cxr.commands.compare.contact_sheet import draw_contact_sheet
 from cxr.core import dataset
 from cxr.inference.predictions import Predictions
-from tests.builders import drawn_predictions, refused, write_films
+from tests.builders import drawn_predictions, refused, write_images
 
 POOR = [1.0, 1.1]
 
 
 @pytest.fixture(autouse=True)
 def data(tmp_path, monkeypatch) -> Predictions:
-    """Films in the working directory, and predictions of them."""
+    """Radiographs in the working directory, and predictions of them."""
     monkeypatch.chdir(tmp_path)
     found = drawn_predictions(POOR)
-    write_films(found)
+    write_images(found)
     return found
 
 
@@ -47,7 +48,7 @@ def flipped(a: Predictions, rows: list[int]) -> Predictions:
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_flipped_films_are_shown_and_no_others(classes):
+def test_flipped_images_are_shown_and_no_others(classes):
     a = drawn_predictions(POOR, classes=classes)
     split = on_test(a, flipped(a, list(range(1110, 1130))))
     assert min(len(split.lost), len(split.won)) > 0
@@ -76,19 +77,19 @@ def test_of_many_the_most_changed_are_shown():
     assert len(hidden) < len(shown) / contact_sheet.SHOWN / 2
 
 
-def test_equal_content_gives_equal_bytes_even_of_no_film(data):
+def test_equal_content_gives_equal_bytes_even_of_no_image(data):
     split = on_test(data, data)
-    images = contact_sheet.films(data)
+    images = contact_sheet.images(data)
     for name in ("first.png", "second.png"):
         draw_contact_sheet(name, split, images)
     assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
 
 
 @pytest.mark.parametrize("path", [dataset.IMAGES, dataset.LABELS])
-def test_missing_films_are_refused(data, path):
+def test_missing_images_are_refused(data, path):
     path.unlink()
     with refused(f"{path}: no such file", "dvc repro split"):
-        contact_sheet.films(data)
+        contact_sheet.images(data)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_missing_films_are_refused(data, path):
         lambda p: replace(p, classes=["normal", "ill"]),
     ],
 )
-def test_films_of_another_run_are_refused(data, change):
-    assert len(contact_sheet.films(data)) == 1300
-    with refused("data/labels.csv: its rows are not the films of metrics/predictions.csv"):
-        contact_sheet.films(change(data))
+def test_images_of_another_run_are_refused(data, change):
+    assert len(contact_sheet.images(data)) == 1300
+    with refused("data/labels.csv: its rows are not the radiographs of metrics/predictions.csv"):
+        contact_sheet.images(change(data))

@@ -117,8 +117,8 @@ def test_parameters_that_differ(repository):
     [
         ({"download.source": "phantom"}, "download.source"),
         ({"split.seed": 4}, "split.seed"),
-        ({"phantom.seed": 3}, None),  # not what the films come from
-        ({"download.size": 64}, None),  # the same films, larger
+        ({"phantom.seed": 3}, None),  # not what the radiographs come from
+        ({"download.size": 64}, None),  # the same radiographs, larger
     ],
 )
 def test_other_data_are_refused(repository, changes, key):
@@ -127,11 +127,11 @@ def test_other_data_are_refused(repository, changes, key):
     if key is None:
         runs.check_same_data(a, b)
     else:
-        with refused(f"params.yaml: {key}", "at main", "at the workspace", "not the same film"):
+        with refused(f"params.yaml: {key}", "at main", "at the workspace", "not the same radiograph"):
             runs.check_same_data(a, b)
 
 
-def test_other_phantoms_are_other_films(repository):
+def test_other_phantoms_are_other_images(repository):
     write_run(drawn_predictions([1.0, 1.2]), {"download.source": "phantom", "phantom.seed": 1})
     a = read_run(None)
     write_run(drawn_predictions([1.0, 1.2]), {"download.source": "phantom", "phantom.seed": 2})

@@ -22,7 +22,7 @@ from cxr.embeddings.encoders import encoder as encoder_module
 from cxr.embeddings.encoders.embed import embed_dataset
 from cxr.embeddings.encoders.huggingface import load_huggingface
 from stages import clip_embed
-from tests.builders import files_below, noise_films, refused, settings, write_packed, write_params
+from tests.builders import files_below, noise_images, refused, settings, write_packed, write_params
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 VISION = {
@@ -67,19 +67,19 @@ def mirror(tmp_path, monkeypatch):
     return tmp_path / "mirror"
 
 
-def embedded(films, encoder="acme/tiny", **changes):
+def embedded(images, encoder="acme/tiny", **changes):
     changes = {"precision": "float32", "revision": COMMIT, **changes}
     chosen = settings("clip_embed", encoder=encoder, **changes)
-    return embed_dataset(films, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
+    return embed_dataset(images, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
 
 
-def by_the_library(films, folder, processor):
+def by_the_library(images, folder, processor):
     """transformers' own way, a picture at a time."""
     model, processor = CLIPVisionModel.from_pretrained(folder), processor.from_pretrained(folder)
     rows = []
     with torch.inference_mode():
-        for film in films:
-            inputs = processor(images=Image.fromarray(film).convert("RGB"), return_tensors="pt")
+        for image in images:
+            inputs = processor(images=Image.fromarray(image).convert("RGB"), return_tensors="pt")
             rows.append(model(**inputs).pooler_output[0].numpy())
     return np.stack(rows)
 
@@ -100,9 +100,9 @@ def cosines(a, b):
 )
 def test_equals_transformers_one_picture_at_a_time(mirror, processor, resample, tolerance):
     save_processor(mirror / "acme/tiny", Image.Resampling[resample])
-    films = noise_films(19, 28)  # two batches and three films
-    expected = by_the_library(films, mirror / "acme/tiny", processor)
-    embeddings = embedded(films)
+    images = noise_images(19, 28)  # two batches and three images
+    expected = by_the_library(images, mirror / "acme/tiny", processor)
+    embeddings = embedded(images)
     assert embeddings.dtype == np.float32
     np.testing.assert_allclose(embeddings, expected, rtol=0, atol=tolerance)
 
@@ -115,52 +115,52 @@ def test_a_whole_clip_in_torchs_format_gives_its_vision_tower(mirror):
     model.config.save_pretrained(folder)
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
     save_processor(folder)
-    films = noise_films(5, 28)
-    expected = by_the_library(films, folder, CLIPImageProcessor)
-    np.testing.assert_allclose(embedded(films, "acme/whole"), expected, rtol=0, atol=2e-6)
+    images = noise_images(5, 28)
+    expected = by_the_library(images, folder, CLIPImageProcessor)
+    np.testing.assert_allclose(embedded(images, "acme/whole"), expected, rtol=0, atol=2e-6)
 
 
 def test_half_precision_weights_are_computed_in_float32(mirror):
     folder = mirror / "acme/half"
     CLIPVisionModel.from_pretrained(mirror / "acme/tiny").half().save_pretrained(folder)
     save_processor(folder)
-    films = noise_films(3, 28)
-    assert cosines(embedded(films, "acme/half"), embedded(films)).min() > 0.99999
+    images = noise_images(3, 28)
+    assert cosines(embedded(images, "acme/half"), embedded(images)).min() > 0.99999
 
 
 def test_bf16_is_close_to_float32():
-    films = noise_films(19, 28)
-    exact, rounded = embedded(films), embedded(films, precision="bf16")
+    images = noise_images(19, 28)
+    exact, rounded = embedded(images), embedded(images, precision="bf16")
     assert rounded.dtype == np.float32
     assert not np.array_equal(rounded, exact)
     assert cosines(rounded, exact).min() > 0.999
 
 
-def test_films_that_are_not_square_are_refused():
+def test_images_that_are_not_square_are_refused():
     with refused("images are 28 x 30 pixels", "clip_embed.encoder"):
         embedded(np.zeros((3, 28, 30), np.uint8))
 
 
 class Watched:
-    """Films that can be read in slices only, and remember the longest."""
+    """Images that can be read in slices only, and remember the longest."""
 
-    def __init__(self, films):
-        self.films, self.shape, self.longest = films, films.shape, 0
+    def __init__(self, images):
+        self.images, self.shape, self.longest = images, images.shape, 0
 
     def __getitem__(self, rows):
-        self.longest = max(self.longest, len(self.films[rows]))
-        return self.films[rows]
+        self.longest = max(self.longest, len(self.images[rows]))
+        return self.images[rows]
 
 
 def test_never_more_than_a_batch_in_memory(monkeypatch):
-    films = Watched(noise_films(50, 28))
+    images = Watched(noise_images(50, 28))
     prepared = []
     prepare = encoder_module.Preparation.__call__
     monkeypatch.setattr(
         encoder_module.Preparation, "__call__", lambda *args: prepared.append(prepare(*args)) or prepared[-1]
     )
-    assert np.array_equal(embedded(films), embedded(films.films))
-    assert films.longest == 8
+    assert np.array_equal(embedded(images), embedded(images.images))
+    assert images.longest == 8
     assert {pixels.shape[0] for pixels in prepared} == {8, 2}
 
 
@@ -188,7 +188,7 @@ def test_another_model_is_refused(mirror):
     ).save_pretrained(mirror / "acme/bert")
     save_processor(mirror / "acme/bert")
     with refused("params.yaml: clip_embed.encoder is acme/bert", "type bert, not clip"):
-        embedded(noise_films(2), "acme/bert")
+        embedded(noise_images(2), "acme/bert")
 
 
 def test_missing_weights_are_refused(mirror):
@@ -196,13 +196,13 @@ def test_missing_weights_are_refused(mirror):
     state = {name: value for name, value in model.state_dict().items() if "post_layernorm" not in name}
     model.save_pretrained(mirror / "acme/tiny", state_dict=state)
     with refused("params.yaml: clip_embed.encoder is acme/tiny", "lacks weights", "post_layernorm.bias"):
-        embedded(noise_films(2))
+        embedded(noise_images(2))
 
 
 def test_weights_of_another_shape_are_refused(mirror):
     CLIPVisionConfig(**VISION | {"hidden_size": 64}).save_pretrained(mirror / "acme/tiny")
     with refused("params.yaml: clip_embed.encoder is acme/tiny", "cannot be used as its weights"):
-        embedded(noise_films(2))
+        embedded(noise_images(2))
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
@@ -210,10 +210,10 @@ def test_broken_and_missing_files_are_refused(mirror, name):
     path = mirror / "acme/tiny" / name
     path.write_bytes(path.read_bytes()[:40])
     with refused("params.yaml: clip_embed.encoder is acme/tiny", "replace it by the published file"):
-        embedded(noise_films(2))
+        embedded(noise_images(2))
     path.unlink()
     with refused("params.yaml: clip_embed.encoder is acme/tiny"):
-        embedded(noise_films(2))
+        embedded(noise_images(2))
 
 
 class Harmful:
@@ -225,7 +225,7 @@ def test_pickled_code_is_not_run(mirror):
     (mirror / "acme/tiny/model.safetensors").unlink()
     torch.save({"x": Harmful()}, mirror / "acme/tiny/pytorch_model.bin")
     with refused("params.yaml: clip_embed.encoder is acme/tiny", "cannot be used as its weights"):
-        embedded(noise_films(2))
+        embedded(noise_images(2))
     assert not (mirror / "harm").exists()
 
 
@@ -234,9 +234,9 @@ def test_mirror_of_another_commit_is_refused(mirror):
     note.parent.mkdir(parents=True)
     note.write_text("f" * 40 + "\netag\n1.0\n")
     with refused("clip_embed.encoder is acme/tiny", f"commit {'f' * 40}", f"asks for {COMMIT}"):
-        embedded(noise_films(2))
-    assert len(embedded(noise_films(2), revision="f" * 40)) == 2
-    assert len(embedded(noise_films(2), revision="main")) == 2
+        embedded(noise_images(2))
+    assert len(embedded(noise_images(2), revision="f" * 40)) == 2
+    assert len(embedded(noise_images(2), revision="main")) == 2
 
 
 def test_loading_prints_nothing(capfd):

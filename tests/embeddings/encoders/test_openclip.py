@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from cxr.embeddings.encoders import encoder as encoder_module
 from cxr.embeddings.encoders import openclip
 from cxr.embeddings.encoders.embed import embed_dataset
-from tests.builders import noise_films, refused, settings
+from tests.builders import noise_images, refused, settings
 
 CONFIG = {
     "embed_dim": 16,
@@ -37,7 +37,7 @@ def mirror(tmp_path, monkeypatch):
     monkeypatch.setattr(factory, "_MODEL_CONFIGS", dict(factory._MODEL_CONFIGS))
     (tmp_path / "tiny.json").write_text(json.dumps(CONFIG))
     open_clip.add_model_config(tmp_path / "tiny.json")
-    monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"films": TAG})
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"images": TAG})
 
     torch.manual_seed(0)
     folder = tmp_path / "mirror" / "acme" / "tiny"
@@ -51,18 +51,18 @@ def mirror(tmp_path, monkeypatch):
     return tmp_path / "mirror"
 
 
-def embedded(films, encoder="open_clip:tiny/films", precision="float32"):
+def embedded(images, encoder="open_clip:tiny/films", precision="float32"):
     chosen = settings("clip_embed", encoder=encoder, precision=precision)
-    return embed_dataset(films, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
+    return embed_dataset(images, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
 
 
-def by_the_library(films, path, monkeypatch, **changes):
+def by_the_library(images, path, monkeypatch, **changes):
     """open_clip's own way, a picture at a time; its registry is told that the tag's file is at `path`."""
     monkeypatch.setitem(pretrained._PRETRAINED["tiny"], "at_hand", TAG | {"file": str(path)} | changes)
     model, _, preprocess = open_clip.create_model_and_transforms("tiny", "at_hand")
     model.eval()
     with torch.inference_mode():
-        pictures = [preprocess(Image.fromarray(film)).unsqueeze(0) for film in films]
+        pictures = [preprocess(Image.fromarray(image)).unsqueeze(0) for image in images]
         return torch.cat([model.encode_image(picture) for picture in pictures]).numpy()
 
 
@@ -75,26 +75,28 @@ def by_the_library(films, path, monkeypatch, **changes):
     ],
 )
 def test_equals_open_clip_one_picture_at_a_time(mirror, monkeypatch, changes, tolerance):
-    films = noise_films(19, 28)
-    expected = by_the_library(films, mirror / "acme/tiny/open_clip_model.safetensors", monkeypatch, **changes)
-    monkeypatch.setitem(pretrained._PRETRAINED["tiny"], "films", TAG | changes)
-    embeddings = embedded(films)
+    images = noise_images(19, 28)
+    expected = by_the_library(
+        images, mirror / "acme/tiny/open_clip_model.safetensors", monkeypatch, **changes
+    )
+    monkeypatch.setitem(pretrained._PRETRAINED["tiny"], "images", TAG | changes)
+    embeddings = embedded(images)
     assert embeddings.shape == (19, 16)
     assert embeddings.dtype == np.float32
     np.testing.assert_allclose(embeddings, expected, rtol=0, atol=tolerance)
 
 
 def test_bf16_is_close_to_float32():
-    films = noise_films(19, 28)
-    exact, rounded = embedded(films), embedded(films, precision="bf16")
+    images = noise_images(19, 28)
+    exact, rounded = embedded(images), embedded(images, precision="bf16")
     cosine = (exact * rounded).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rounded, axis=1)
     assert not np.array_equal(rounded, exact)
     assert cosine.min() > 0.999
 
 
 def test_file_of_the_url_is_found_by_its_name_and_checked(mirror, monkeypatch):
-    files = [mirror / "acme/tiny/open_clip_pytorch_model.bin", mirror / "film-checkpoint.pt"]
-    expected = embedded(noise_films(3))
+    files = [mirror / "acme/tiny/open_clip_pytorch_model.bin", mirror / "radiograph-checkpoint.pt"]
+    expected = embedded(noise_images(3))
     state = open_clip.create_model("tiny").state_dict()
     torch.save({"epoch": 1, "state_dict": state}, files[1])
     sha256 = hashlib.sha256(files[1].read_bytes()).hexdigest()
@@ -105,30 +107,30 @@ def test_file_of_the_url_is_found_by_its_name_and_checked(mirror, monkeypatch):
     ):
         named = mirror / url.split("/")[-1]
         named.write_bytes(files[1].read_bytes())
-        monkeypatch.setitem(pretrained._PRETRAINED["tiny"], "films", TAG | {"url": url})
-        assert not np.array_equal(embedded(noise_films(3)), expected)  # these weights, not the folder's
+        monkeypatch.setitem(pretrained._PRETRAINED["tiny"], "images", TAG | {"url": url})
+        assert not np.array_equal(embedded(noise_images(3)), expected)  # these weights, not the folder's
         named.write_bytes(b"other")
         with refused("clip_embed.encoder is open_clip:tiny/films", str(named), f"not {sha256[:8]}"):
-            embedded(noise_films(3))
+            embedded(noise_images(3))
 
 
 def test_activation_is_the_weights_own(mirror, monkeypatch):
     """open_clip gives `ViT-B-32/openai` the activation of the architecture's name and only warns."""
-    plain = embedded(noise_films(3))
-    monkeypatch.setitem(pretrained._PRETRAINED["tiny"], "films", TAG | {"quick_gelu": True})
-    quick = embedded(noise_films(3))
+    plain = embedded(noise_images(3))
+    monkeypatch.setitem(pretrained._PRETRAINED["tiny"], "images", TAG | {"quick_gelu": True})
+    quick = embedded(noise_images(3))
     path = mirror / "acme/tiny/open_clip_model.safetensors"
     monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny", CONFIG | {"quick_gelu": True})
-    expected = by_the_library(noise_films(3), path, monkeypatch, quick_gelu=True)
+    expected = by_the_library(noise_images(3), path, monkeypatch, quick_gelu=True)
     np.testing.assert_allclose(quick, expected, rtol=0, atol=2e-6)
     assert abs(quick - plain).max() > 1e-4
 
 
 def test_unknown_names_are_refused_with_the_nearest():
     with refused("params.yaml: clip_embed.encoder is open_clip:ViT-B32/openai", "nearest: ViT-B-32"):
-        embedded(noise_films(2), "open_clip:ViT-B32/openai")
+        embedded(noise_images(2), "open_clip:ViT-B32/openai")
     with refused("clip_embed.encoder is open_clip:ViT-B-32/laion2b", "nearest: laion2b_e16"):
-        embedded(noise_films(2), "open_clip:ViT-B-32/laion2b")
+        embedded(noise_images(2), "open_clip:ViT-B-32/laion2b")
 
 
 def test_weights_that_are_nowhere_are_refused(mirror):
@@ -140,14 +142,14 @@ def test_weights_that_are_nowhere_are_refused(mirror):
         "`hf download acme/tiny --local-dir FOLDER/acme/tiny`",
         "CXR_MIRROR",
     ):
-        embedded(noise_films(2))
+        embedded(noise_images(2))
 
 
 def test_weights_that_do_not_fit_are_refused(mirror):
     path = mirror / "acme/tiny/open_clip_model.safetensors"
     save_file({"visual.proj": torch.zeros(3)}, path)
     with refused("clip_embed.encoder is open_clip:tiny/films", str(path), "cannot be used as its weights"):
-        embedded(noise_films(2))
+        embedded(noise_images(2))
     path.write_bytes(b"torn")
     with refused("clip_embed.encoder is open_clip:tiny/films", "replace it by the published file"):
-        embedded(noise_films(2))
+        embedded(noise_images(2))

@@ -11,7 +11,7 @@ from cxr.embeddings.encoders import encoder as encoder_module
 from cxr.embeddings.encoders import torchvision_features
 from cxr.embeddings.encoders.embed import embed_dataset
 from cxr.embeddings.encoders.torchvision_features import load_torchvision
-from tests.builders import empty_mirror, noise_films, published, refused, settings
+from tests.builders import empty_mirror, noise_images, published, refused, settings
 
 
 @pytest.fixture(autouse=True)
@@ -22,19 +22,19 @@ def mirror(tmp_path, monkeypatch):
     return folder
 
 
-def embedded(films, encoder, precision="float32"):
+def embedded(images, encoder, precision="float32"):
     chosen = settings("clip_embed", encoder=encoder, precision=precision)
-    return embed_dataset(films, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
+    return embed_dataset(images, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
 
 
-def by_the_library(films, name, model, last):
+def by_the_library(images, name, model, last):
     """torchvision's own way, a picture at a time; a hook takes what goes into the `last` layer."""
     seen = []
     last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0]))
     prepare = models.get_model_weights(name).DEFAULT.transforms()
     with torch.inference_mode():
-        for film in films:
-            model(prepare(Image.fromarray(film).convert("RGB")).unsqueeze(0))
+        for image in images:
+            model(prepare(Image.fromarray(image).convert("RGB")).unsqueeze(0))
     return np.stack([(x if x.ndim == 1 else x.mean(dim=(1, 2))).numpy() for x in seen])
 
 
@@ -48,9 +48,9 @@ def by_the_library(films, name, model, last):
 )
 def test_equals_torchvision_one_picture_at_a_time(mirror, monkeypatch, name, last, dimensions):
     model, _ = published(name, mirror, monkeypatch)
-    films = noise_films(6, 28)  # one batch and two films
-    expected = by_the_library(films, name, model, model.get_submodule(last))
-    embeddings = embedded(films, f"torchvision:{name}")
+    images = noise_images(6, 28)  # one batch and two images
+    expected = by_the_library(images, name, model, model.get_submodule(last))
+    embeddings = embedded(images, f"torchvision:{name}")
     assert embeddings.dtype == np.float32
     assert embeddings.shape == (6, dimensions)
     scale = abs(expected).max()
@@ -59,9 +59,9 @@ def test_equals_torchvision_one_picture_at_a_time(mirror, monkeypatch, name, las
 
 def test_bf16_is_close_to_float32(mirror, monkeypatch):
     published("squeezenet1_1", mirror, monkeypatch)
-    films = noise_films(5, 28)
-    exact = embedded(films, "torchvision:squeezenet1_1")
-    rounded = embedded(films, "torchvision:squeezenet1_1", "bf16")
+    images = noise_images(5, 28)
+    exact = embedded(images, "torchvision:squeezenet1_1")
+    rounded = embedded(images, "torchvision:squeezenet1_1", "bf16")
     cosine = (exact * rounded).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rounded, axis=1)
     assert not np.array_equal(rounded, exact)
     assert cosine.min() > 0.999
@@ -88,9 +88,9 @@ def test_every_preset_is_understood():
 
 def test_unknown_name_is_refused_with_the_nearest():
     with refused("params.yaml: clip_embed.encoder is torchvision:resnet19", "nearest: resnet18"):
-        embedded(noise_films(2), "torchvision:resnet19")
+        embedded(noise_images(2), "torchvision:resnet19")
     with refused("clip_embed.encoder is torchvision:fasterrcnn_resnet50_fpn", "no such classifier"):
-        embedded(noise_films(2), "torchvision:fasterrcnn_resnet50_fpn")
+        embedded(noise_images(2), "torchvision:fasterrcnn_resnet50_fpn")
 
 
 def test_weights_that_are_nowhere_are_refused(mirror, monkeypatch):
@@ -102,14 +102,14 @@ def test_weights_that_are_nowhere_are_refused(mirror, monkeypatch):
         f"it is not in CXR_MIRROR={mirror} either",
         f"go online, or download {path.name} elsewhere and set CXR_MIRROR to its folder",
     ):
-        embedded(noise_films(2), "torchvision:squeezenet1_1")
+        embedded(noise_images(2), "torchvision:squeezenet1_1")
 
 
 def test_altered_weights_are_refused(mirror, monkeypatch):
     _, path = published("squeezenet1_1", mirror, monkeypatch)
     path.write_bytes(path.read_bytes() + b"!")
     with refused("clip_embed.encoder is torchvision:squeezenet1_1", str(path), "has sha256", "replace it by"):
-        embedded(noise_films(2), "torchvision:squeezenet1_1")
+        embedded(noise_images(2), "torchvision:squeezenet1_1")
 
 
 def test_weights_that_do_not_fit_are_refused(mirror, monkeypatch):
@@ -117,7 +117,7 @@ def test_weights_that_do_not_fit_are_refused(mirror, monkeypatch):
     weights = models.get_model_weights("shufflenet_v2_x0_5").DEFAULT
     monkeypatch.setattr(weights.value, "url", f"http://127.0.0.1:9/models/{path.name}")
     with refused("clip_embed.encoder is torchvision:shufflenet_v2_x0_5", "cannot be used as its weights"):
-        embedded(noise_films(2), "torchvision:shufflenet_v2_x0_5")
+        embedded(noise_images(2), "torchvision:shufflenet_v2_x0_5")
 
 
 def test_last_layer_is_the_classification_layer(mirror, monkeypatch):
