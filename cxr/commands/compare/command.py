@@ -30,13 +30,13 @@ def call(arguments: argparse.Namespace) -> None:
     from cxr.commands.compare.comparison import compare_runs
     from cxr.commands.compare.contact_sheet import draw_contact_sheet
     from cxr.commands.compare.review import Review, as_json
-    from cxr.commands.compare.runs import read_run, test_set_evaluations
+    from cxr.commands.compare.runs import read_run, evaluations_on_test
     from cxr.core.files import write_json
 
     a, b = read_run(arguments.a), read_run(arguments.b)
     runs.check_same_data(a, b)
     splits = compare_runs(a.predictions, b.predictions, (a.name, b.name))
-    review = Review(a, b, splits, runs.changed_params(a, b), test_set_evaluations(a, b))
+    review = Review(a, b, splits, runs.changed_params(a, b), evaluations_on_test(a, b))
     if arguments.sheet:
         draw_contact_sheet(arguments.sheet, splits[0], contact_sheet.images(a.predictions))
     if arguments.json:

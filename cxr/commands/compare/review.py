@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cxr.commands.compare.comparison import POWER, Comparison, MetricRow, flips
-from cxr.commands.compare.runs import Run, TestSetEvaluations
+from cxr.commands.compare.runs import Run, EvaluationsOnTest
 from cxr.evaluation.delong import LOWER_IS_BETTER
 
 FLIPS_SHOWN = 10  # each way
@@ -22,7 +22,7 @@ class Review:
     b: Run
     splits: list[Comparison]
     params: dict[str, tuple[Any, Any]]
-    looks: TestSetEvaluations
+    looks: EvaluationsOnTest
 
     def markdown(self) -> str:
         test = self.splits[0]

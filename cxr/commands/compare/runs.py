@@ -32,7 +32,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class TestSetEvaluations:
+class EvaluationsOnTest:
     """others: commits that published other test results. complete: False if history is cut off (shallow)."""
 
     others: int
@@ -94,7 +94,7 @@ def check_same_data(a: Run, b: Run) -> None:
             )
 
 
-def test_set_evaluations(a: Run, b: Run) -> TestSetEvaluations:
+def evaluations_on_test(a: Run, b: Run) -> EvaluationsOnTest:
     """How often the test split has been looked at besides B: commits in the history of either side that
     changed the predictions, without the one that brought B's."""
     ends = [run.commit or resolve("HEAD") for run in (a, b)]
@@ -105,7 +105,7 @@ def test_set_evaluations(a: Run, b: Run) -> TestSetEvaluations:
         == _git("rev-parse", "--quiet", "--verify", f"HEAD:{path}").stdout
     )
     shallow = _git("rev-parse", "--is-shallow-repository").stdout.decode().strip() == "true"
-    return TestSetEvaluations(int(history.stdout) - committed, not shallow)
+    return EvaluationsOnTest(int(history.stdout) - committed, not shallow)
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:

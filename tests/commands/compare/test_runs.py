@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cxr.commands.compare import runs
-from cxr.commands.compare.runs import TestSetEvaluations, read_run, test_set_evaluations
+from cxr.commands.compare.runs import EvaluationsOnTest, read_run, evaluations_on_test
 from cxr.core.files import read_json
 from cxr.inference import predictions
 from scripts import workspace
@@ -59,7 +59,7 @@ def test_a_bare_clone_is_enough_for_two_revisions(repository, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path / "bare.git")
     a, b = read_run("first"), read_run("main")
     assert np.array_equal(a.predictions.members, expected.predictions.members)
-    assert test_set_evaluations(a, b) == TestSetEvaluations(others=1, complete=True)
+    assert evaluations_on_test(a, b) == EvaluationsOnTest(others=1, complete=True)
     with refused("metrics/predictions.csv: no such file in the workspace", "name two revisions"):
         read_run(None)
 
@@ -144,16 +144,16 @@ def test_looks_at_test_are_counted(repository):
     Path("notes.txt").write_text("nothing")
     workspace.commit(repository, "no result")
     first, main, now = (read_run(name) for name in ("first", "main", None))
-    assert test_set_evaluations(first, main).others == 1
-    assert test_set_evaluations(first, now).others == 1  # the workspace is what HEAD has
+    assert evaluations_on_test(first, main).others == 1
+    assert evaluations_on_test(first, now).others == 1  # the workspace is what HEAD has
     write_run(drawn_predictions([1.6, 1.7], seed=5))
-    assert test_set_evaluations(first, read_run(None)).others == 2
+    assert evaluations_on_test(first, read_run(None)).others == 2
 
 
 def test_two_revisions_can_be_read_from_a_subfolder(repository, monkeypatch):
     monkeypatch.chdir(repository / "metrics")
     first, main = read_run("first"), read_run("main")
-    assert test_set_evaluations(first, main).others == 1
+    assert evaluations_on_test(first, main).others == 1
 
 
 def test_looks_on_other_branches_count_once_merged(repository):
@@ -164,7 +164,7 @@ def test_looks_on_other_branches_count_once_merged(repository):
     workspace.call(repository, "git", "checkout", "--quiet", "main")
     name = ("-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "commit.gpgsign=false")
     workspace.call(repository, "git", *name, "merge", "--quiet", "-s", "ours", "-m", "merge", "side")
-    assert test_set_evaluations(read_run("first"), read_run("main")).others == 2
+    assert evaluations_on_test(read_run("first"), read_run("main")).others == 2
 
 
 def test_shallow_clone_says_that_it_cannot_count(repository, tmp_path, monkeypatch):
@@ -172,7 +172,7 @@ def test_shallow_clone_says_that_it_cannot_count(repository, tmp_path, monkeypat
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, tmp_path / "shallow"], check=True)
     monkeypatch.chdir(tmp_path / "shallow")
     main = read_run("main")
-    assert test_set_evaluations(main, main) == TestSetEvaluations(others=0, complete=False)
+    assert evaluations_on_test(main, main) == EvaluationsOnTest(others=0, complete=False)
 
 
 def test_committed_results_of_this_repository_can_be_read(monkeypatch):
