@@ -30,7 +30,7 @@ class Setting:
     key: str
     value: str
 
-    def refusal(self, text: str) -> UserError:
+    def error(self, text: str) -> UserError:
         return UserError(f"params.yaml: {self.key} is {self.value}, but {text}")
 
 
@@ -108,13 +108,13 @@ def from_url(setting: Setting, url: str, digest: str, cache: Path) -> Path:
                 if not sha256(temporary).startswith(digest):
                     raise OSError(f"invalid hash: sha256 {sha256(temporary)}, not {digest}...")
         except (OSError, http.client.HTTPException) as error:
-            raise setting.refusal(
+            raise setting.error(
                 f"{url} could not be had ({_reason(error)}) and {searched()}; go online, or download {name} "
                 "elsewhere and set CXR_MIRROR to its folder",
             ) from None
     found = sha256(path)
     if not found.startswith(digest):
-        raise setting.refusal(f"{path} has sha256 {found}, not {digest}...; replace it by {url}")
+        raise setting.error(f"{path} has sha256 {found}, not {digest}...; replace it by {url}")
     return path
 
 
@@ -126,19 +126,19 @@ def from_mirror(setting: Setting, name: str, digest: str) -> Path:
     path = in_mirror(name)
     if path is None or not path.is_file():
         mirror = os.environ.get("CXR_MIRROR")
-        raise setting.refusal(
+        raise setting.error(
             f"CXR_MIRROR={mirror} has no file {name}; put it there"
             if mirror
             else f"CXR_MIRROR is not set; set it to the folder that holds {name}"
         )
     found, key = sha256(path), f"{setting.key}_sha256"
     if digest == "none":
-        raise setting.refusal(
+        raise setting.error(
             f"{key} is none; set it to the hash that the file's publisher states (`sha256sum {path}` "
             f"gives {found})"
         )
     if found != digest.lower():
-        raise setting.refusal(
+        raise setting.error(
             f"{path} has sha256 {found}, where {key} is {digest}; replace the file or correct {key}"
         )
     return path
@@ -188,12 +188,12 @@ def from_hub(
         if names:
             return snapshot(names[0], local_files_only=False)
     except (OSError, ValueError, httpx.HTTPError) as error:
-        raise setting.refusal(
+        raise setting.error(
             f"{weights[0]} of {repository} could not be had from the Hugging Face hub ({one_line(error)}) "
             f"and {searched()}; check its name and go online, or run {_command(repository, revision)} "
             "elsewhere and set CXR_MIRROR to FOLDER",
         ) from None
-    raise setting.refusal(
+    raise setting.error(
         f"{repository} on the Hugging Face hub has none of {', '.join(weights)}; choose another, or "
         f"put one of these files into the folder {repository} of CXR_MIRROR",
     )
@@ -214,7 +214,7 @@ def _check_commit(setting: Setting, repository: str, revision: str | None, folde
     commit = note.read_text(encoding="utf-8").split("\n")[0]
     key = f"{setting.key.partition('.')[0]}.revision"
     if commit != revision:
-        raise setting.refusal(
+        raise setting.error(
             f"{folder} holds commit {commit} where {key} asks for {revision}; change {key}, or run "
             f" {_command(repository, revision)} with CXR_MIRROR as FOLDER",
         )

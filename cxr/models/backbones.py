@@ -36,7 +36,7 @@ def build_backbone(
     architecture = _architecture(name)
     setting = Setting("model.weights", weights)
     if weights == "imagenet" and architecture.pretrained is None:
-        raise setting.refusal(f"{name} has none; allowed for it: none or file:NAME")
+        raise setting.error(f"{name} has none; allowed for it: none or file:NAME")
     published = None if weights == "none" else architecture.published
     side = size or (published.size if published else stored_size)
     try:
@@ -79,7 +79,7 @@ def _architecture(name: str) -> Architecture:
 
         if name in torchvision_names():
             return torchvision_architecture(name)
-    raise Setting("model.backbone", name).refusal(
+    raise Setting("model.backbone", name).error(
         f"there is no such backbone; nearest: {nearest(name, backbone_names())}"
     )
 

@@ -25,7 +25,7 @@ def load_into(fresh: Fresh, name: str, path: Path, setting: Setting) -> None:
     """
 
     def unfit(text: str) -> UserError:
-        return setting.refusal(f"{path} does not fit {name}: {text}; choose weights made for {name}")
+        return setting.error(f"{path} does not fit {name}: {text}; choose weights made for {name}")
 
     due: Any = fresh.base.state_dict()
     with reading(setting, path):
@@ -61,7 +61,7 @@ def reading(setting: Setting, path: Path) -> Iterator[None]:
         *(OSError, ValueError, RuntimeError, EOFError, KeyError, TypeError),
         *(pickle.UnpicklingError, SafetensorError),
     ) as error:
-        raise setting.refusal(
+        raise setting.error(
             f"{path} cannot be used as its weights ({one_line(error)}); replace it by the published file",
         ) from None
 

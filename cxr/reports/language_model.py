@@ -54,14 +54,14 @@ class HuggingFace:
         with reading(self._setting, folder):
             model_type = read_json(folder / "config.json").get("model_type")
             if model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-                raise self._setting.refusal(
+                raise self._setting.error(
                     f"{folder} holds a model of type {model_type}, which makes no text of a picture and a "
                     "prompt; choose an image-text-to-text model"
                 )
             check_memory(self._setting, folder, settings.quantisation, device)
             self._processor = self._read_processor(folder)
             if not getattr(self._processor, "chat_template", None):
-                raise self._setting.refusal(f"{folder} has no chat template; choose a model tuned for chat")
+                raise self._setting.error(f"{folder} has no chat template; choose a model tuned for chat")
             with memory.running_out(self._setting, settings.quantisation, device):
                 self._model = self._load(folder)
 
@@ -92,7 +92,7 @@ class HuggingFace:
             return AutoProcessor.from_pretrained(folder)
         except ImportError as error:  # some want packages that transformers itself does without
             text = " ".join(str(error).split())[:200]
-            raise self._setting.refusal(f"a package is missing for it ({text}); install it") from None
+            raise self._setting.error(f"a package is missing for it ({text}); install it") from None
 
     def _load(self, folder: Path) -> Any:
         quantised = quantisation(self._settings)
@@ -106,7 +106,7 @@ class HuggingFace:
         )
         model, report = loaded
         if missing := sorted(report["missing_keys"]):
-            raise self._setting.refusal(
+            raise self._setting.error(
                 f"{folder} lacks weights, {missing[0]} among them; replace it by the published files"
             )
         # Sampling temperatures and the like that it was published with have no say in greedy decoding.
@@ -172,7 +172,7 @@ def _fetch(setting: Setting, settings: Report) -> Path:
         return from_hub(setting, settings.writer, settings.revision, WEIGHTS, OTHERS).parent
     except UserError as error:
         if isinstance(error.__context__, GatedRepoError):
-            raise setting.refusal(
+            raise setting.error(
                 "its publisher wants terms accepted: accept them on "
                 f"https://huggingface.co/{settings.writer}, make an access token there and set "
                 "HF_TOKEN to it, or set CXR_MIRROR to a folder that has it"

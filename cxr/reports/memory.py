@@ -20,7 +20,7 @@ def check_memory(setting: Setting, folder: Path, quantisation: str, device: torc
     weights = sum(_weights(path) for path in folder.glob("model*.safetensors"))
     needed, there = weights * BYTES[quantisation], capacity(device)
     if needed > there:
-        raise setting.refusal(
+        raise setting.error(
             f"its weights take {needed / GIB:.1f} GiB where {device.type} has {there / GIB:.1f} GiB; "
             f"{advice(quantisation)}"
         )
@@ -48,7 +48,7 @@ def running_out(setting: Setting, quantisation: str, device: torch.device) -> It
         known = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not known and "can't allocate memory" not in str(error):
             raise
-        raise setting.refusal(f"{device.type} has too little memory for it; {advice(quantisation)}") from None
+        raise setting.error(f"{device.type} has too little memory for it; {advice(quantisation)}") from None
 
 
 def _weights(path: Path) -> int:

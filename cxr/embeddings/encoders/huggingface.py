@@ -51,7 +51,7 @@ def load_huggingface(name: str, revision: str) -> Encoder:
         # A tower of another model would load as well, with fresh weights wherever the names differ.
         model_type = read_json(folder / "config.json").get("model_type")
         if model_type not in MODEL_TYPES:
-            raise setting.refusal(
+            raise setting.error(
                 f"{folder} holds a model of type {model_type}, not clip; choose a CLIP model"
             )
         processor = CLIPImageProcessor.from_pretrained(folder)
@@ -59,7 +59,7 @@ def load_huggingface(name: str, revision: str) -> Encoder:
     model, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:
-        raise setting.refusal(
+        raise setting.error(
             f"{path} lacks weights, {missing[0]} among them; replace it by the published file"
         )
     return clip_encoder(model, processor)

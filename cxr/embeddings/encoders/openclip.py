@@ -24,10 +24,10 @@ def load_openclip(name: str) -> Encoder:
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if not tags:
         models = nearest(architecture, {model for model, _ in open_clip.list_pretrained()})
-        raise setting.refusal(f"open_clip has no weights for a model {architecture}; nearest: {models}")
+        raise setting.error(f"open_clip has no weights for a model {architecture}; nearest: {models}")
     published = open_clip.get_pretrained_cfg(architecture, tag)
     if not published:
-        raise setting.refusal(f"{architecture} has no weights {tag}; nearest: {nearest(tag, tags)}")
+        raise setting.error(f"{architecture} has no weights {tag}; nearest: {nearest(tag, tags)}")
     path = _weights(setting, published)
     with reading(setting, path):
         model = open_clip.create_model(

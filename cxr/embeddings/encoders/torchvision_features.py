@@ -17,7 +17,7 @@ def load_torchvision(name: str) -> Encoder:
     setting = Setting("clip_embed.encoder", f"torchvision:{name}")
     names = torchvision_names()
     if name not in names:
-        raise setting.refusal(f"torchvision has no such classifier; nearest: {nearest(name, names)}")
+        raise setting.error(f"torchvision has no such classifier; nearest: {nearest(name, names)}")
     model = load_pretrained(name, setting)
     _, dimensions = cut_head(model)
     preset = models.get_model_weights(name).DEFAULT.transforms()
