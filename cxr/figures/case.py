@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cxr.figures.radiographs import show_image
-from cxr.figures.style import HEAT, save_figure
+from cxr.figures.radiographs import show_image, show_map
+from cxr.figures.style import save_figure
 
 # Inches. Places are fixed: a layout by what they hold would take longer than all the rest.
 WIDTH, HEIGHT, EDGE = 9.6, 3.2, 0.1
@@ -35,8 +35,7 @@ def draw_case(
     show_image(radiograph, image)
     radiograph.set_title(f"the radiograph, {len(image)} x {len(image)} pixels", fontsize=10)
     heat = _place(figure, LARGE + 2 * EDGE, EDGE, LARGE)
-    show_image(heat, image)
-    heat.imshow(heat_map, cmap=HEAT, vmin=0, vmax=1, alpha=0.5, interpolation="antialiased")
+    show_map(heat, image, heat_map)
     heat.set_title(f"Grad-CAM: what speaks for {decision}\n(yellow most, violet nothing)", fontsize=10)
     start, step = 2 * LARGE + 4 * EDGE, SMALL + CAPTION
     heading = (start / WIDTH, (LINES * step + 2 * EDGE) / HEIGHT)

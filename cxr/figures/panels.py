@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from cxr.figures.radiographs import show_image
+from cxr.figures.radiographs import show_image, show_map
 from cxr.figures.style import HEAT, save_figure
 
 # inches: a side of an image, what a case's caption takes above it, a section's title, the colour bar
@@ -70,7 +70,8 @@ def sections(
 
 def _draw(ax: Axes, tile: Tile) -> None:
     ax.set_axis_on()
-    show_image(ax, tile.image, frame=tile.frame)
-    if tile.heat is not None:
-        ax.imshow(tile.heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.5, interpolation="bilinear")
+    if tile.heat is None:
+        show_image(ax, tile.image, frame=tile.frame)
+    else:
+        show_map(ax, tile.image, tile.heat, frame=tile.frame)
     ax.set_title(tile.caption, fontsize=9)

@@ -8,7 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cxr.figures.style import COLOURS, save_figure
+from cxr.figures.style import COLOURS, HEAT, save_figure
+
+MAP_ALPHA = 0.6  # the opacity of a class activation map where it is 1
+MAP_SCALE = "fraction of the map's maximum (low values are transparent)"  # the label of its colour bar
 
 
 def sample_grid(
@@ -47,6 +50,26 @@ def show_image(ax: Axes, image: np.ndarray, frame: str | None = None) -> None:
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set(visible=frame is not None, color=frame, linewidth=3)
+
+
+def show_map(ax: Axes, image: np.ndarray, activation: np.ndarray, frame: str | None = None) -> None:
+    """Draw a class activation map over a radiograph.
+
+    image: (H, W) uint8. activation: (h, w) float32 in [0, 1], which covers `image` whatever its own size, in
+    the colours of `HEAT` and with `MAP_ALPHA` times its value as opacity: where it is 0 the radiograph stays
+    unchanged. frame: the colour of a border.
+    """
+    show_image(ax, image, frame=frame)
+    height, width = image.shape
+    ax.imshow(
+        activation,
+        cmap=HEAT,
+        vmin=0,
+        vmax=1,
+        alpha=MAP_ALPHA * activation,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        interpolation="bilinear",
+    )
 
 
 @dataclass(frozen=True)
