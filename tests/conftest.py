@@ -4,10 +4,12 @@ import importlib
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -24,7 +26,7 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 TINY = """\
 download: {source: phantom}
 phantom: {images: 240}
-train: {members: 2, epochs: 2, batch_size: 32}
+train: {members: 2, epochs: 2, batch_size: 32, precision: float32}
 imbalance: {strategy: both}
 evaluate: {bootstrap: 200}
 """
@@ -48,28 +50,46 @@ def run(tmp_path, monkeypatch, capsys):
     return call
 
 
+def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """The folder `name` that `build` fills, once for all processes among which the tests are shared out."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        done = folder.with_suffix(".done")
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+            folder.mkdir()
+            build(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """The pipeline after one `dvc repro` on a few phantoms, committed. Tests leave it as they find it."""
-    folder = tmp_path_factory.mktemp("pipeline")
-    repository = Repository(folder / "repository")
-    workspace.copy_tracked(ROOT, repository.path)
-    (folder / "tiny.yaml").write_text(TINY)
-    apply_recipe(folder / "tiny.yaml", repository.path / "params.yaml")
-    repository.run("dvc", "repro")
-    workspace.commit(repository.path, "tiny run")
-    return repository
+
+    def build(folder: Path) -> None:
+        repository = Repository(folder / "repository")
+        workspace.copy_tracked(ROOT, repository.path)
+        (folder / "tiny.yaml").write_text(TINY)
+        apply_recipe(folder / "tiny.yaml", repository.path / "params.yaml")
+        repository.run("dvc", "repro")
+        workspace.commit(repository.path, "tiny run")
+
+    return Repository(built_once(tmp_path_factory, "tiny", build) / "repository")
 
 
 @pytest.fixture(scope="session")
 def exported_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an untrained model of two classes, and what the stages evaluate, index and export make of
     it. Tests leave it as they find it."""
-    folder = tmp_path_factory.mktemp("exported")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        builders.write_exported()
-    return folder
+
+    def build(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            builders.write_exported()
+
+    return built_once(tmp_path_factory, "exported", build)
 
 
 @pytest.fixture(scope="session")
