@@ -14,14 +14,14 @@ from cxr.inference.calibration import load_calibration
 from cxr.inference.gradcam import coarse_maps
 from cxr.inference.onnx_graph import OPSET, to_onnx
 from cxr.inference.onnx_session import PATH, Answer, ModelMetadata, OnnxModel
-from cxr.inference.predictions import load_predictions
+from cxr.inference.predictions import check_predictions, load_predictions
 from cxr.models import classifier
 from cxr.models.classifier import Classifier, embed_images, load_classifier, predict
 from cxr.params import load_params
 
 CPU = torch.device("cpu")  # where the service runs; a GPU rounds more coarsely
 BOUND = 1e-4  # the largest difference from PyTorch, see `largest_differences`
-ELSEWHERE = 0.01  # in a probability, between one device and another
+BETWEEN_DEVICES = 0.01  # the largest difference in a probability
 DATA = Path("metrics/data.json")
 DESCRIPTIONS = (Path("metrics/test.json"), Path("metrics/reliability.csv"))  # of `evaluate`
 
@@ -124,10 +124,11 @@ def largest_differences(found: Answer, expected: Answer) -> dict[str, float]:
 
 
 def check_published(probabilities: np.ndarray, data: Dataset) -> None:
-    """Raises `UserError` if `evaluate` described another classifier than these (N, classes) are of."""
-    published, rows = load_predictions().of("test"), data.rows("test")
-    same = published.classes == data.classes and np.array_equal(published.rows, rows)
-    if not same or np.abs(probabilities - published.ensemble).max() > ELSEWHERE:
+    """Raises `UserError` if `evaluate` described another classifier than the one that gives these
+    probabilities, (N, classes), on the N test radiographs of `data`."""
+    published = load_predictions().of("test")
+    check_predictions(published, data)
+    if np.abs(probabilities - published.ensemble).max() > BETWEEN_DEVICES:
         raise UserError(
             f"{predictions.PATH} does not belong to {classifier.WEIGHTS} and {calibration.PATH}; "
             "run `dvc repro evaluate`"

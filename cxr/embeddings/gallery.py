@@ -14,6 +14,8 @@ from typing import Any, Literal
 import faiss
 import numpy as np
 
+from cxr.core import dataset
+from cxr.core.dataset import Dataset
 from cxr.core.errors import UserError
 from cxr.core.files import atomic, read_json, write_json
 
@@ -51,7 +53,7 @@ class Meta:
 
     @property
     def measure(self) -> str:
-        """What `Found.values` are, in a word."""
+        """The name of what `SearchResult.values` holds."""
         return "cosine" if self.metric == "cosine" else "distance"
 
 
@@ -99,6 +101,11 @@ class Gallery:
             index.add(values)
         meta = Meta(embedding, metric, chosen, dimensions, vectors.source_sha256, rows.tolist())
         return cls(index, meta)
+
+    def check(self, data: Dataset) -> None:
+        """Raises `UserError` unless the gallery holds the rows of train, or of train and val, of `data`."""
+        if self.meta.rows not in (data.rows("train").tolist(), data.rows("train", "val").tolist()):
+            raise UserError(f"{META} does not belong to {dataset.LABELS}: other rows; run `dvc repro index`")
 
     def search(self, vectors: Vectors, k: int) -> SearchResult:
         """The `k` (1 or more) images nearest to each of the `vectors`.

@@ -1,21 +1,25 @@
-"""metrics/predictions.csv: what the released model and each of its members say of every val and test
-image."""
+"""metrics/predictions.csv: the probabilities of the released model and of each of its members for every val
+and test radiograph."""
 
+import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cxr.core.dataset import class_order
-from cxr.core.files import read_csv, write_csv
+from cxr.core import dataset
+from cxr.core.dataset import Dataset, class_order
+from cxr.core.errors import UserError
+from cxr.core.files import write_csv
 
 PATH = Path("metrics/predictions.csv")
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """rows, labels: (N,) int. splits: (N,) str. ensemble: (N, C) and members: (M, N, C) float64
-    probabilities, all with the released temperature."""
+    """rows, labels: (N,) int, the data set's row and the index into `classes`. splits: (N,) str. ensemble:
+    (N, C) and members: (M, N, C) float64, calibrated probabilities, all with the released temperature."""
 
     classes: list[str]
     rows: np.ndarray
@@ -25,14 +29,14 @@ class Predictions:
     members: np.ndarray
 
     def of(self, split: str) -> "Predictions":
-        mine = self.splits == split
+        mask = self.splits == split
         return Predictions(
             self.classes,
-            self.rows[mine],
-            self.splits[mine],
-            self.labels[mine],
-            self.ensemble[mine],
-            self.members[:, mine],
+            self.rows[mask],
+            self.splits[mask],
+            self.labels[mask],
+            self.ensemble[mask],
+            self.members[:, mask],
         )
 
 
@@ -54,19 +58,48 @@ def save_predictions(predictions: Predictions, path: Path = PATH) -> None:
 
 
 def load_predictions(path: Path = PATH) -> Predictions:
-    table = read_csv(path)
-    columns = [name for name in table[0] if name.startswith("p_")]
-    classes = class_order(name.removeprefix("p_") for name in columns)
-    count = sum(name.startswith("m") and name.endswith(f"_p_{classes[0]}") for name in table[0])
+    return parse_predictions(path.read_bytes().decode("utf-8"))
 
-    def matrix(prefix: str) -> np.ndarray:
-        return np.array([[float(row[f"{prefix}p_{name}"]) for name in classes] for row in table])
 
-    return Predictions(
-        classes,
-        rows=np.array([int(row["row"]) for row in table]),
-        splits=np.array([row["split"] for row in table]),
-        labels=np.array([classes.index(row["label"]) for row in table]),
-        ensemble=matrix(""),
-        members=np.stack([matrix(f"m{i}_") for i in range(count)]),
-    )
+def parse_predictions(text: str) -> Predictions:
+    """The predictions in the content of a predictions.csv.
+
+    Raises `ValueError` if it is not what `save_predictions` writes.
+    """
+    table = list(csv.DictReader(io.StringIO(text, newline="")))
+    try:
+        columns = list(table[0])
+        classes = class_order(name.removeprefix("p_") for name in columns if name.startswith("p_"))
+        count = sum(name.startswith("m") and name.endswith(f"_p_{classes[0]}") for name in columns)
+        return Predictions(
+            classes,
+            rows=np.array([int(row["row"]) for row in table]),
+            splits=np.array([row["split"] for row in table]),
+            labels=np.array([classes.index(row["label"]) for row in table]),
+            ensemble=_matrix(table, "", classes),
+            members=np.stack([_matrix(table, f"m{i}_", classes) for i in range(count)]),
+        )
+    except (LookupError, TypeError, ValueError) as error:  # TypeError: a line that is too short
+        raise ValueError("not a table of predictions") from error
+
+
+def _matrix(table: list[dict[str, str]], prefix: str, classes: list[str]) -> np.ndarray:
+    return np.array([[float(row[f"{prefix}p_{name}"]) for name in classes] for row in table])
+
+
+def check_predictions(
+    test: Predictions, data: Dataset, members: int | None = None, split: str = "test"
+) -> None:
+    """Raises `UserError` unless the rows of `split` in `test` are exactly those of `split` in `data`, with
+    the same classes and labels, predicted by a classifier of `members` members (None: any number)."""
+    predicted, rows = test.of(split), data.rows(split)
+    for what, same in (
+        ("rows", np.array_equal(predicted.rows, rows)),
+        ("classes", predicted.classes == data.classes),
+        ("labels", np.array_equal(predicted.labels, data.labels[rows])),
+        ("members", members is None or len(predicted.members) == members),
+    ):
+        if not same:
+            raise UserError(
+                f"{PATH} does not belong to {dataset.LABELS}: other {what}; run `dvc repro evaluate`"
+            )

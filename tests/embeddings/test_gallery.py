@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
+from cxr.core.dataset import load_dataset
 from cxr.embeddings import gallery
 from cxr.embeddings.gallery import INDEX, META, Gallery, SearchResult, Vectors
-from tests.builders import files_below, refused
+from tests.builders import files_below, refused, write_packed
 
 KINDS, METRICS = ("flat", "ivf", "hnsw"), ("cosine", "l2")
 SOURCE = "a" * 64
@@ -25,6 +26,10 @@ def vectors(count: int, seed: int = 0) -> np.ndarray:
 def build(values: np.ndarray, metric: str = "cosine", kind: str = "flat") -> Gallery:
     """Its images stand in every third row of the data set, from row 5 on."""
     return Gallery.build(Vectors(values, SOURCE), 3 * np.arange(len(values)) + 5, "classifier", metric, kind)
+
+
+def of_rows(rows: np.ndarray) -> Gallery:
+    return Gallery.build(Vectors(vectors(len(rows)), SOURCE), rows, "classifier", "cosine", "flat")
 
 
 def search(built: Gallery, values: np.ndarray, k: int) -> SearchResult:
@@ -129,6 +134,39 @@ def test_vectors_of_another_source_are_refused():
     clip = Gallery.build(Vectors(vectors(20), SOURCE), np.arange(20), "clip", "l2", "flat")
     with refused("models/index.faiss was built with another encoder than params.yaml names in clip_embed"):
         clip.search(Vectors(vectors(1), "b" * 64), 3)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (6, 6), "val": (2, 2), "test": (2, 2)}, ["normal", "pneumonia"])
+    return load_dataset()
+
+
+@pytest.mark.parametrize("splits", [("train",), ("train", "val")])
+def test_a_gallery_of_train_or_of_train_and_val_belongs_to_the_data_set(data, splits):
+    of_rows(data.rows(*splits)).check(data)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda data: data.rows("train", "val", "test"),
+        lambda data: data.rows("val"),
+        lambda data: data.rows("train")[:-1],
+        lambda data: data.rows("train")[::-1],
+        lambda data: data.rows("train") + len(data.labels),
+    ],
+    ids=["with test", "without train", "one less", "another order", "out of range"],
+)
+def test_a_gallery_of_other_rows_is_an_error(data, rows):
+    with refused("models/index.json does not belong to data/labels.csv: other rows; run `dvc repro index`"):
+        of_rows(rows(data)).check(data)
+
+
+def test_the_measure_is_named_by_the_metric():
+    assert build(vectors(5), "cosine").meta.measure == "cosine"
+    assert build(vectors(5), "l2").meta.measure == "distance"
 
 
 def test_more_images_than_there_are_are_refused():
