@@ -172,7 +172,7 @@ class Evaluate(Section):
 
 
 class Index(Section):
-    embedding: Literal["classifier", "clip"]
+    embedding: Literal["classifier", "encoder"]
     metric: Literal["cosine", "l2"]
     kind: Literal["auto", "flat", "ivf", "hnsw"]
     val: bool

@@ -145,7 +145,7 @@ def _print(results: list[dict[str, Any]], gallery: "Gallery") -> None:
                 f"  {rank:>3}  {case['class']:{name}}  {value} {case[value]:.3f}  row {case['row']:>{row}}"
                 f"  {case['source']}"
             )
-    made = {"classifier": "the classifier's features", "clip": "embeddings of clip_embed"}
+    made = {"classifier": "the classifier's features", "encoder": "embeddings of clip_embed"}
     print(f"Searched {len(gallery.meta.rows):,} cases by {made[gallery.meta.embedding]}.")
 
 

@@ -22,7 +22,7 @@ from cxr.core.files import atomic, read_json, write_json
 INDEX = Path("models/index.faiss")
 META = Path("models/index.json")
 
-Embedding = Literal["classifier", "clip"]
+Embedding = Literal["classifier", "encoder"]
 Metric = Literal["cosine", "l2"]
 Kind = Literal["flat", "ivf", "hnsw"]
 
@@ -174,7 +174,7 @@ class Gallery:
 
 OTHER = {
     "classifier": "another model than models/classifier.safetensors",
-    "clip": "another encoder than params.yaml names in clip_embed",
+    "encoder": "another encoder than params.yaml names in clip_embed",
 }
 
 

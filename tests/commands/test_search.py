@@ -51,7 +51,7 @@ def save_queries() -> list[str]:
     return ["first film.png", "second.dcm"]
 
 
-@pytest.mark.parametrize("embedding", ["classifier", "clip"])
+@pytest.mark.parametrize("embedding", ["classifier", "encoder"])
 @pytest.mark.parametrize(("metric", "key"), [("cosine", "cosine"), ("l2", "distance")])
 def test_neighbours_are_those_of_a_search_by_hand(library, embedding, metric, key):
     values, queries = build(metric, embedding), save_queries()

@@ -131,7 +131,7 @@ def test_vectors_of_another_source_are_refused():
     built = build(vectors(20))
     with refused("models/index.faiss was built with another model than models/classifier.safetensors"):
         built.search(Vectors(vectors(1), "b" * 64), 3)
-    clip = Gallery.build(Vectors(vectors(20), SOURCE), np.arange(20), "clip", "l2", "flat")
+    clip = Gallery.build(Vectors(vectors(20), SOURCE), np.arange(20), "encoder", "l2", "flat")
     with refused("models/index.faiss was built with another encoder than params.yaml names in clip_embed"):
         clip.search(Vectors(vectors(1), "b" * 64), 3)
 

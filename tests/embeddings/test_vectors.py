@@ -60,9 +60,9 @@ def test_pixels_give_new_images_the_components_of_the_training_images():
     clip_embed.main()
     data = load_dataset()
     rows = np.array([3, 50, 60, 2])
-    stored = embed_rows("clip", data, rows, settings, CPU)
+    stored = embed_rows("encoder", data, rows, settings, CPU)
     assert np.array_equal(stored.values, np.load(STORED)[rows])
-    again = embed_new(meta("clip"), data.images[rows], settings, CPU)
+    again = embed_new(meta("encoder"), data.images[rows], settings, CPU)
     np.testing.assert_allclose(again.values, stored.values, atol=1e-4)
     assert again.values.dtype == np.float32
     assert again.source_sha256 == stored.source_sha256
@@ -73,7 +73,7 @@ def test_the_source_of_pixels_is_train_and_the_number_of_components():
     clip_embed.main()
 
     def source(**changes: object) -> str:
-        return embed_rows("clip", load_dataset(), np.arange(2), parameters(**changes), CPU).source_sha256
+        return embed_rows("encoder", load_dataset(), np.arange(2), parameters(**changes), CPU).source_sha256
 
     before = source()
     assert source(dimensions=6) != before
@@ -96,12 +96,12 @@ def test_weights_are_named_by_encoder_and_revision(tmp_path, monkeypatch):
     settings = parameters(encoder="acme/tiny", precision="float32")
     clip_embed.main()
     data = load_dataset()
-    stored = embed_rows("clip", data, np.arange(4), settings, CPU)
-    again = embed_new(meta("clip"), data.images[:4], settings, CPU)
+    stored = embed_rows("encoder", data, np.arange(4), settings, CPU)
+    again = embed_new(meta("encoder"), data.images[:4], settings, CPU)
     np.testing.assert_allclose(again.values, stored.values, atol=1e-5)
     assert again.source_sha256 == stored.source_sha256
     for changes in ({"encoder": "acme/other"}, {"encoder": "acme/tiny", "revision": "main"}, {}):
-        other = embed_rows("clip", data, np.arange(4), parameters(**changes), CPU)
+        other = embed_rows("encoder", data, np.arange(4), parameters(**changes), CPU)
         assert other.source_sha256 != stored.source_sha256
 
 
@@ -109,7 +109,7 @@ def test_images_of_another_size_are_refused():
     parameters()
     clip_embed.main()
     with refused("images have 400 pixels, the encoder pixels was fitted to 256"):
-        embed_new(meta("clip"), noise_images(2, 20), parameters(), CPU)
+        embed_new(meta("encoder"), noise_images(2, 20), parameters(), CPU)
     save_classifier(small_classifier())
     with refused("images are 20 x 20 pixels, the classifier takes 16 x 16"):
         embed_new(meta("classifier"), noise_images(2, 20), parameters(), CPU)
@@ -118,10 +118,10 @@ def test_images_of_another_size_are_refused():
 def test_embeddings_of_other_images_are_refused():
     write_npy(STORED, np.zeros((69, 7), np.float32))
     with refused("data/embeddings.npy holds 69 radiographs, data/labels.csv 70", "dvc repro clip-embed"):
-        embed_rows("clip", load_dataset(), np.arange(2), parameters(), CPU)
+        embed_rows("encoder", load_dataset(), np.arange(2), parameters(), CPU)
 
 
 def test_pixels_without_their_training_images_are_refused():
     IMAGES.unlink()
     with refused("data/images.npy: not here", "dvc pull"):
-        embed_new(meta("clip"), noise_images(2), parameters(), CPU)
+        embed_new(meta("encoder"), noise_images(2), parameters(), CPU)

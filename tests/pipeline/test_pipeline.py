@@ -109,7 +109,7 @@ def test_three_classes_go_through_every_stage(three_class_run: Path, monkeypatch
         assert sum(float(row[f"p_{name}"]) for name in classes) == pytest.approx(1, abs=1e-6)
     assert {"auc_ovr_macro", "f1_macro", "accuracy"} <= read_json("metrics/test.json").keys()
     retrieval = read_json("metrics/retrieval_details.json")["gallery"]
-    assert set(retrieval["classifier"]) == set(retrieval["clip"]) == {"overall", *classes}
+    assert set(retrieval["classifier"]) == set(retrieval["encoder"]) == {"overall", *classes}
     assert set(read_json("metrics/report.json")["cases"]) == set(classes)
     assert set(read_json("metrics/shift.json")["pixels"]["val_test"]) == set(classes)
     assert 0 <= read_json("metrics/robustness.json")["all"]["be"] <= 1

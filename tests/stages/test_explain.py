@@ -317,7 +317,7 @@ def test_an_index_of_other_images_is_refused(run):
         explain.main()
 
 
-@pytest.mark.parametrize(("embedding", "val"), [("classifier", True), ("clip", False), ("clip", True)])
+@pytest.mark.parametrize(("embedding", "val"), [("classifier", True), ("encoder", False), ("encoder", True)])
 def test_the_nearest_image_comes_from_whatever_gallery_there_is(run, embedding, val):
     _, _, points = run
     data, test = load_dataset(), load_predictions().of("test")
@@ -328,7 +328,7 @@ def test_the_nearest_image_comes_from_whatever_gallery_there_is(run, embedding, 
     assert list(found) == [3, 0, 20]
     rows = data.rows("train", "val") if val else data.rows("train")
     vectors = (
-        points if embedding == "clip" else classifier.predict(load_classifier(), data.images, CPU).embeddings
+        points if embedding == "encoder" else classifier.predict(load_classifier(), data.images, CPU).embeddings
     )
     similarity = cosine_similarity(vectors[test.rows], vectors[rows])
     for i, (row, cosine) in found.items():

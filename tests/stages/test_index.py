@@ -66,7 +66,7 @@ def neighbours(gallery: np.ndarray, queries: np.ndarray, metric: str, k: int) ->
 
 def features(data: dataset.Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:
     of_classifier = predict(load_classifier(), data.images[rows], CPU).embeddings
-    return {"classifier": of_classifier, "clip": np.load("data/embeddings.npy")[rows]}
+    return {"classifier": of_classifier, "encoder": np.load("data/embeddings.npy")[rows]}
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
@@ -76,7 +76,7 @@ def test_report_equals_scikit_learns_neighbours(run, metric):
     train, test = data.rows("train"), data.rows("test")
     truth = data.labels[test]
     held, asked = features(data, train), features(data, test)
-    for name in ("classifier", "clip"):
+    for name in ("classifier", "encoder"):
         distance = "cosine" if metric == "cosine" else "euclidean"
         found = data.labels[train][neighbours(held[name], asked[name], distance, 10)]
         # Each radiograph is its own nearest, since none is a copy of another.
@@ -91,7 +91,7 @@ def test_report_equals_scikit_learns_neighbours(run, metric):
     assert report["leave_one_out"]["chance"] == pytest.approx((10 * 9 + 15 * 14) / (24 * 25))
     details = read_json("metrics/retrieval_details.json")
     for section in ("gallery", "leave_one_out"):
-        for name in ("classifier", "clip"):
+        for name in ("classifier", "encoder"):
             groups = details[section][name]
             assert set(groups) == {"overall", "normal", "sick"}
             assert {key: each["value"] for key, each in groups["overall"].items()} == report[section][name]
@@ -99,7 +99,7 @@ def test_report_equals_scikit_learns_neighbours(run, metric):
 
 
 @pytest.mark.parametrize("val", [False, True])
-@pytest.mark.parametrize("embedding", ["classifier", "clip"])
+@pytest.mark.parametrize("embedding", ["classifier", "encoder"])
 def test_gallery_is_what_params_ask_for_and_never_of_test(run, embedding, val):
     data = run(embedding=embedding, val=val, metric="l2")
     rows = data.rows("train", "val") if val else data.rows("train")
