@@ -1,4 +1,4 @@
-"""params.yaml becomes checked, typed sections, and every mistake in it is refused in one line."""
+"""params.yaml is loaded as checked, typed sections, and every mistake in it is an error of one line."""
 
 import io
 import math
@@ -29,23 +29,23 @@ def edited(folder: Path, old: str, new: str) -> Path:
 
 @pytest.mark.parametrize("recipe", [None, *RECIPES], ids=lambda path: path.stem if path else "as committed")
 def test_sections_are_the_tree_of_the_file(tmp_path, recipe):
-    """Why cxr/params.py may be left out of the deps of every stage: `load` hands on what the YAML says or
-    raises an error, so no code in it can change what a stage gets."""
+    """Why cxr/params.py is a dep of no stage: `load_params` returns the values of the YAML file or raises an
+    error, so no code in it can change what a stage gets."""
     path = write_params(tmp_path, {})
     if recipe:
         apply_recipe(recipe, path)
     assert load_params(path).model_dump() == YAML(typ="safe").load(path)
 
 
-def test_sections_travel_to_other_processes_and_cannot_be_changed():
+def test_sections_can_be_pickled_and_are_immutable():
     params = load_params(ROOT / "params.yaml")
     assert pickle.loads(pickle.dumps(params)) == params
     with pytest.raises(ValidationError, match="frozen"):
         params.train.lr = 1.0
 
 
-def test_text_of_sections_tells_every_value_apart():
-    """`cxr.training.checkpoints.key` hashes it."""
+def test_repr_of_sections_distinguishes_every_value():
+    """`cxr.training.checkpoints.resume_key` hashes it."""
     params = load_params(ROOT / "params.yaml")
     changed = params.replace(train=params.train.replace(lr=0.0030000000000000005))
     assert repr(load_params(ROOT / "params.yaml")) == repr(params) != repr(changed)
@@ -76,7 +76,7 @@ def test_edge_values_are_allowed(tmp_path):
 @pytest.mark.parametrize(
     ("written", "value"),
     [("1e-05", 1e-5), ("1e-5", 1e-5), ("1.0E-5", 1e-5), ("2", 2.0), (".5", 0.5)],
-    ids=["as DVC writes it", "as a person writes it", "capital E", "whole number", "no leading zero"],
+    ids=["as DVC writes it", "without the zero", "capital E", "whole number", "no leading zero"],
 )
 def test_number_arrives_as_float(tmp_path, written, value):
     lr = load_params(edited(tmp_path, "lr: 0.003", f"lr: {written}")).train.lr
@@ -156,7 +156,7 @@ def test_number_arrives_as_float(tmp_path, written, value):
         ("seed", 2**32, "at most 4294967295"),
     ],
 )
-def test_impossible_value_is_refused(tmp_path, key, value, allowed):
+def test_impossible_value_is_an_error(tmp_path, key, value, allowed):
     path = write_params(tmp_path, {key: value})
     with refused(f"{path}: {key} is {value!r}; allowed: ", allowed):
         load_params(path)
@@ -197,35 +197,36 @@ def test_impossible_value_is_refused(tmp_path, key, value, allowed):
         ("  lr: 0.003", "\tlr: 0.003", ("not valid YAML in line",)),
     ],
     ids=[
-        *("unknown", "unknown nested", "unknown at the top", "near", "near nested", "of another section"),
-        *("none is near", "number as key", "two lines", "missing", "missing nested", "stray section"),
+        *("unknown", "unknown nested", "unknown at the top"),
+        *("similar", "similar nested", "of another section"),
+        *("none is similar", "number as key", "two lines", "missing", "missing nested", "stray section"),
         *("empty section", "number for a section", "ratios", "duplicate key", "unclosed list", "tab"),
     ],
 )
-def test_broken_tree_is_refused(tmp_path, old, new, parts):
+def test_broken_tree_is_an_error(tmp_path, old, new, parts):
     path = edited(tmp_path, old, new)
     with refused(str(path), *parts):
         load_params(path)
 
 
-def test_first_mistake_is_named(tmp_path):
-    """Unknown keys before missing ones before values; of each kind the first in the file."""
+def test_first_mistake_is_reported(tmp_path):
+    """Unknown keys first, then missing keys, then values; of each kind the first in the file."""
     tree = recipes.yaml().load(TEXT)
     path = tmp_path / "params.yaml"
 
-    def assert_named(message: str) -> None:
+    def assert_reported(message: str) -> None:
         recipes.yaml().dump(tree, path)
         with refused(f"{path}: {message}"):
             load_params(path)
 
     tree["seed"], tree["report"]["cases"] = -1, -1
-    assert_named("seed is -1")
+    assert_reported("seed is -1")
     del tree["index"]["kind"], tree["report"]["writer"]
-    assert_named("missing key index.kind")
+    assert_reported("missing key index.kind")
     tree["report"]["casess"] = tree["report"]["another"] = 1
-    assert_named("unknown key report.casess")
+    assert_reported("unknown key report.casess")
     tree["index"]["another"] = 1
-    assert_named("unknown key index.another")
+    assert_reported("unknown key index.another")
 
 
 def test_invalid_yaml_names_the_line(tmp_path):
@@ -235,26 +236,26 @@ def test_invalid_yaml_names_the_line(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"- 1\n", b"text\n"], ids=["empty", "list", "text"])
-def test_file_that_is_no_tree_is_refused(tmp_path, content):
+def test_file_that_is_no_mapping_is_an_error(tmp_path, content):
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
     with refused(f"{path}: the file must be a section with the keys seed, compute"):
         load_params(path)
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path):
+def test_bytes_that_are_no_text_are_an_error(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_bytes(b"seed: \xff\xfe")
     with refused(f"{path}: not valid YAML"):
         load_params(path)
 
 
-def test_missing_file_is_refused(tmp_path):
+def test_missing_file_is_an_error(tmp_path):
     with refused(f"{tmp_path / 'params.yaml'}: no such file", "repository's root"):
         load_params(tmp_path / "params.yaml")
 
 
-def test_ratios_may_carry_rounding(tmp_path):
+def test_ratios_may_have_rounding_errors(tmp_path):
     thirds: dict[str, Any] = {f"split.ratios.{name}": 0.3333333 for name in ("train", "val")}
     assert (
         load_params(write_params(tmp_path, thirds | {"split.ratios.test": 0.3333334})).split.ratios.val

@@ -1,4 +1,4 @@
-"""params.schema.json is what the models of params.yaml say, and editors that follow it find its mistakes."""
+"""params.schema.json agrees with the models in cxr/params.py, and accepts and rejects the same files."""
 
 import json
 from pathlib import Path
@@ -51,16 +51,16 @@ def test_keys_and_their_order_are_those_of_the_file():
 
 
 def test_comments_are_the_descriptions():
-    found = params_schema.comments(TEXT)
+    descriptions = params_schema.comments(TEXT)
     lines = [line for line in TEXT.splitlines() if line.lstrip().startswith("#")]
     head = TEXT.split("\n\n")[0].splitlines()
-    assert sum(comment.count("\n") + 1 for comment in found.values()) == len(lines) - len(head)
+    assert sum(comment.count("\n") + 1 for comment in descriptions.values()) == len(lines) - len(head)
     train = SCHEMA["properties"]["train"]["properties"]
-    assert train["lr"]["description"] == "peak of the one-cycle schedule, start of the others"
-    assert train["schedule"]["description"].startswith("one_cycle, cosine, plateau (times factor after ")
-    assert "description" not in train["epochs"]  # has no comment
-    assert "description" not in SCHEMA["properties"]["compute"]  # nor has the section, but its first key
-    assert found[("split", "by_patient")].startswith("stratified only")
+    assert train["lr"]["description"].startswith("learning rate: peak of the one-cycle schedule")
+    assert train["schedule"]["description"].startswith("one_cycle, cosine, plateau (multiplied by ")
+    assert "description" not in train["epochs"]  # has no comment in params.yaml
+    assert "description" not in SCHEMA["properties"]["compute"]  # only its first key has a comment
+    assert descriptions[("split", "by_patient")].startswith("stratified only")
 
 
 @pytest.mark.parametrize("name", RECIPES)
