@@ -1,12 +1,11 @@
-"""Thousands of broken radiographs against the running service: no 5xx, no memory growth, and it goes on.
+"""Thousands of damaged files posted to the running service: no 5xx, no memory growth, same answers after.
 
     python -m benchmarks.service_fuzz [--images 5000]
 
-Starts `uvicorn service.app:app` on the model in models/, and posts mutated PNG, JPEG and DICOM radiographs of
-many kinds (`originals`), truncated, with flipped bits, broken headers, exchanged and inserted parts, to
-/predict, /similar and /explain in turn, and announced bombs and wrong types among them. Prints how often each
-status was answered, and the service's memory after each fifth. Exits with 1 if one was not allowed, or if the
-service does not answer an intact radiograph as before.
+Starts `uvicorn service.app:app` on the model in models/, and posts mutated PNG, JPEG and DICOM files of
+several kinds (see `benchmarks.broken_images`) to /predict, /similar and /explain in turn. Prints the number
+of answers of each status, and the service's memory after each fifth. Exits with 1 if a status is not allowed,
+or if an intact file is answered differently afterwards.
 """
 
 import argparse
@@ -25,7 +24,7 @@ PATHS = ("/predict", "/similar", "/explain")
 
 
 def main() -> None:
-    """Raises `UserError` if an answer was not allowed."""
+    """Raises `UserError` if a status is not allowed or answers have changed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=5000)
     arguments = parser.parse_args()
@@ -37,9 +36,7 @@ def main() -> None:
             return client.post(path, files={"file": ("image", content)})
 
         before = [ask("/predict", image).json() for image in images]
-        print(
-            f"{len(images)} kinds of radiograph; memory {resident(running.process.pid):.0f} MB before", end=""
-        )
+        print(f"{len(images)} kinds of file; memory {resident(running.process.pid):.0f} MB before", end="")
         for number in range(arguments.images):
             content = mutated(images[number % len(images)], generator)
             statuses[ask(PATHS[number % len(PATHS)], content).status_code] += 1
@@ -48,9 +45,9 @@ def main() -> None:
         after = [ask("/predict", image).json() for image in images]
     print("\n" + ", ".join(f"{count:,} x {status}" for status, count in sorted(statuses.items())))
     if set(statuses) - ALLOWED:
-        raise UserError(f"statuses {sorted(set(statuses) - ALLOWED)} were not to be answered")
+        raise UserError(f"statuses {sorted(set(statuses) - ALLOWED)} are not allowed")
     if before != after:
-        raise UserError("intact radiographs are answered differently after the broken ones")
+        raise UserError("intact files are answered differently after the damaged ones")
 
 
 if __name__ == "__main__":

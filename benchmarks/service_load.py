@@ -5,7 +5,8 @@
 Starts `uvicorn service.app:app` on the model in models/ and lets wrk (https://github.com/wg/wrk; Debian's
 package wrk) post IMAGE to /predict, each client over a connection of its own, as fast as answers come. wrk
 and the service share the machine's cores. Memory is the service's resident set, before, at its largest and
-after. Latencies of refusals (429, 503) count with the others; the last columns say how many there were.
+after. Latencies of rejected requests (503) count with the others; the last column gives the number of
+answers of each status.
 """
 
 import argparse
@@ -25,7 +26,7 @@ COLUMNS = (
     *("clients", "requests/s", "p50 ms", "p95 ms", "p99 ms"),
     *("MB before", "MB at most", "MB after", "answers"),
 )
-# Each thread of wrk has its own Lua state, so it runs with one. A refused client waits as long as any would.
+# Each thread of wrk has its own Lua state, so it runs with one.
 SCRIPT = """
 wrk.method, wrk.headers["Content-Type"] = "POST", "multipart/form-data; boundary={boundary}"
 local file = assert(io.open("{body}", "rb"))
@@ -45,7 +46,7 @@ function to_text(t)
 end
 function done(summary, latency)
   local text = threads[1]:get("seen") or ""
-  io.write(string.format('RESULT {{"requests":%d,"microseconds":%d,"p50":%d,"p95":%d,"p99":%d,"lost":%d,' ..
+  io.write(string.format('RESULT {{"requests":%d,"microseconds":%d,"p50":%d,"p95":%d,"p99":%d,"failed":%d,' ..
     '"statuses":{{%s}}}}\\n', summary.requests, summary.duration, latency:percentile(50),
     latency:percentile(95), latency:percentile(99),
     summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout,
@@ -69,15 +70,15 @@ def main() -> None:
         script = write_script(Path(folder), arguments.image)
         measure(running, script, clients=1, seconds=3)  # warms up
         for clients in arguments.clients:
-            found, memory = measure(running, script, clients, arguments.seconds)
-            latencies = " | ".join(f"{found[name] / 1000:.1f}" for name in ("p50", "p95", "p99"))
-            rate = found["requests"] / found["microseconds"] * 1e6
+            result, memory = measure(running, script, clients, arguments.seconds)
+            latencies = " | ".join(f"{result[name] / 1000:.1f}" for name in ("p50", "p95", "p99"))
+            rate = result["requests"] / result["microseconds"] * 1e6
             megabytes = " | ".join(f"{value:.0f}" for value in memory)
             answers = ", ".join(
-                f"{count:,} x {status}" for status, count in sorted(found["statuses"].items())
+                f"{count:,} x {status}" for status, count in sorted(result["statuses"].items())
             )
-            if found["newly_misclassified"]:
-                answers += f", {found['newly_misclassified']:,} lost"
+            if result["failed"]:
+                answers += f", {result['failed']:,} failed"
             print(f"| {clients} | {rate:.0f} | {latencies} | {megabytes} | {answers} |", flush=True)
 
 
@@ -93,7 +94,7 @@ def write_script(folder: Path, image: Path) -> Path:
 def measure(
     running: Running, script: Path, clients: int, seconds: int
 ) -> tuple[dict, tuple[float, float, float]]:
-    """What wrk found, and the service's memory in MB before, at its largest and after."""
+    """The results of wrk, and the service's memory in MB before, at its maximum and after."""
     pid = running.process.pid
     samples = [resident(pid)]
     finished = threading.Event()
@@ -105,12 +106,12 @@ def measure(
     watcher = threading.Thread(target=watch)
     watcher.start()
     words = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script)]
-    said = subprocess.run(
+    output = subprocess.run(
         [*words, f"{running.address}/predict"], capture_output=True, text=True, check=True
     ).stdout
     finished.set()
     watcher.join()
-    line = next(line for line in said.splitlines() if line.startswith("RESULT "))
+    line = next(line for line in output.splitlines() if line.startswith("RESULT "))
     return json.loads(line.removeprefix("RESULT ")), (samples[0], max(samples), resident(pid))
 
 

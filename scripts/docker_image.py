@@ -1,10 +1,10 @@
-"""`make image`: the steps of the Dockerfile without Docker, in build/image, and how large they are.
+"""`make image`: runs the steps of the Dockerfile without Docker, in build/image, and prints their size.
 
     python -m scripts.docker_image
 
-Every COPY and RUN happens in a folder of its own, with a clean virtual environment in the place of the base
-image. Then CMD is started, HEALTHCHECK has to succeed, and the sizes of what an image would hold are printed.
-What needs an image or root (users, ports) is named and left out.
+COPY and RUN work in a folder for each build stage, with a clean virtual environment in place of the base
+image. Then CMD is started, HEALTHCHECK has to succeed, and the size of the image's contents is printed. Steps
+that need an image or root (users, ports) are printed and skipped.
 """
 
 import os
@@ -23,13 +23,14 @@ from cxr.core.errors import UserError, run
 DOCKERFILE = Path("Dockerfile")
 FOLDER = Path("build/image")
 BASE_MB = 125  # python:3.11-slim, unpacked, as `docker images` shows it
-LEFT_OUT = ("useradd",)
-PATIENCE = 30  # seconds until HEALTHCHECK has to succeed
+SKIPPED = ("useradd",)
+TIMEOUT = 30  # seconds until HEALTHCHECK has to succeed
 
 
 @dataclass
 class Stage:
-    """A build stage. root: stands for / of its file system. environment: what ENV and ARG have set."""
+    """A build stage. root: the folder for / of its file system. folder: its WORKDIR. environment: of ENV and
+    ARG. health, command: of HEALTHCHECK and CMD."""
 
     root: Path
     folder: str = "/"
@@ -37,13 +38,13 @@ class Stage:
     health: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
 
-    def place(self, path: str) -> Path:
-        """Where an absolute path of the image, or one below its WORKDIR, lies here."""
-        return self.root / path.lstrip("/") if path.startswith("/") else self.place(self.folder) / path
+    def local(self, path: str) -> Path:
+        """The local path of an absolute path of the image, or of one relative to its WORKDIR."""
+        return self.root / path.lstrip("/") if path.startswith("/") else self.local(self.folder) / path
 
     def here(self, text: str) -> str:
-        """`text` with the image's WORKDIR as the folder that stands for it."""
-        return text.replace(self.folder, str(self.place(self.folder))) if self.folder != "/" else text
+        """`text` with the image's WORKDIR replaced by its local folder."""
+        return text.replace(self.folder, str(self.local(self.folder))) if self.folder != "/" else text
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def main() -> None:
     for number, (word, rest) in enumerate(instructions(DOCKERFILE.read_text(encoding="utf-8"))):
         print(f"{word} {rest}", flush=True)
         if word == "FROM":
-            if stages:  # all stages build in one place, since an environment does not work in another
+            if stages:  # all stages are built in one folder, since a virtual environment cannot be moved
                 finished = list(stages)[-1]
                 root.rename(FOLDER.resolve() / finished)
                 stages[finished].root = FOLDER.resolve() / finished
@@ -64,7 +65,7 @@ def main() -> None:
         else:
             step(word, rest, stage, stages)
     healthy(stage)
-    environment, own = size(stage.place(".venv")), size(stage.place("cxr")) + size(stage.place("service"))
+    environment, own = size(stage.local(".venv")), size(stage.local("cxr")) + size(stage.local("service"))
     print(f"\npackages {environment:.0f} MB, own code {own:.1f} MB, base image about {BASE_MB} MB: ", end="")
     print(f"about {environment + own + BASE_MB:.0f} MB")
 
@@ -77,7 +78,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 
 def python(root: Path) -> str:
-    """The folder of a clean Python's programs, in the place of the base image's."""
+    """The folder with the programs of a clean virtual environment, in place of the base image's."""
     venv.create(root / "usr", with_pip=True)
     return str(root / "usr/bin")
 
@@ -86,16 +87,16 @@ def step(word: str, rest: str, stage: Stage, stages: dict[str, Stage]) -> None:
     match word:
         case "WORKDIR":
             stage.folder = rest
-            stage.place(rest).mkdir(parents=True, exist_ok=True)
+            stage.local(rest).mkdir(parents=True, exist_ok=True)
         case "ENV" | "ARG":
             for pair in shlex.split(rest):
                 name, _, value = pair.partition("=")
-                value = re.sub(r"\$(\w+)", lambda found: stage.environment.get(found[1], ""), value)
+                value = re.sub(r"\$(\w+)", lambda match: stage.environment.get(match[1], ""), value)
                 stage.environment[name] = stage.here(value) if name == "PATH" else value
         case "COPY":
             copy(shlex.split(rest), stage, stages)
-        case "RUN" if not rest.startswith(LEFT_OUT):
-            code = subprocess.run(rest, shell=True, cwd=stage.place("."), env=clean(stage)).returncode
+        case "RUN" if not rest.startswith(SKIPPED):
+            code = subprocess.run(rest, shell=True, cwd=stage.local("."), env=clean(stage)).returncode
             if code:
                 raise UserError(f"{DOCKERFILE}: exit code {code} of RUN {rest}")
         case "HEALTHCHECK":
@@ -103,11 +104,11 @@ def step(word: str, rest: str, stage: Stage, stages: dict[str, Stage]) -> None:
         case "CMD":
             stage.command = loads(rest)
         case _:
-            print("  (left out here)")
+            print("  (skipped here)")
 
 
 def clean(stage: Stage) -> dict[str, str]:
-    """What the image's processes would see, and where this machine takes its packages from."""
+    """The environment of the image's processes, with this machine's package index."""
     kept = ("HOME", "PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "SSL_CERT_FILE")
     return {name: os.environ[name] for name in kept if name in os.environ} | stage.environment
 
@@ -116,30 +117,30 @@ def copy(words: list[str], stage: Stage, stages: dict[str, Stage]) -> None:
     source = next((word.removeprefix("--from=") for word in words if word.startswith("--from=")), None)
     *files, target = [word for word in words if not word.startswith("--")]
     if source:
-        found = stages[source].place(files[0])
-        if found.is_dir():
-            shutil.copytree(found, stage.place(target), symlinks=True)
+        path = stages[source].local(files[0])
+        if path.is_dir():
+            shutil.copytree(path, stage.local(target), symlinks=True)
         else:
-            shutil.copy2(found, stage.place(target))
+            shutil.copy2(path, stage.local(target))
         return
-    # Only what Git holds, as .dockerignore lets no caches through.
+    # Only files tracked by Git, since .dockerignore excludes caches.
     tracked = subprocess.run(["git", "ls-files", "-z", *files], capture_output=True, text=True, check=True)
     for name in tracked.stdout.split("\0")[:-1]:
-        place = stage.place(name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(name, place)
+        path = stage.local(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(name, path)
 
 
 def healthy(stage: Stage) -> None:
     """Raises `UserError` if CMD ends or HEALTHCHECK does not succeed in time."""
     environment = clean(stage)
-    found = shutil.which(stage.command[0], path=environment["PATH"])
-    if not found:
-        raise UserError(f"{DOCKERFILE}: CMD {stage.command[0]}: no such program in the image")
+    program = shutil.which(stage.command[0], path=environment["PATH"])
+    if not program:
+        raise UserError(f"{DOCKERFILE}: CMD {stage.command[0]}: not found in the image")
     started = time.monotonic()
-    with subprocess.Popen([found, *stage.command[1:]], cwd=stage.place("."), env=environment) as service:
+    with subprocess.Popen([program, *stage.command[1:]], cwd=stage.local("."), env=environment) as service:
         try:
-            while time.monotonic() < started + PATIENCE and service.poll() is None:
+            while time.monotonic() < started + TIMEOUT and service.poll() is None:
                 probe = shutil.which(stage.health[0], path=environment["PATH"])
                 checked = subprocess.run(
                     [str(probe), *stage.health[1:]], env=environment, capture_output=True
@@ -150,13 +151,13 @@ def healthy(stage: Stage) -> None:
                 time.sleep(0.2)
         finally:
             service.terminate()
-    raise UserError(f"{DOCKERFILE}: HEALTHCHECK did not succeed within {PATIENCE} s of CMD")
+    raise UserError(f"{DOCKERFILE}: HEALTHCHECK did not succeed within {TIMEOUT} s of CMD")
 
 
 def size(path: Path) -> float:
     """MB (10^6 bytes) of a file or a folder."""
     files = [path] if path.is_file() else path.rglob("*")
-    return sum(each.lstat().st_size for each in files if not each.is_dir() or each.is_symlink()) / 1e6
+    return sum(file.lstat().st_size for file in files if not file.is_dir() or file.is_symlink()) / 1e6
 
 
 if __name__ == "__main__":

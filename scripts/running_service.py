@@ -1,4 +1,4 @@
-"""`uvicorn service.app:app` in a process of its own, for tests and benchmarks."""
+"""Starts `uvicorn service.app:app` in another process, for tests and benchmarks."""
 
 import os
 import socket
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from cxr.core.errors import UserError
 from tests.builders import ROOT
 
-PATIENCE = 30.0  # seconds for the first answer
+TIMEOUT = 30.0  # seconds for the first answer
 
 
 @dataclass(frozen=True)
 class Running:
-    """seconds: from its start to its first answer."""
+    """address: its URL. seconds: from the start to the first answer."""
 
     address: str
     process: subprocess.Popen[bytes]
@@ -27,7 +27,7 @@ class Running:
 
 @contextmanager
 def serving(**variables: str) -> Iterator[Running]:
-    """variables: added to the environment. Raises `UserError` if the service does not answer."""
+    """The service on a free port; raises `UserError` if it does not answer. variables: of its environment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -41,7 +41,7 @@ def serving(**variables: str) -> Iterator[Running]:
     ) as process:
         try:
             while not _answers(address):
-                if process.poll() is not None or time.monotonic() > started + PATIENCE:
+                if process.poll() is not None or time.monotonic() > started + TIMEOUT:
                     raise UserError(f"the service does not answer; try python {' '.join(command)}")
                 time.sleep(0.02)
             yield Running(address, process, time.monotonic() - started)

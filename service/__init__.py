@@ -1,1 +1,1 @@
-"""The HTTP service: predictions, similar cases and explanations from models/classifier.onnx."""
+"""The HTTP service: predictions, similar cases and class activation maps from models/classifier.onnx."""

@@ -1,4 +1,4 @@
-"""The application: `uvicorn service.app:app`, set up by the environment (see `service.settings`)."""
+"""The application: `uvicorn service.app:app`, configured by the environment (see `service.settings`)."""
 
 import asyncio
 import contextlib
@@ -17,14 +17,14 @@ from service.state import State
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The model is not read here, but when the application starts, and again at each SIGHUP."""
+    """The model is read when the application starts, and again at each SIGHUP."""
     state = State(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         telemetry.configure_logs()
         state.start()
-        # Python hands signals to the main thread alone.
+        # Python delivers signals to the main thread only.
         if in_main := threading.current_thread() is threading.main_thread():
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, state.reload)
@@ -35,7 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="Chest X-ray classifier",
-        description=f"Calibrated probabilities, similar cases and explanations. {NOTICE}",
+        description=f"Calibrated class probabilities, similar cases and class activation maps. {NOTICE}",
         version="1",
         lifespan=lifespan,
     )

@@ -1,4 +1,4 @@
-"""Every refusal as a problem document: RFC 9457, https://www.rfc-editor.org/rfc/rfc9457."""
+"""Every error as a problem document: RFC 9457, https://www.rfc-editor.org/rfc/rfc9457."""
 
 import logging
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER = "1"  # seconds; a radiograph takes some hundredths
+RETRY_AFTER = "1"  # seconds; one radiograph takes some 10 ms
 
 log = logging.getLogger("service")
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's word
-    """name: what kind of problem it is, the last part of its type. detail: what is wrong and what to do."""
+    """name: the kind of error, last part of its `type`. detail: what is wrong and what to do."""
 
     def __init__(self, status: int, name: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -52,17 +52,17 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        found = error.errors()[0]  # the first is enough to go on; its input is not repeated
-        where = ".".join(str(part) for part in found["loc"])
-        return Problem(422, "invalid-parameter", f"{where}: {found['msg']}").response()
+        first = error.errors()[0]  # without its input, which is not repeated
+        where = ".".join(str(part) for part in first["loc"])
+        return Problem(422, "invalid-parameter", f"{where}: {first['msg']}").response()
 
     @app.exception_handler(Exception)
     async def defect(request: Request, error: Exception) -> JSONResponse:
-        # Its text may quote a radiograph's bytes, so the log gets the place alone.
-        place = error.__traceback__
-        while place and place.tb_next:
-            place = place.tb_next
-        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else ""
+        # Its message may quote bytes of the image, so only the line of code is logged.
+        trace = error.__traceback__
+        while trace and trace.tb_next:
+            trace = trace.tb_next
+        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
         log.error("defect", extra={"fields": {"error": type(error).__name__, "where": where}})
-        detail = "The service has a defect; its log says where. The request was not answered."
+        detail = "Internal error: a defect of the service. Its log names the line of code."
         return Problem(500, "defect", detail).response()

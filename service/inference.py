@@ -1,4 +1,4 @@
-"""Endpoints that take radiographs."""
+"""Endpoints that take images: prediction, similar cases, class activation map."""
 
 from collections.abc import Callable
 from typing import Annotated, TypeVar
@@ -11,13 +11,14 @@ from cxr.data.radiograph import Original
 from cxr.inference.onnx_session import Answer
 from service import schemas
 from service.errors import Problem
-from service.overlay import overlay
+from service.overlay import ALPHA, overlay
 from service.schemas import multipart, problems
 from service.served import Cases, Served
 from service.state import State
 from service.uploads import read_upload, uploaded
 
 TOP_K = 3
+ALPHA_HELP = "opacity of the map where it is 1 (its maximum); elsewhere in proportion to its value"
 UPLOAD = (400, 401, 408, 413, 415, 422, 503)
 
 T = TypeVar("T")
@@ -28,8 +29,8 @@ def routes(state: State) -> APIRouter:
     settings = state.settings
 
     async def with_files(request: Request, field: str, most: int, work: Callable[[list[UploadFile]], T]) -> T:
-        """What `work` makes of the uploaded files, in a thread."""
-        with state.work.place():
+        """`work` on the uploaded files, in a thread of the pool."""
+        with state.work.admitted():
             async with uploaded(request, field, settings, most) as files:
                 return await state.work.run(work, files)
 
@@ -41,7 +42,7 @@ def routes(state: State) -> APIRouter:
 
     @router.post("/predict", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
     async def predict(request: Request) -> schemas.Prediction:
-        """The calibrated probability of each class for one radiograph."""
+        """Calibrated probability of each class for one radiograph."""
         served = state.loaded()
 
         def work(files: list[UploadFile]) -> schemas.Prediction:
@@ -51,12 +52,11 @@ def routes(state: State) -> APIRouter:
 
     @router.post("/predict/batch", openapi_extra=multipart("files", True), responses=problems(*UPLOAD))
     async def predict_batch(request: Request) -> schemas.Batch:
-        """The same for several radiographs; one that cannot be read does not hinder the others."""
+        """Predictions for several radiographs; a file that cannot be read does not affect the others."""
         served = state.loaded()
 
         def work(files: list[UploadFile]) -> schemas.Batch:
-            # One at a time: the views of a single radiograph fit into the processor's cache, those of many do
-            # not.
+            # One at a time: its augmented copies fit into the processor's cache, those of many images do not.
             results = []
             for file in files:
                 try:
@@ -71,7 +71,7 @@ def routes(state: State) -> APIRouter:
 
     @router.post("/similar", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
     async def similar(request: Request, k: Annotated[int, Query(ge=1, le=20)] = 5) -> schemas.Similar:
-        """The labelled training images that the classifier finds most like this radiograph."""
+        """The labelled training images most similar to this radiograph in the classifier's embedding."""
         served = state.loaded()
         cases = served.cases
         if not isinstance(cases, Cases):
@@ -90,21 +90,21 @@ def routes(state: State) -> APIRouter:
         "/explain",
         openapi_extra=multipart("file"),
         response_class=Response,
-        responses={200: {"content": {"image/png": {}}, "description": "PNG"}, **problems(*UPLOAD, 501)},
+        responses={200: {"content": {"image/png": {}}, "description": "PNG, RGB"}, **problems(*UPLOAD, 501)},
     )
     async def explain(
         request: Request,
-        label: Annotated[str | None, Query(description="class to explain; without it, the decision")] = None,
-        opacity: Annotated[float, Query(ge=0, le=1, description="of the map over the radiograph")] = 0.5,
+        label: Annotated[str | None, Query(description="class; by default the decision")] = None,
+        alpha: Annotated[float, Query(ge=0, le=1, description=ALPHA_HELP)] = ALPHA,
     ) -> Response:
-        """Where the radiograph speaks for a class: a class activation map over its centre square.
+        """Class activation map (Grad-CAM) over the radiograph's centre square.
 
-        It shows what raises the class's score, not why.
+        It shows which regions raise the score of a class, not why.
         """
         served = state.loaded()
         classes = served.model.facts.classes
         if not served.model.has_maps:
-            raise Problem(501, "no-maps", "This model's head has no class activation maps.")
+            raise Problem(501, "no-maps", "The head of this model gives no class activation maps.")
         if label is not None and label not in classes:
             raise Problem(422, "unknown-label", f"label: one of {', '.join(classes)}")
 
@@ -113,8 +113,8 @@ def routes(state: State) -> APIRouter:
             answer = answered(served, image)
             assert answer.maps is not None  # has_maps
             number = classes.index(label) if label else served.decision(answer.probabilities[0])
-            picture = overlay(image, answer.maps[0, number], opacity)
-            return Response(picture, media_type="image/png")
+            figure = overlay(image, answer.maps[0, number], alpha)
+            return Response(figure, media_type="image/png")
 
         return await with_files(request, "file", 1, work)
 
@@ -122,7 +122,7 @@ def routes(state: State) -> APIRouter:
 
 
 def prediction(served: Served, probabilities: np.ndarray) -> schemas.Prediction:
-    """probabilities: (classes,)."""
+    """probabilities: (classes,) float32, calibrated."""
     classes = served.model.facts.classes
     top = min(TOP_K, len(classes))
     order = np.argsort(-probabilities, kind="stable")[:top]

@@ -1,4 +1,4 @@
-"""Endpoints that take no radiograph: health, metadata, metrics and the page."""
+"""Endpoints that take no image: health, metadata, metrics and the page."""
 
 import mimetypes
 from pathlib import Path
@@ -18,17 +18,18 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+ANY_IMAGE = "The model answers for any image, also one that is not a chest radiograph."
 SUMMARY = ("auc", "auc_ovr_macro", "accuracy", "accuracy_at_threshold")
 
 
 def routes(state: State) -> APIRouter:
     router = APIRouter()
-    # Read once: no path of a request reaches the file system.
+    # Read once, so that no path of a request reaches the file system.
     static = {path.name: path.read_bytes() for path in STATIC.glob("*.*")}
 
     def file(name: str) -> Response:
         if name not in static:
-            raise Problem(404, "not-found", "There is no such page.")
+            raise Problem(404, "not-found", "No such page.")
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         return Response(static[name], media_type=kind, headers={"Content-Security-Policy": POLICY})
 
@@ -42,7 +43,7 @@ def routes(state: State) -> APIRouter:
 
     @router.get("/health")
     async def health() -> schemas.Health:
-        """Whether the service lives, and whether it has a model."""
+        """Whether the service is running, and whether a model is loaded."""
         try:
             sha256 = state.loaded().model.sha256
         except Problem as problem:
@@ -53,12 +54,12 @@ def routes(state: State) -> APIRouter:
 
     @router.get("/metrics", response_class=Response)
     async def metrics() -> Response:
-        """For Prometheus."""
+        """Counters and latencies in the text format of Prometheus."""
         return Response(state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/metadata", dependencies=[Depends(state.authorised())], responses=problems(401, 503))
     async def metadata() -> schemas.Metadata:
-        """Which model this is, how good it was on test, and what it cannot do."""
+        """The model served, its performance on the test split, and its limitations."""
         served = state.loaded()
         facts, measured = served.model.facts, served.metrics
         return schemas.Metadata(
@@ -66,9 +67,9 @@ def routes(state: State) -> APIRouter:
             model_version=f"{state.revision} sha256:{served.model.sha256}",
             classes=facts.classes,
             metrics_summary={
-                name: MetricEstimate(value=found["ensemble"], low=found["low"], high=found["high"])
+                name: MetricEstimate(value=metric["ensemble"], low=metric["low"], high=metric["high"])
                 for name in SUMMARY
-                if (found := measured.get(name))
+                if (metric := measured.get(name))
             }
             if measured
             else None,
@@ -77,7 +78,7 @@ def routes(state: State) -> APIRouter:
             input_size=facts.size,
             maps=served.model.has_maps,
             similar=isinstance(served.cases, Cases),
-            limits=[NOTICE, facts.limits, "Any picture gets an answer, one that is no chest radiograph too."],
+            limits=[NOTICE, facts.limits, ANY_IMAGE],
         )
 
     return router

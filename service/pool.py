@@ -1,4 +1,4 @@
-"""A bounded number of requests at work: the others are told at once to come back."""
+"""Bounded concurrency: requests beyond the capacity are answered with 503 at once."""
 
 import asyncio
 import contextlib
@@ -15,26 +15,27 @@ T = TypeVar("T")
 
 
 class Work:
-    """inside: how many requests are uploading, waiting or computed."""
+    """in_flight: requests that are uploading, queued or running, at most `capacity`."""
 
     def __init__(self, queue: int, timeout: int) -> None:
-        self.places, self.timeout, self.inside = WORKERS + queue, timeout, 0
+        """queue: requests that may wait. timeout: seconds for an answer."""
+        self.capacity, self.timeout, self.in_flight = WORKERS + queue, timeout, 0
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """Raises `Problem` 503 if all places are taken."""
-        if self.inside >= self.places:
-            raise busy(f"All {self.places} places are taken. Try again in a moment.")
-        self.inside += 1
+    def admitted(self) -> Iterator[None]:
+        """One request more in flight. Raises `Problem` 503 if the service is at capacity."""
+        if self.in_flight >= self.capacity:
+            raise busy(f"The service is at capacity ({self.capacity} requests). Try again in a moment.")
+        self.in_flight += 1
         try:
             yield
         finally:
-            self.inside -= 1
+            self.in_flight -= 1
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`function(*args)` in a thread. Raises `Problem` 503 when that takes too long; then a call that has
-        not begun never does, and the result of one that has is dropped."""
+        """`function(*args)` in a thread. Raises `Problem` 503 after `timeout`: a call that has not started is
+        cancelled, the result of one that has is dropped."""
         future = self._pool.submit(function, *args, **kwargs)
         try:
             async with asyncio.timeout(self.timeout):
@@ -43,5 +44,5 @@ class Work:
             raise busy(f"The answer took longer than {self.timeout} s. Try again in a moment.") from None
 
     def close(self) -> None:
-        """Waits for the calls that have begun."""
+        """Waits for the calls that have started and cancels the others."""
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""What the service answers; field descriptions and examples are what /docs shows."""
+"""The answers of the service, with the descriptions and examples that /docs shows."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,20 +10,20 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 class Health(BaseModel):
     status: Literal["ok", "no model"]
     model_loaded: bool
-    model_sha256: str | None = Field(description="of the model file that is served")
-    detail: str | None = Field(description="why there is no model, and what to do")
+    model_sha256: str | None = Field(description="of the model file in service")
+    detail: str | None = Field(description="why no model is loaded, and what to do")
 
 
 class OperatingPoint(BaseModel):
-    rule: str = Field(description="how the threshold was chosen on val, or `most probable class`")
-    threshold: float | None = Field(description="of the second class; None decides for the most probable")
-    positive: str | None = Field(description="the class that is decided for from the threshold on")
+    rule: str = Field(description="how the threshold was chosen on the val split, or `most probable class`")
+    threshold: float | None = Field(description="of the second class; None reports the most probable class")
+    positive: str | None = Field(description="the class reported at this probability or more")
 
 
 class MetricEstimate(BaseModel):
     value: float
-    low: float = Field(description="end of the 95 % interval over test radiographs")
-    high: float
+    low: float = Field(description="lower limit of the 95 % confidence interval over test radiographs")
+    high: float = Field(description="upper limit of that interval")
 
 
 class Metadata(BaseModel):
@@ -31,13 +31,13 @@ class Metadata(BaseModel):
     model_version: str = Field(description="Git revision at start, and the SHA-256 of the model file")
     classes: list[str]
     metrics_summary: dict[str, MetricEstimate] | None = Field(
-        description="on test, of the model served; None where no metrics of it are here"
+        description="of the model served, on the test split; None if its metrics are not available"
     )
     operating_point: OperatingPoint
-    prevalence: dict[str, float] | None = Field(description="the shares that probabilities refer to")
-    input_size: int = Field(description="pixels a side of what the model sees of a radiograph")
-    maps: bool = Field(description="whether /explain can answer")
-    similar: bool = Field(description="whether /similar can answer")
+    prevalence: dict[str, float] | None = Field(description="of each class, as probabilities assume it")
+    input_size: int = Field(description="side in pixels of the square image that the model gets")
+    maps: bool = Field(description="whether /explain is available")
+    similar: bool = Field(description="whether /similar is available")
     limits: list[str]
 
 
@@ -47,21 +47,23 @@ class ClassProbability(BaseModel):
 
 
 class Observed(BaseModel):
-    """The test radiographs that got about this probability, weighted to the stated prevalence."""
+    """Test radiographs with a similar predicted probability, weighted to the prevalence of /metadata."""
 
-    probability: Probability = Field(description="mean of what was said of these radiographs")
-    found: Probability = Field(description="share of them that are of the class")
-    low: Probability = Field(description="end of the 95 % interval of that share")
-    high: Probability
-    images: int
+    probability: Probability = Field(description="mean predicted probability of these radiographs")
+    observed: Probability = Field(
+        description="proportion with the second of two classes; of more, with the most probable class"
+    )
+    low: Probability = Field(description="lower limit of the 95 % confidence interval of that proportion")
+    high: Probability = Field(description="upper limit of that interval")
+    images: int = Field(description="number of these radiographs")
 
 
 class Prediction(BaseModel):
     top_k: int
     predictions: list[ClassProbability] = Field(description="most probable first")
-    decision: str = Field(description="at the operating point, which may not be the most probable class")
+    decision: str = Field(description="class at the operating point, not always the most probable one")
     operating_point: OperatingPoint
-    observed: Observed | None = Field(description="None where the model's test metrics are not here")
+    observed: Observed | None = Field(description="None if the model's test metrics are not available")
     model_sha256: str
 
     model_config = {
@@ -75,7 +77,13 @@ class Prediction(BaseModel):
                     ],
                     "decision": "pneumonia",
                     "operating_point": {"rule": "youden", "threshold": 0.1037, "positive": "pneumonia"},
-                    "observed": {"probability": 0.93, "found": 0.9, "low": 0.74, "high": 0.97, "images": 31},
+                    "observed": {
+                        "probability": 0.93,
+                        "observed": 0.9,
+                        "low": 0.74,
+                        "high": 0.97,
+                        "images": 31,
+                    },
                     "model_sha256": "6b2ada0f956b5027d8c28d64d00c208678c705a74f44413cdfd2b399b80baef7",
                 }
             ]
@@ -84,31 +92,31 @@ class Prediction(BaseModel):
 
 
 class ProblemDocument(BaseModel):
-    """RFC 9457."""
+    """An error as RFC 9457 describes it."""
 
-    type: str = Field(examples=["urn:cxr:problem:unreadable-film"])
+    type: str = Field(examples=["urn:cxr:problem:unreadable-image"])
     title: str
     status: int
     detail: str
 
 
 class BatchItem(BaseModel):
-    """A prediction or a problem, in the order of the files."""
+    """A prediction or a problem."""
 
     prediction: Prediction | None = None
     problem: ProblemDocument | None = None
 
 
 class Batch(BaseModel):
-    results: list[BatchItem]
+    results: list[BatchItem] = Field(description="in the order of the files")
 
 
 class SimilarCase(BaseModel):
-    row: int = Field(description="of data/labels.csv")
-    label: str = Field(description="the confirmed class")
+    row: int = Field(description="row of data/labels.csv, from 0")
+    label: str = Field(description="its class in the data set")
     split: str
-    value: float = Field(description="cosine (larger is nearer) or Euclidean distance (smaller is nearer)")
-    thumbnail: str = Field(description="PNG as a data URI, what the model sees of the radiograph")
+    value: float = Field(description="cosine similarity (most similar: 1) or Euclidean distance (0)")
+    thumbnail: str = Field(description="the image that the model gets, a PNG as a data URI")
 
 
 class Similar(BaseModel):
@@ -118,14 +126,13 @@ class Similar(BaseModel):
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For the OpenAPI description of an endpoint that refuses with these."""
+    """The OpenAPI description of an endpoint's errors."""
     content = {"application/problem+json": {"schema": ProblemDocument.model_json_schema()}}
     return {status: {"description": "Problem (RFC 9457)", "content": content} for status in statuses}
 
 
 def multipart(field: str, several: bool = False) -> dict[str, Any]:
-    """For the OpenAPI description of an endpoint that takes radiographs; it reads the body itself, to count
-    it."""
+    """The OpenAPI description of an upload, written out since the endpoints read the body themselves."""
     image: dict[str, Any] = {"type": "string", "format": "binary", "description": "PNG, JPEG or DICOM"}
     schema = {"type": "array", "items": image, "minItems": 1} if several else image
     body = {

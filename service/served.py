@@ -1,4 +1,4 @@
-"""What is served: a model, and what belongs to it. Read whole at start or on SIGHUP, never in between."""
+"""The model served, with its metrics and its gallery: read at start and on SIGHUP, never in between."""
 
 import base64
 import csv
@@ -29,8 +29,8 @@ TEST, RELIABILITY = Path("metrics/test.json"), Path("metrics/reliability.csv")
 @dataclass(frozen=True)
 class Served:
     """metrics: of metrics/test.json, reliability: the rows of metrics/reliability.csv; None unless
-    metrics/export.json says that they describe this very file. cases: the radiographs that are searched, or
-    why there are none."""
+    metrics/export.json states that they describe this model file. cases: the labelled training images that
+    are searched, or why there are none."""
 
     model: OnnxModel
     metrics: dict[str, Any] | None
@@ -38,7 +38,7 @@ class Served:
     cases: "Cases | str"
 
     def decision(self, probabilities: np.ndarray) -> int:
-        """The class that is decided for. probabilities: (classes,)."""
+        """The number of the class at the operating point. probabilities: (classes,)."""
         return int(decide(probabilities[None], self.model.facts.threshold)[0])
 
     @property
@@ -51,27 +51,26 @@ class Served:
         return OperatingPoint(rule=rule, threshold=facts.threshold, positive=facts.classes[1])
 
     def observed(self, probabilities: np.ndarray) -> Observed | None:
-        """The test radiographs whose probability was nearest to this one: that of the second of two classes,
-        else of the most probable one, as the reliability diagram has it."""
+        """The bin of the reliability diagram whose mean probability is nearest: that of the second of two
+        classes, or else of the most probable class. probabilities: (classes,)."""
         if not self.reliability:
             return None
-        said = float(probabilities[1] if len(probabilities) == 2 else probabilities.max())
-        return min(self.reliability, key=lambda each: abs(each.probability - said))
+        predicted = float(probabilities[1] if len(probabilities) == 2 else probabilities.max())
+        return min(self.reliability, key=lambda row: abs(row.probability - predicted))
 
 
 @dataclass(frozen=True)
 class Cases:
-    """A gallery and the data set that its rows belong to: images (N, S, S) uint8, and the N rows of
-    data/labels.csv."""
+    """A gallery and the data set of its rows: images (N, S, S) uint8, table the N rows of data/labels.csv."""
 
     gallery: Gallery
     images: np.ndarray
     table: list[dict[str, str]]
 
     def nearest(self, answer: Answer, model: OnnxModel, k: int) -> list[SimilarCase]:
-        """answer: of a single radiograph."""
+        """The `k` most similar images, nearest first. answer: of a single radiograph."""
         vectors = Vectors(answer.embedding, model.facts.classifier_sha256)
-        found: SearchResult = self.gallery.search(vectors, min(k, len(self.gallery.meta.rows)))
+        result: SearchResult = self.gallery.search(vectors, min(k, len(self.gallery.meta.rows)))
         return [
             SimilarCase(
                 row=int(row),
@@ -80,7 +79,7 @@ class Cases:
                 value=float(value),
                 thumbnail=data_uri(self.images[row]),
             )
-            for row, value in zip(found.rows[0], found.values[0], strict=True)
+            for row, value in zip(result.rows[0], result.values[0], strict=True)
         ]
 
 
@@ -105,7 +104,7 @@ def load_served(settings: Settings) -> Served:
 
 
 def _described_by(home: Path, sha256: str) -> dict[Path, bytes]:
-    """The content of the files that metrics/export.json says describe the model with this hash."""
+    """The content of the files that describe the model with this hash, as metrics/export.json states."""
     try:
         export = json.loads((home / EXPORT).read_bytes())
         if export["sha256"] != sha256:
@@ -139,12 +138,12 @@ def _cases(home: Path, model: OnnxModel) -> Cases | str:
     if meta.embedding != "classifier" or meta.source_sha256 != model.facts.classifier_sha256:
         return "models/index.faiss was built with another model than the one served; run `dvc repro index`"
     if max(meta.rows) >= len(table) or len(images) != len(table):
-        return f"{dataset.LABELS} and models/index.json do not belong together; run `dvc repro index`"
+        return f"{dataset.LABELS} and models/index.json do not match; run `dvc repro index`"
     return Cases(gallery, images, table)
 
 
 def data_uri(image: np.ndarray) -> str:
-    """A PNG that a page can show without another request. image: (H, W) uint8."""
+    """A PNG as a data URI, which a page shows without another request. image: (H, W) uint8."""
     return f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
 
 

@@ -1,4 +1,4 @@
-"""What the environment says of this service. Nothing of it can be changed by a request."""
+"""Settings from environment variables; no request can change them."""
 
 import os
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from cxr.inference.onnx_session import PATH
 
 @dataclass(frozen=True)
 class Settings:
-    """model: CXR_MODEL, a file of the stage export. home: CXR_HOME, the folder that has models/, data/,
-    metrics/ and plots/. revision: CXR_REVISION, of the model where home is no repository; None asks Git.
-    api_key: CXR_API_KEY, which requests have to send; None asks for none.
+    """model: CXR_MODEL, an ONNX file of the stage export. home: CXR_HOME, the folder with models/, data/ and
+    metrics/. revision: CXR_REVISION, the model's Git revision; None takes that of the repository in home.
+    api_key: CXR_API_KEY, which requests have to send; None if no key is required.
 
-    max_bytes: CXR_MAX_BYTES of a request's body. max_pixels: CXR_MAX_PIXELS of a radiograph. max_files:
-    CXR_MAX_FILES in one batch. queue: CXR_QUEUE, requests that may wait. timeout: CXR_TIMEOUT, seconds for a
+    max_bytes: CXR_MAX_BYTES of a request's body. max_pixels: CXR_MAX_PIXELS of an image. max_files:
+    CXR_MAX_FILES in a batch. queue: CXR_QUEUE, requests that may wait. timeout: CXR_TIMEOUT, seconds for a
     request's upload, and again for its answer. threads: CXR_THREADS of ONNX Runtime.
     """
 
@@ -33,7 +33,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Raises `UserError` if a number is none or below 1."""
+        """Raises `UserError` if a value is not a whole number of 1 or more."""
 
         def number(name: str, default: int) -> int:
             value = environment.get(name, str(default))

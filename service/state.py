@@ -1,4 +1,4 @@
-"""What lives as long as the application: the model served, the places for requests, counters."""
+"""State of the application: the model served, the pool of workers, the metrics."""
 
 import hmac
 import logging
@@ -15,7 +15,7 @@ from service.served import Served, load_served, revision
 from service.settings import Settings
 from service.telemetry import Metrics
 
-KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="where the service was started with one")
+KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="required where CXR_API_KEY is set")
 
 log = logging.getLogger("service")
 
@@ -25,9 +25,9 @@ class State:
         self.settings = settings
         self.work = Work(settings.queue, settings.timeout)
         self.metrics = Metrics()
-        self.metrics.places.set_function(lambda: self.work.inside)
+        self.metrics.in_flight.set_function(lambda: self.work.in_flight)
         self.revision = "unknown"
-        self._served: Served | str = "the service has not started"  # replaced as a whole
+        self._served: Served | str = "the service has not started"  # replaced as a whole, never changed
 
     def start(self) -> None:
         self.revision = revision(self.settings)
@@ -38,11 +38,11 @@ class State:
         log.info("stopped")
 
     def reload(self) -> None:
-        """Serve what the model file holds now; if that is no model, what was served before stays."""
+        """Load the model file anew; if it is not valid, the model loaded before stays in service."""
         try:
             served = load_served(self.settings)
         except UserError as error:
-            log.error("model refused", extra={"fields": {"reason": str(error)}})
+            log.error("model not loaded", extra={"fields": {"reason": str(error)}})
             if isinstance(self._served, str):
                 self._served = str(error)
             return
@@ -57,18 +57,18 @@ class State:
         return self._served
 
     def authorised(self) -> Callable[..., Awaitable[None]]:
-        """A dependency of the endpoints that want the API key; it runs before a body is read."""
-        wanted = self.settings.api_key
-        if not wanted:
+        """A dependency of the endpoints that require the API key; it runs before a body is read."""
+        expected = self.settings.api_key
+        if not expected:
 
             async def anybody() -> None:
-                """A dependency of its own, so that /docs asks for no key where none is wanted."""
+                """Without a security scheme, so that /docs asks for no key where none is required."""
 
             return anybody
 
         async def check(key: Annotated[str | None, Security(KEY)]) -> None:
-            if not hmac.compare_digest((key or "").encode("latin-1"), wanted.encode()):
-                detail = "Send the key of this service in the header X-API-Key."
+            if not hmac.compare_digest((key or "").encode("latin-1"), expected.encode()):
+                detail = "API key required: send it in the header X-API-Key."
                 raise Problem(401, "api-key", detail, {"WWW-Authenticate": "ApiKey"})
 
         return check

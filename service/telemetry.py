@@ -1,4 +1,4 @@
-"""What an operator sees: JSON lines and Prometheus metrics. No image content, no file names, no raw paths."""
+"""JSON log lines and Prometheus metrics, without image content, file names or raw paths."""
 
 import json
 import logging
@@ -32,19 +32,19 @@ def configure_logs() -> None:
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
-    # These would quote what was sent.
+    # These would quote the request.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    logging.getLogger("uvicorn.error").addFilter(_no_defect)
+    logging.getLogger("uvicorn.error").addFilter(_no_traceback)
 
 
-def _no_defect(record: logging.LogRecord) -> bool:
-    """Leaves out the traceback of a request, of which `service.errors` logs the place."""
+def _no_traceback(record: logging.LogRecord) -> bool:
+    """False for the traceback of a request: it may quote image content; `service.errors` logs its line."""
     return not record.getMessage().startswith("Exception in ASGI application")
 
 
 class Metrics:
-    """One registry for each application, so that several may live in one process."""
+    """One registry for each application, so that a process can have several."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -53,7 +53,9 @@ class Metrics:
         self.seconds = Histogram(
             "cxr_request_seconds", "Time to the answer", ("path",), buckets=SECONDS, registry=self.registry
         )
-        self.places = Gauge("cxr_places_taken", "Requests uploading or computed", registry=self.registry)
+        self.in_flight = Gauge(
+            "cxr_requests_in_flight", "Requests uploading, queued or running", registry=self.registry
+        )
         self.loaded = Gauge("cxr_model_loaded", "1 if a model is loaded", registry=self.registry)
 
     def text(self) -> bytes:
@@ -61,7 +63,7 @@ class Metrics:
 
 
 class Telemetry:
-    """ASGI middleware: counts, times and logs each request, and sets the headers that all answers have."""
+    """ASGI middleware: counts, times and logs each request, and adds the headers that all responses have."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
@@ -92,7 +94,7 @@ class Telemetry:
             await self.app(scope, counted, answer)
         finally:
             seconds = time.perf_counter() - start
-            # The route's own path: what a request sends may be anything.
+            # The route's own path, since that of a request may be anything.
             path = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if path != "other" else "other"
             self.metrics.requests.labels(path, method, seen["status"]).inc()

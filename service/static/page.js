@@ -1,124 +1,126 @@
-// The page: one film in, what the service answers out. Text is set by textContent alone, so that nothing from a
-// file or an answer becomes markup.
+// The page: uploads one radiograph and shows the answers of the service. Text is set by textContent alone, so that
+// nothing from a file or an answer becomes markup.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
 const percent = (p) => (p > 0.999 ? "over 99.9 %" : p < 0.001 ? "under 0.1 %" : `${(100 * p).toFixed(1)} %`);
+const round = (proportion) => Math.round(100 * proportion);
 let model = null;
-let film = 0; // an answer to an earlier film than the last one is not shown
-let shown = []; // object URLs of the pictures on the page
+let latest = 0; // number of the last upload; answers to earlier ones are not shown
+let urls = []; // object URLs of the images on the page
 
 function element(tag, text, properties = {}) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.textContent = text ?? "";
-  return made;
+  const node = Object.assign(document.createElement(tag), properties);
+  node.textContent = text ?? "";
+  return node;
 }
 
-async function ask(path, file) {
+async function request(path, file) {
   const headers = $("key").value ? { "X-API-Key": $("key").value } : {};
   const body = file && new FormData();
-  if (file) body.append("file", file, "film"); // the file's own name may tell who the patient is
-  const answer = await fetch(path, { method: file ? "POST" : "GET", headers, body: body || undefined });
-  if (answer.ok) return answer;
-  const type = answer.headers.get("Content-Type") ?? "";
-  const problem = type.includes("json") ? await answer.json() : {};
-  if (answer.status === 401) {
+  if (file) body.append("file", file, "image"); // the file's own name may identify the patient
+  const response = await fetch(path, { method: file ? "POST" : "GET", headers, body: body || undefined });
+  if (response.ok) return response;
+  const type = response.headers.get("Content-Type") ?? "";
+  const problem = type.includes("json") ? await response.json() : {};
+  if (response.status === 401) {
     $("access").hidden = false;
     $("access").open = true;
   }
-  const wait = answer.headers.get("Retry-After");
-  throw new Error((problem.detail ?? problem.title ?? `The server answered ${answer.status}.`)
+  const wait = response.headers.get("Retry-After");
+  throw new Error((problem.detail ?? problem.title ?? `The server answered with status ${response.status}.`)
     + (wait ? ` Try again in ${wait} s.` : ""));
 }
 
-async function picture(image, path, file, mine) {
-  const blob = await (await ask(path, file)).blob();
-  if (mine !== film) return;
+async function showImage(image, path, file, upload) {
+  const blob = await (await request(path, file)).blob();
+  if (upload !== latest) return;
   const url = URL.createObjectURL(blob);
-  shown.push(url);
+  urls.push(url);
   image.src = url;
   await image.decode();
 }
 
 function showProbabilities(answer) {
   const { threshold, positive } = answer.operating_point;
-  $("verdict").textContent = `Decision: ${answer.decision}`;
-  $("rule").textContent = threshold == null ? "The most probable class is decided for."
-    : `A film is called ${positive} from a probability of ${percent(threshold)} on.`;
+  $("decision").textContent = `Decision: ${answer.decision}`;
+  $("rule").textContent = threshold == null ? "The most probable class is reported."
+    : `Classified as ${positive} at a probability of ${percent(threshold)} or more.`;
   $("bars").replaceChildren(...answer.predictions.map(({ label, confidence }) => {
     const row = element("li");
     const bar = element("progress", null, { value: confidence, max: 1, ariaLabel: label });
     row.append(element("span", label), bar, element("span", percent(confidence), { className: "value" }));
     return row;
   }));
-  const seen = answer.observed;
-  const hundred = (share) => Math.round(100 * share);
-  $("honest").textContent = !seen ? "" :
-    `Of 100 films like this, about ${hundred(seen.found)} show ${model.classes[1]}; with 95 % confidence it is `
-    + `${hundred(seen.low)} to ${hundred(seen.high)}. That is what ${seen.films} test films turned out to be whose `
-    + `probability of ${model.classes[1]} was most like this one (${percent(seen.probability)} on average).`;
-  $("refers").textContent = !model.prevalence ? "" : "This refers to a place where "
-    + Object.entries(model.prevalence).map(([name, share]) => `${+(100 * share).toFixed(1)} % of films are ${name}`).join(" and ")
-    + ".";
+  const two = model.classes.length === 2;
+  const bin = answer.observed;
+  $("observed").textContent = !bin ? "" :
+    `Observed frequency of ${two ? model.classes[1] : "the most probable class"} in the ${bin.images} test radiographs `
+    + `with the most similar probability (mean ${percent(bin.probability)}): ${round(bin.observed)} % `
+    + `(95 % interval ${round(bin.low)} to ${round(bin.high)} %).`;
+  const classes = Object.entries(model.prevalence ?? {}).slice(two ? 1 : 0);
+  $("prevalence").textContent = !classes.length ? "" : "Assumes a prevalence of "
+    + classes.map(([name, proportion]) => `${+(100 * proportion).toFixed(1)} % for ${name}`).join(", ") + ".";
 }
 
-async function showOverlay(file, answer, mine) {
-  await picture($("plain"), "/explain?opacity=0", file, mine);
-  await picture($("heat"), "/explain?opacity=1", file, mine);
-  if (mine !== film) return;
+async function showOverlay(file, answer, upload) {
+  // The slider blends the two, which gives the map of every alpha between them.
+  await showImage($("plain"), "/explain?alpha=0", file, upload);
+  await showImage($("heat"), "/explain?alpha=1", file, upload);
+  if (upload !== latest) return;
   $("explained").textContent = answer.decision;
   $("slider").hidden = $("heat").hidden = false;
 }
 
-async function showSimilar(file, mine) {
-  const { cases, metric } = await (await ask("/similar", file)).json();
-  if (mine !== film) return;
-  $("cases").replaceChildren(...cases.map((each) => {
+async function showSimilar(file, upload) {
+  const { cases, metric } = await (await request("/similar", file)).json();
+  if (upload !== latest) return;
+  $("cases").replaceChildren(...cases.map(({ label, row, split, thumbnail, value }) => {
     const item = element("li");
-    const alt = `${each.label}, film ${each.row} of ${each.split}`;
-    const value = `${metric === "cosine" ? "cosine" : "distance"} ${each.value.toFixed(3)}`;
-    item.append(element("img", null, { src: each.thumbnail, alt }), element("p", each.label),
-      element("p", value, { className: "small" }));
+    const alt = `${label}, image ${row} of the ${split} split`;
+    const text = `${metric === "cosine" ? "cosine similarity" : "distance"} ${value.toFixed(3)}`;
+    item.append(element("img", null, { src: thumbnail, alt }), element("p", label),
+      element("p", text, { className: "small" }));
     return item;
   }));
   $("similar-note").textContent = metric === "cosine"
-    ? "A cosine of 1 means alike in all that the classifier looks at."
-    : "A distance of 0 means alike in all that is compared.";
+    ? "By the classifier's embedding: a cosine similarity of 1 means identical embeddings up to their length."
+    : "By the classifier's embedding: a distance of 0 means identical embeddings.";
   $("similar").hidden = false;
 }
 
 async function classify(file) {
-  const mine = ++film;
+  const upload = ++latest;
   for (const id of ["answer", "similar", "heat", "slider"]) $(id).hidden = true;
-  for (const id of ["problem", "unseen"]) $(id).textContent = "";
-  $("status").textContent = "Reading the film …";
-  shown.splice(0).forEach((url) => URL.revokeObjectURL(url));
+  for (const id of ["problem", "no-map"]) $(id).textContent = "";
+  $("status").textContent = "Classifying …";
+  urls.splice(0).forEach((url) => URL.revokeObjectURL(url));
   try {
     if (!model) await showModel();
-    const answer = await (await ask("/predict", file)).json();
-    if (mine !== film) return;
+    const answer = await (await request("/predict", file)).json();
+    if (upload !== latest) return;
     showProbabilities(answer);
     $("answer").hidden = false;
     const [overlay, similar] = await Promise.allSettled([
-      showOverlay(file, answer, mine), showSimilar(file, mine)]);
-    if (mine !== film) return;
-    if (overlay.reason) $("unseen").textContent = `No overlay: ${overlay.reason.message}`;
+      showOverlay(file, answer, upload), showSimilar(file, upload)]);
+    if (upload !== latest) return;
+    if (overlay.reason) $("no-map").textContent = `No class activation map: ${overlay.reason.message}`;
     if (similar.reason) {
       $("cases").replaceChildren();
-      $("similar-note").textContent = `No similar films: ${similar.reason.message}`;
+      $("similar-note").textContent = `No similar images: ${similar.reason.message}`;
       $("similar").hidden = false;
     }
     $("status").textContent = "";
     $("answer-title").focus();
   } catch (error) {
-    if (mine !== film) return;
+    if (upload !== latest) return;
     $("status").textContent = "";
     $("problem").textContent = error instanceof TypeError ? "The server cannot be reached." : error.message;
   }
 }
 
 async function showModel() {
-  const about = await (await ask("/metadata")).json();
+  const about = await (await request("/metadata")).json();
   model = about;
   $("model-state").textContent = "";
   const rows = [["Model", `${about.model_name}, ${about.model_version}`], ["Classes", about.classes.join(", ")]];
@@ -132,10 +134,10 @@ async function showModel() {
 
 $("file").addEventListener("change", ({ target }) => {
   if (target.files.length) classify(target.files[0]);
-  target.value = ""; // so that the same film can be picked again
+  target.value = ""; // so that the same file can be chosen again
 });
-$("opacity").addEventListener("input", ({ target }) => { $("heat").style.opacity = target.value / 100; });
-$("heat").style.opacity = $("opacity").value / 100;
+$("alpha").addEventListener("input", ({ target }) => { $("heat").style.opacity = target.value / 100; });
+$("heat").style.opacity = $("alpha").value / 100;
 for (const kind of ["dragover", "drop"]) {
   window.addEventListener(kind, (event) => event.preventDefault()); // or the browser would leave the page
 }

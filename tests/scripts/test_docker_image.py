@@ -1,5 +1,4 @@
-"""scripts/docker_image.py does what a Dockerfile says, and fails where `docker build` or the container
-would."""
+"""scripts/docker_image.py runs the steps of a Dockerfile and fails where `docker build` would."""
 
 import socket
 import subprocess
@@ -47,32 +46,32 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "cxr" / "__pycache__").mkdir()
     (tmp_path / "cxr" / "__pycache__" / "a.pyc").write_bytes(b"not for the image")
     monkeypatch.chdir(tmp_path)
-    # The clean Python takes seconds to make; that of the tests will do.
+    # A clean virtual environment takes seconds to create; that of the tests is enough.
     monkeypatch.setattr(docker_image, "python", lambda root: str(Path(sys.executable).parent))
-    monkeypatch.setattr(docker_image, "PATIENCE", 10)
+    monkeypatch.setattr(docker_image, "TIMEOUT", 10)
     return tmp_path
 
 
 def test_stages_copies_and_health(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     docker_image.main()
     app = repository / "build/image/root/app"
-    found = sorted(path.relative_to(app).as_posix() for path in app.rglob("*") if path.is_file())
-    assert found == [".venv/good.txt", "cxr/a.py", "service/b.py"]
-    said = capsys.readouterr().out
-    assert "healthy after" in said
-    assert "RUN useradd somebody\n  (left out here)" in said
-    assert f"about {docker_image.BASE_MB} MB" in said
+    files = sorted(path.relative_to(app).as_posix() for path in app.rglob("*") if path.is_file())
+    assert files == [".venv/good.txt", "cxr/a.py", "service/b.py"]
+    output = capsys.readouterr().out
+    assert "healthy after" in output
+    assert "RUN useradd somebody\n  (skipped here)" in output
+    assert f"about {docker_image.BASE_MB} MB" in output
 
 
-def test_a_failing_step_ends_it(repository: Path) -> None:
+def test_a_failing_step_is_an_error(repository: Path) -> None:
     text = (repository / "Dockerfile").read_text()
     (repository / "Dockerfile").write_text(text.replace("mkdir site", "mkdir missing/site"))
     with refused("Dockerfile", "exit code 1", "RUN mkdir missing/site"):
         docker_image.main()
 
 
-def test_an_unhealthy_service_ends_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker_image, "PATIENCE", 2)
+def test_an_unhealthy_service_is_an_error(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_image, "TIMEOUT", 2)
     text = (repository / "Dockerfile").read_text()
     (repository / "Dockerfile").write_text(text.replace("/.venv/good.txt", "/.venv/bad.txt"))
     with refused("Dockerfile", "HEALTHCHECK did not succeed"):

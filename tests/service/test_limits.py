@@ -1,4 +1,4 @@
-"""No upload brings the service down: limits, keys, queues, and hundreds of damaged files without a 500."""
+"""Limits, keys and queues: no upload stops the service, and no damaged file is answered with a 5xx."""
 
 import asyncio
 import json
@@ -9,9 +9,9 @@ import time
 import httpx
 import numpy as np
 import pytest
-from benchmarks.broken_images import encoded, jpeg_of_scans, mutated, originals, png_bomb
 from starlette.formparsers import MultiPartParser
 
+from benchmarks.broken_images import encoded, jpeg_of_scans, mutated, originals, png_bomb
 from scripts.running_service import serving
 from service.app import create_app
 from tests.builders import dicom, dicom_bytes, noise_images
@@ -54,11 +54,11 @@ def check(answer: httpx.Response, status: int, name: str) -> None:
             400,
             "malformed-multipart",
         ),
-        ({"files": {"file": ("a", b"")}}, 415, "not-a-film"),
-        ({"files": {"file": ("a.png", b"GIF89a" + bytes(100))}}, 415, "not-a-film"),
-        ({"files": {"file": ("a", encoded(noise_images(1, 64)[0], "PNG")[:-500])}}, 400, "unreadable-film"),
-        ({"files": {"file": ("a", jpeg_of_scans(200))}}, 400, "unreadable-film"),
-        ({"files": {"file": ("a", bytes(128) + b"DICM" + bytes(100))}}, 400, "unreadable-film"),
+        ({"files": {"file": ("a", b"")}}, 415, "unsupported-format"),
+        ({"files": {"file": ("a.png", b"GIF89a" + bytes(100))}}, 415, "unsupported-format"),
+        ({"files": {"file": ("a", encoded(noise_images(1, 64)[0], "PNG")[:-500])}}, 400, "unreadable-image"),
+        ({"files": {"file": ("a", jpeg_of_scans(200))}}, 400, "unreadable-image"),
+        ({"files": {"file": ("a", bytes(128) + b"DICM" + bytes(100))}}, 400, "unreadable-image"),
         ({"files": {"file": ("a", png_bomb(101))}}, 413, "too-many-pixels"),
         ({"files": {"file": ("a", png_bomb(60_000))}}, 413, "too-many-pixels"),
         (
@@ -70,29 +70,29 @@ def check(answer: httpx.Response, status: int, name: str) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_each_mistake_has_its_problem(service, sent, status, name):
+def test_each_wrong_upload_has_its_problem(service, sent, status, name):
     for path in ("/predict", "/similar", "/explain"):
         check(service.post(path, **sent), status, name)
 
 
 @pytest.mark.parametrize("charset", ["undefined", "hex", "idna", "utf-16", "nothing", "unicode_escape"])
-def test_a_charset_is_no_danger(service, charset):
+def test_a_wrong_charset_is_no_5xx(service, charset):
     body = b'--b\r\nContent-Disposition: form-data; name="\xff\\x"; filename="a"\r\n\r\nx\r\n--b--\r\n'
     headers = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
     assert service.post("/predict", content=body, headers=headers).status_code in (400, 422)
 
 
 @pytest.mark.parametrize("length", ["9" * 30, "9" * 5000])
-def test_a_length_that_is_a_lie_is_no_danger(service, length):
+def test_a_wrong_content_length_is_rejected(service, length):
     headers = {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": length}
     check(service.post("/predict", content=b"x", headers=headers), 413, "too-many-bytes")
 
 
-def test_the_refused_bomb_of_scans_would_have_been_readable(service):
+def test_a_jpeg_with_fewer_scans_is_read(service):
     assert ask(service, jpeg_of_scans(20)).status_code == 200
 
 
-def test_bytes_are_counted_whatever_the_header_says(service):
+def test_bytes_are_counted_whatever_the_header_states(service):
     body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
 
@@ -102,11 +102,11 @@ def test_bytes_are_counted_whatever_the_header_says(service):
             yield bytes(1000)
 
     check(service.post("/predict", content=parts(), headers=headers), 413, "too-many-bytes")
-    lie = headers | {"Content-Length": "100"}
-    check(service.post("/predict", content=body + bytes(300_000), headers=lie), 413, "too-many-bytes")
+    wrong = headers | {"Content-Length": "100"}
+    check(service.post("/predict", content=body + bytes(300_000), headers=wrong), 413, "too-many-bytes")
 
 
-def test_a_full_disk_is_said_and_may_pass(service, tmp_path, monkeypatch):
+def test_a_full_disk_is_a_503_with_retry_after(service, tmp_path, monkeypatch):
     content = encoded(noise_images(1, 64)[0], "PNG")
     monkeypatch.setattr(MultiPartParser, "spool_max_size", 1000)  # on disk beyond that
     assert ask(service, content).status_code == 200
@@ -116,7 +116,7 @@ def test_a_full_disk_is_said_and_may_pass(service, tmp_path, monkeypatch):
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_batch_has_a_largest_number(service):
+def test_a_batch_has_a_maximum_number_of_files(service):
     image = ("a", encoded(noise_images(1)[0], "PNG"))
     assert service.post("/predict/batch", files=[("files", image)] * 3).status_code == 200
     for count in (4, 6):
@@ -129,8 +129,8 @@ def test_batch_has_a_largest_number(service):
         ("/similar?k=0", "invalid-parameter"),
         ("/similar?k=21", "invalid-parameter"),
         ("/similar?k=many", "invalid-parameter"),
-        ("/explain?opacity=2", "invalid-parameter"),
-        ("/explain?opacity=nan", "invalid-parameter"),
+        ("/explain?alpha=2", "invalid-parameter"),
+        ("/explain?alpha=nan", "invalid-parameter"),
         ("/explain?label=nothing", "unknown-label"),
     ],
 )
@@ -150,7 +150,7 @@ def test_other_paths_and_methods_are_problems_too(service):
         check(service.get(path), 404, "not-found")
 
 
-def test_the_key_is_asked_for_before_the_body_is_read(exported_run):
+def test_the_key_is_checked_before_the_body_is_read(exported_run):
     image = {"file": ("a", encoded(noise_images(1)[0], "PNG"))}
     with client(exported_run, CXR_API_KEY="geheim-ü") as service:
         for key in (None, "", "geheim", "geheim-ü-und-mehr", "\x00"):
@@ -176,7 +176,7 @@ def test_no_mutated_image_is_answered_with_a_5xx(service):
         path = ("/predict", "/similar", "/explain")[number % 3]
         statuses.append(ask(service, mutated(images[number % len(images)], generator), path).status_code)
     assert set(statuses) <= {200, 400, 413, 415}
-    assert statuses.count(200) < 300  # most were damaged indeed
+    assert statuses.count(200) < 300  # most of them were damaged
     assert ask(service, images[0]).status_code == 200
 
 
@@ -212,29 +212,29 @@ def slow(app, seconds: float) -> None:
     state.loaded = loaded
 
 
-def test_a_full_queue_says_when_to_come_back(exported_run):
+def test_at_capacity_it_answers_503_with_retry_after(exported_run):
     app = create_app(settings(exported_run, CXR_QUEUE="2"))
     slow(app, 0.2)
     answers = in_flight(app, 10, encoded(noise_images(1)[0], "PNG"))
     busy = [answer for answer in answers if answer.status_code != 200]
-    assert len(busy) == 6  # two at work and two waiting
+    assert len(busy) == 6  # two running and two queued
     for answer in busy:
         check(answer, 503, "busy")
         assert int(answer.headers["retry-after"]) >= 1
-    assert app.state.service.work.inside == 0
+    assert app.state.service.work.in_flight == 0
 
 
-def test_an_answer_that_takes_too_long_is_given_up(exported_run):
+def test_an_answer_that_takes_too_long_is_a_503(exported_run):
     app = create_app(settings(exported_run, CXR_TIMEOUT="1"))
     slow(app, 1.5)
     start = time.monotonic()
     (answer,) = in_flight(app, 1, encoded(noise_images(1)[0], "PNG"))
     check(answer, 503, "busy")
     assert time.monotonic() - start < 5
-    assert app.state.service.work.inside == 0
+    assert app.state.service.work.in_flight == 0
 
 
-def test_an_upload_that_takes_too_long_or_stops_is_given_up(exported_run):
+def test_an_upload_that_takes_too_long_or_stops_is_a_problem(exported_run):
     app = create_app(settings(exported_run, CXR_TIMEOUT="1"))
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     scope = {
@@ -265,7 +265,7 @@ def test_an_upload_that_takes_too_long_or_stops_is_given_up(exported_run):
     assert (status, document["type"]) == (400, "urn:cxr:problem:disconnected")
 
 
-def test_a_defect_tells_its_place_but_no_content(exported_run, monkeypatch, capsys):
+def test_a_defect_is_a_500_without_content(exported_run, monkeypatch, capsys):
     with client(exported_run) as service:
 
         def broken(*_):
@@ -292,11 +292,11 @@ def test_logs_are_json_without_names_and_metrics_count(exported_run, capsys, mon
     assert "Jane" not in json.dumps(lines)
     assert "secret" not in json.dumps(lines)
     assert 'cxr_requests_total{method="POST",path="/predict",status="200"} 1.0' in text
-    assert "cxr_places_taken 0.0" in text
+    assert "cxr_requests_in_flight 0.0" in text
     assert "cxr_model_loaded 1.0" in text
 
 
-def test_a_running_service_takes_a_model_at_sighup_and_ends_at_sigterm(exported_run, tmp_path):
+def test_a_running_service_loads_a_model_at_sighup_and_ends_at_sigterm(exported_run, tmp_path):
     path = tmp_path / "own.onnx"
     with serving(CXR_HOME=str(exported_run), CXR_MODEL=str(path)) as running:
 

@@ -1,4 +1,4 @@
-"""The service keeps to its own OpenAPI description, and answers nothing with a 5xx, whatever is sent."""
+"""The service conforms to its OpenAPI description and answers no request with a 5xx."""
 
 import subprocess
 import sys
@@ -10,11 +10,11 @@ from scripts.running_service import serving
 
 
 @pytest.mark.parametrize("key", ["", "a-key"])
-def test_schemathesis_finds_no_fault(exported_run: Path, tmp_path: Path, key: str) -> None:
+def test_schemathesis_finds_no_error(exported_run: Path, tmp_path: Path, key: str) -> None:
     with serving(CXR_HOME=str(exported_run), CXR_API_KEY=key) as running:
         command = [Path(sys.executable).with_name("schemathesis"), "run", f"{running.address}/openapi.json"]
         command += ["--checks", "all", "--max-examples", "20", "--seed", "0", "--no-color"]
-        # No schema can say which bytes are a radiograph, so that what it allows may well be refused.
+        # No schema can describe which bytes are an image, so data that it allows may be rejected.
         command += ["--exclude-checks", "positive_data_acceptance"]
         command += ["--header", f"X-API-Key: {key}"] if key else []
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

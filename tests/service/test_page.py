@@ -1,4 +1,4 @@
-"""The service's page in a real Chromium: what a person sees of an answer, a refusal and a missing model."""
+"""The service's page in Chromium: a prediction, an error and a missing model as a user sees them."""
 
 import io
 import shutil
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.broken_images import encoded
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+from benchmarks.broken_images import encoded
 from scripts.running_service import serving
 from tests.builders import dicom, dicom_bytes, noise_images
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# Chromium's own sandbox wants rights that a container does not give; the rest keeps it off the network.
+# Chromium's sandbox needs rights that a container does not have; the other flags keep it off the network.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PHONE = {"width": 360, "height": 740}
 
@@ -43,7 +43,7 @@ def page(browser: Browser) -> Iterator[Page]:
     opened.close()
 
 
-def image(name: str = "film.png", content: bytes | None = None) -> dict[str, object]:
+def image(name: str = "radiograph.png", content: bytes | None = None) -> dict[str, object]:
     if content is None:
         content = encoded(noise_images(1, 40)[0], "PNG")
     return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
@@ -53,7 +53,7 @@ def pixels(page: Page, selector: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(page.locator(selector).screenshot())).convert("RGB"), int)
 
 
-def test_a_image_gets_probability_overlay_and_cases(page: Page, service: str) -> None:
+def test_an_image_gets_probabilities_a_map_and_similar_cases(page: Page, service: str) -> None:
     seen: list[str] = []
     page.on("request", lambda request: seen.append(request.url))
     page.on("pageerror", lambda error: seen.append(f"error {error}"))
@@ -62,12 +62,18 @@ def test_a_image_gets_probability_overlay_and_cases(page: Page, service: str) ->
         page.set_input_files("#file", image())
     answer = response.value.json()
     page.wait_for_selector("#cases li:nth-child(5)")
-    assert page.inner_text("#verdict") == f"Decision: {answer['decision']}"
+    assert page.inner_text("#decision") == f"Decision: {answer['decision']}"
     first = answer["predictions"][0]
     assert page.inner_text("#bars li:first-child span:first-child") == first["label"]
     assert page.inner_text("#bars .value >> nth=0") == f"{100 * first['confidence']:.1f} %"
-    assert f"about {round(100 * answer['observed']['found'])} show pneumonia" in page.inner_text("#honest")
-    assert f"{answer['observed']['images']} test radiographs" in page.inner_text("#honest")
+    observed = answer["observed"]
+    assert "Observed frequency of pneumonia" in page.inner_text("#observed")
+    assert f"{observed['images']} test radiographs" in page.inner_text("#observed")
+    assert f": {round(100 * observed['observed'])} % (95 % interval" in page.inner_text("#observed")
+    threshold = answer["operating_point"]["threshold"]
+    rule = f"Classified as pneumonia at a probability of {100 * threshold:.1f} % or more."
+    assert page.inner_text("#rule") == rule
+    assert page.inner_text("#prevalence") == "Assumes a prevalence of 50 % for pneumonia."
     assert page.inner_text("#cases li:first-child").split()[0] in ("normal", "pneumonia")
     assert "not for diagnosis" in page.inner_text("header")
     assert page.inner_text("#problem") == ""
@@ -76,34 +82,52 @@ def test_a_image_gets_probability_overlay_and_cases(page: Page, service: str) ->
     assert all(url.startswith((service, "blob:", "data:")) for url in seen)
 
 
-def test_the_slider_moves_between_image_and_map(page: Page, service: str) -> None:
+def test_three_classes_without_a_threshold(page: Page, service: str) -> None:
+    def changed(route: Route, **changes: object) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | changes)
+
+    classes = {"normal": 0.4, "bacterial": 0.35, "viral": 0.25}
+    point = {"rule": "most probable class", "threshold": None, "positive": None}
+    page.route("**/metadata", lambda route: changed(route, classes=list(classes), prevalence=classes))
+    page.route("**/predict", lambda route: changed(route, operating_point=point))
+    page.goto(service)
+    page.set_input_files("#file", image())
+    page.wait_for_selector("#decision:visible")
+    assert page.inner_text("#rule") == "The most probable class is reported."
+    assert "Observed frequency of the most probable class" in page.inner_text("#observed")
+    proportions = "40 % for normal, 35 % for bacterial, 25 % for viral"
+    assert page.inner_text("#prevalence") == f"Assumes a prevalence of {proportions}."
+
+
+def test_the_slider_blends_the_radiograph_and_the_map(page: Page, service: str) -> None:
     page.goto(service)
     page.set_input_files("#file", image())
     page.wait_for_selector("#heat:visible")
-    page.focus("#opacity")
+    page.focus("#alpha")
     page.keyboard.press("Home")
     plain = pixels(page, ".stack")
     assert (plain.max(axis=2) - plain.min(axis=2)).max() < 8  # grey
     page.keyboard.press("End")
     heat = pixels(page, ".stack")
-    assert (heat.max(axis=2) - heat.min(axis=2)).mean() > 40  # coloured all over
+    assert (heat.max(axis=2) - heat.min(axis=2)).max() > 100  # yellow where the map has its maximum
 
 
 def test_a_late_answer_is_not_shown_over_the_next_image(page: Page, service: str) -> None:
-    held: list[Route] = []
-    page.route("**/explain*", lambda route: route.continue_() if held else held.append(route))
+    delayed: list[Route] = []
+    page.route("**/explain*", lambda route: route.continue_() if delayed else delayed.append(route))
     page.goto(service)
     page.set_input_files("#file", image())
     page.wait_for_selector("#cases li:nth-child(5)")
     page.set_input_files("#file", image("black.png", encoded(np.zeros((40, 40), np.uint8), "PNG")))
     page.wait_for_selector("#heat:visible")
     with page.expect_response("**/explain*") as late:
-        held[0].continue_()
+        delayed[0].continue_()
     late.value.finished()
-    page.wait_for_timeout(300)  # what the page would make of it, it has made by then
-    page.focus("#opacity")
+    page.wait_for_timeout(300)  # time for the page to show it
+    page.focus("#alpha")
     page.keyboard.press("Home")
-    assert pixels(page, ".stack")[8:-8, 8:-8].max() < 8  # its edge may be half a pixel of the page
+    assert pixels(page, ".stack")[8:-8, 8:-8].max() < 8  # the edge may be off by half a pixel
     assert page.is_visible("#heat")
 
 
@@ -114,33 +138,35 @@ def test_dicom_is_shown_too(page: Page, service: str) -> None:
     assert page.evaluate("document.getElementById('plain').naturalWidth") > 0
 
 
-def test_a_bad_file_is_said_in_words_and_the_next_image_works(page: Page, service: str) -> None:
+def test_a_wrong_file_is_an_error_message_and_the_next_image_works(page: Page, service: str) -> None:
     page.goto(service)
-    page.set_input_files("#file", image("notes.png", b"no picture"))
+    page.set_input_files("#file", image("notes.png", b"not an image"))
     expect(page.locator("#problem")).not_to_be_empty()
     assert "PNG, JPEG or DICOM" in page.inner_text("#problem")
     assert not page.is_visible("#answer")
     page.set_input_files("#file", image())
-    page.wait_for_selector("#verdict:visible")
+    page.wait_for_selector("#decision:visible")
     assert page.inner_text("#problem") == ""
 
 
-def test_the_keyboard_reaches_the_image_and_a_name_says_what_it_is(page: Page, service: str) -> None:
+def test_the_file_input_has_keyboard_access_and_a_label(page: Page, service: str) -> None:
     page.goto(service)
     page.keyboard.press("Tab")
     expect(page.locator("#file")).to_be_focused()
-    assert page.evaluate("document.activeElement.labels[0].innerText").startswith("Drop a radiograph here")
+    assert page.evaluate("document.activeElement.labels[0].innerText").startswith(
+        "Drop a chest radiograph here"
+    )
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
     chooser.value.set_files([image()])  # type: ignore[list-item]
-    # The answer takes the focus, so that a screen reader reads on from there.
+    # The result gets the focus, so that a screen reader continues there.
     expect(page.locator("#answer-title")).to_be_focused()
-    missing = "[...document.images].filter((each) => !each.hasAttribute('alt')).length"
+    missing = "[...document.images].filter((image) => !image.hasAttribute('alt')).length"
     assert page.evaluate(missing) == 0
     assert page.evaluate("document.getElementById('status').getAttribute('aria-live')") == "polite"
 
 
-def test_without_a_model_the_page_says_what_to_do(page: Page, tmp_path: Path) -> None:
+def test_without_a_model_the_page_names_the_command(page: Page, tmp_path: Path) -> None:
     with serving(CXR_HOME=str(tmp_path)) as running:
         page.goto(running.address)
         expect(page.locator("#model-state")).not_to_be_empty()
@@ -150,11 +176,11 @@ def test_without_a_model_the_page_says_what_to_do(page: Page, tmp_path: Path) ->
         assert "dvc repro" in page.inner_text("#problem")
 
 
-def test_a_key_can_be_given(page: Page, exported_run: Path) -> None:
+def test_an_api_key_can_be_entered(page: Page, exported_run: Path) -> None:
     with serving(CXR_HOME=str(exported_run), CXR_API_KEY="secret") as running:
         page.goto(running.address)
         page.wait_for_selector("#key:visible")
         page.fill("#key", "secret")
         page.set_input_files("#file", image())
-        page.wait_for_selector("#verdict:visible")
+        page.wait_for_selector("#decision:visible")
         assert page.inner_text("#model dd >> nth=1") == "normal, pneumonia"

@@ -1,5 +1,4 @@
-"""The service says what PyTorch says of the same radiograph, finds what the gallery finds, and names its
-model."""
+"""The service agrees with PyTorch and the gallery on the same radiograph, and names its model."""
 
 import base64
 import io
@@ -12,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks.broken_images import encoded
 from fastapi.testclient import TestClient
 from matplotlib import colormaps
 from PIL import Image
 
+from benchmarks.broken_images import encoded
 from cxr.core.files import read_csv, read_json
-from cxr.data.radiograph import read_radiograph_bytes
+from cxr.data.radiograph import read_original_bytes, read_radiograph_bytes
 from cxr.embeddings.gallery import Gallery
 from cxr.embeddings.vectors import classifier_vectors
 from cxr.inference import predictions
@@ -70,47 +69,46 @@ def test_same_pixels_same_answer(service, exported_run, monkeypatch, kind):
     expected = load_calibration()(predict(load_classifier(), image, CPU).mean)[0]
     answer = ask(service, content).json()
     assert answer["top_k"] == 2
-    found = {each["label"]: each["confidence"] for each in answer["predictions"]}
-    np.testing.assert_allclose([found["normal"], found["pneumonia"]], expected, atol=1e-5)
-    said = [each["confidence"] for each in answer["predictions"]]
-    assert said == sorted(said, reverse=True)
+    confidences = {item["label"]: item["confidence"] for item in answer["predictions"]}
+    np.testing.assert_allclose([confidences["normal"], confidences["pneumonia"]], expected, atol=1e-5)
+    assert list(confidences.values()) == sorted(confidences.values(), reverse=True)
     threshold = load_calibration().threshold
     assert answer["decision"] == ("pneumonia" if expected[1] >= threshold else "normal")
     assert answer["operating_point"] == {"rule": "youden", "threshold": threshold, "positive": "pneumonia"}
     bins = read_csv("metrics/reliability.csv")
     row = min(bins, key=lambda row: abs(float(row["probability"]) - expected[1]))
     assert answer["observed"]["images"] == int(row["images"])
-    assert answer["observed"]["found"] == pytest.approx(float(row["found"]))
+    assert answer["observed"]["observed"] == pytest.approx(float(row["observed"]))
 
 
 @pytest.mark.skipif(
     not (ROOT / "models/classifier.onnx").is_file(), reason="models/classifier.onnx has not been built"
 )
-def test_real_model_says_what_was_published():
+def test_the_real_model_gives_the_published_probabilities():
     test = load_predictions(ROOT / predictions.PATH).of("test")
     model = OnnxModel((ROOT / "models/classifier.onnx").read_bytes(), threads=1)
     some = slice(0, None, 20)  # the stage export compares all of them
-    found = model(np.load(ROOT / "data/images.npy", mmap_mode="r")[test.rows[some]])
-    np.testing.assert_allclose(found.probabilities, test.ensemble[some], atol=1e-4)
+    answer = model(np.load(ROOT / "data/images.npy", mmap_mode="r")[test.rows[some]])
+    np.testing.assert_allclose(answer.probabilities, test.ensemble[some], atol=1e-4)
 
 
-def test_batch_answers_each_file_as_if_it_were_alone(service):
+def test_a_batch_gives_the_answers_of_single_files(service):
     images = [encoded(image, kind) for image, kind in zip(noise_images(2, 40), ("PNG", "DICOM"), strict=True)]
-    sent = [images[0], b"no film", images[1], images[0][:100]]
-    answer = service.post("/predict/batch", files=[("files", ("name", each)) for each in sent])
+    sent = [images[0], b"not an image", images[1], images[0][:100]]
+    answer = service.post("/predict/batch", files=[("files", ("name", content)) for content in sent])
     assert answer.status_code == 200
     good, bad, also_good, cut = answer.json()["results"]
     for item, content in ((good, images[0]), (also_good, images[1])):
         alone = ask(service, content).json()["predictions"]
         assert item["problem"] is None
-        for mine, other in zip(item["prediction"]["predictions"], alone, strict=True):
-            assert mine["label"] == other["label"]
-            assert mine["confidence"] == pytest.approx(other["confidence"], abs=1e-6)
+        for in_batch, single in zip(item["prediction"]["predictions"], alone, strict=True):
+            assert in_batch["label"] == single["label"]
+            assert in_batch["confidence"] == pytest.approx(single["confidence"], abs=1e-6)
     assert (bad["prediction"], bad["problem"]["status"]) == (None, 415)
     assert (cut["prediction"], cut["problem"]["status"]) == (None, 400)
 
 
-def test_similar_cases_are_the_gallerys(service, exported_run, monkeypatch):
+def test_similar_cases_agree_with_the_gallery(service, exported_run, monkeypatch):
     content = encoded(noise_images(1, 40)[0], "PNG")
     monkeypatch.chdir(exported_run)
     image = read_radiograph_bytes(content, "image", 16)[None]
@@ -140,19 +138,44 @@ def explained(service: TestClient, content: bytes, query: str) -> np.ndarray:
 def test_overlay_is_grad_cam_over_the_image(service, exported_run, monkeypatch):
     image = noise_images(1, 40)[0][:, 4:36]
     content = encoded(image, "PNG")
-    assert np.array_equal(explained(service, content, "opacity=0"), np.stack([image[4:36]] * 3, axis=-1))
+    plain = explained(service, content, "alpha=0")
+    assert np.array_equal(plain, np.stack([image[4:36]] * 3, axis=-1))
     monkeypatch.chdir(exported_run)
     stored = read_radiograph_bytes(content, "image", 16)[None]
     for label, name in enumerate(("normal", "pneumonia")):
-        heat = explained(service, content, f"opacity=1&label={name}")
-        maps = gradcam(load_classifier(), stored, np.array([label]), CPU)[0]
-        # Viridis grows greener with the value. The service's map is finer than this one of 16 pixels.
-        coarse = heat.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
-        assert np.corrcoef(coarse[..., 1].ravel(), maps.ravel())[0, 1] > 0.98
-    half = explained(service, content, "label=pneumonia")
-    np.testing.assert_allclose(half, (heat + explained(service, content, "opacity=0")) / 2, atol=1)
+        full = explained(service, content, f"alpha=1&label={name}")
+        heat = gradcam(load_classifier(), stored, np.array([label]), CPU)[0]
+        # The map of the service has 32 pixels a side, not 16, which leaves a small difference.
+        heat = heat.repeat(2, axis=0).repeat(2, axis=1)[..., None]
+        expected = (1 - heat) * plain + heat * overlay.coloured(heat[..., 0])
+        assert np.corrcoef((full - plain).ravel(), (expected - plain).ravel())[0, 1] > 0.98
+    default = explained(service, content, "label=pneumonia")
+    np.testing.assert_allclose(default, 0.4 * plain + 0.6 * full, atol=1)
     decision = ask(service, content).json()["decision"]
     assert np.array_equal(explained(service, content, ""), explained(service, content, f"label={decision}"))
+
+
+def test_overlay_is_transparent_in_proportion_to_the_map():
+    grey = noise_images(1, 32)[0]
+    original = read_original_bytes(encoded(grey, "PNG"), "image")
+    activation = np.full((32, 32), -3, np.float32)
+    activation[:, 8:16], activation[:, 16:] = 2, 4  # of its own maximum: 0.5 and 1
+    pixels = np.asarray(Image.open(io.BytesIO(overlay.overlay(original, activation, alpha=0.6)))).astype(
+        float
+    )
+    plain = np.stack([grey] * 3, axis=-1).astype(float)
+    half, yellow = overlay.coloured(np.array([0.5, 1]))
+    assert np.array_equal(pixels[:, :8], plain[:, :8])
+    np.testing.assert_allclose(pixels[:, 8:16], 0.7 * plain[:, 8:16] + 0.3 * half, atol=0.501)
+    np.testing.assert_allclose(pixels[:, 16:], 0.4 * plain[:, 16:] + 0.6 * yellow, atol=0.501)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_overlay_without_positive_activation_is_the_radiograph(value):
+    grey = noise_images(1, 32)[0]
+    original = read_original_bytes(encoded(grey, "PNG"), "image")
+    content = overlay.overlay(original, np.full((4, 4), value, np.float32), alpha=1)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), np.stack([grey] * 3, axis=-1))
 
 
 def test_colours_are_viridis():
@@ -180,6 +203,7 @@ def test_health_and_metadata_name_the_model(service, exported_run):
             "high": test[name]["high"],
         }
     assert "For research only, not for diagnosis." in info["limits"]
+    assert any("also one that is not a chest radiograph" in limit for limit in info["limits"])
 
 
 def test_metrics_of_another_model_are_not_shown(home):
@@ -196,7 +220,7 @@ def test_metrics_of_another_model_are_not_shown(home):
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/similar", "/explain"])
-def test_without_a_model_it_says_what_to_do(tmp_path, path):
+def test_without_a_model_the_answer_names_the_command(tmp_path, path):
     with client(tmp_path) as service:
         field = "files" if path.endswith("batch") else "file"
         answer = service.post(path, files={field: ("image", b"")})
@@ -207,7 +231,7 @@ def test_without_a_model_it_says_what_to_do(tmp_path, path):
         assert service.get("/health").json()["status"] == "no model"
 
 
-def test_a_gallery_of_another_model_or_none_is_refused(home):
+def test_without_a_gallery_of_the_same_model_similar_is_a_503(home):
     image = encoded(noise_images(1)[0], "PNG")
     meta = read_json(home / "models/index.json")
     (home / "models/index.json").write_text(json.dumps(meta | {"source_sha256": "0" * 64}))
@@ -222,7 +246,7 @@ def test_a_gallery_of_another_model_or_none_is_refused(home):
         assert ask(service, image).status_code == 200
 
 
-def test_a_model_without_maps_says_so(service, exported_run, monkeypatch):
+def test_a_model_without_maps_is_a_501(service, exported_run, monkeypatch):
     served = service.app.state.service.loaded()
     monkeypatch.setattr(served.model, "has_maps", False)
     answer = ask(service, encoded(noise_images(1)[0], "PNG"), "/explain")
@@ -269,12 +293,12 @@ def test_the_service_needs_no_pytorch():
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "many", ""])
-def test_a_number_that_is_none_is_refused(value):
+def test_settings_that_are_not_a_positive_number_are_errors(value):
     with refused("CXR_QUEUE is", "a whole number of 1 or more"):
         Settings.from_environment({"CXR_QUEUE": value})
 
 
-def test_a_mistake_in_the_environment_is_one_line():
+def test_an_error_in_the_environment_is_one_line():
     done = subprocess.run(
         [sys.executable, "-c", "import service.app"],
         cwd=ROOT,
@@ -287,7 +311,7 @@ def test_a_mistake_in_the_environment_is_one_line():
     assert done.stderr.count("\n") == 1
 
 
-def test_settings_keep_what_they_are_told(tmp_path):
+def test_settings_are_read_from_the_environment(tmp_path):
     own = settings(tmp_path, CXR_MODEL="elsewhere.onnx", CXR_API_KEY="", CXR_REVISION="abc")
     assert own == replace(settings(tmp_path), model=Path("elsewhere.onnx"), revision="abc")
     assert own.api_key is None

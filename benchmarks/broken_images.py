@@ -1,4 +1,4 @@
-"""Radiographs in every format, and what breaks a careless reader of them."""
+"""Intact and damaged image files for tests: all formats, random mutations, decompression bombs."""
 
 import io
 import zlib
@@ -10,6 +10,7 @@ from tests.builders import dicom, dicom_bytes, noise_images
 
 
 def encoded(image: np.ndarray, kind: str) -> bytes:
+    """A file of `kind` PNG, JPEG or DICOM. image: (H, W) uint8."""
     if kind == "DICOM":
         return dicom_bytes(dicom(image))
     file = io.BytesIO()
@@ -18,36 +19,38 @@ def encoded(image: np.ndarray, kind: str) -> bytes:
 
 
 def originals() -> list[bytes]:
+    """Intact files of 48 x 48 pixels: modes, bit depths, progressive, animated, rotated by Exif, DICOM."""
     image = noise_images(1, 48)[0]
     smooth = np.linspace(0, 255, 48 * 48).reshape(48, 48).astype(np.uint8)
-    found = [encoded(smooth, "PNG"), encoded(image, "JPEG"), dicom_bytes(dicom(smooth)), jpeg_of_scans(3)]
+    files = [encoded(smooth, "PNG"), encoded(image, "JPEG"), dicom_bytes(dicom(smooth)), jpeg_of_scans(3)]
     for mode, kind in (("P", "PNG"), ("LA", "PNG"), ("RGBA", "PNG"), ("CMYK", "JPEG"), ("1", "PNG")):
         file = io.BytesIO()
         Image.fromarray(smooth).convert("RGB").convert(mode).save(file, kind)
-        found.append(file.getvalue())
+        files.append(file.getvalue())
     file = io.BytesIO()
     Image.fromarray(smooth.astype(np.uint16) * 257).save(file, "PNG")
     animated = io.BytesIO()
-    frames = [Image.fromarray(each) for each in noise_images(3, 48)]
+    frames = [Image.fromarray(frame) for frame in noise_images(3, 48)]
     frames[0].save(animated, "PNG", save_all=True, append_images=frames[1:])
-    turned = io.BytesIO()
+    rotated = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(image).save(turned, "JPEG", exif=exif)
-    return [*found, file.getvalue(), animated.getvalue(), turned.getvalue()]
+    Image.fromarray(image).save(rotated, "JPEG", exif=exif)
+    return [*files, file.getvalue(), animated.getvalue(), rotated.getvalue()]
 
 
 def mutated(content: bytes, generator: np.random.Generator) -> bytes:
+    """`content` truncated, or with flipped bits, a damaged header, replaced or inserted bytes."""
     data = bytearray(content)
     match generator.integers(5):
         case 0:
             return bytes(data[: generator.integers(len(data))])
         case 1:
-            for place in generator.integers(0, len(data), generator.integers(1, 20)):
-                data[place] ^= 1 << generator.integers(8)
+            for position in generator.integers(0, len(data), generator.integers(1, 20)):
+                data[position] ^= 1 << generator.integers(8)
         case 2:  # the header
-            for place in generator.integers(0, min(400, len(data)), generator.integers(1, 8)):
-                data[place] = generator.integers(256)
+            for position in generator.integers(0, min(400, len(data)), generator.integers(1, 8)):
+                data[position] = generator.integers(256)
         case 3:
             start, length = generator.integers(len(data)), generator.integers(1, 200)
             data[start : start + length] = generator.bytes(generator.integers(0, 200))
@@ -62,7 +65,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png_bomb(side: int) -> bytes:
-    """A PNG whose header states `side` x `side` pixels, of which next to nothing follows."""
+    """A PNG whose header states `side` x `side` pixels, with almost no data."""
     header = side.to_bytes(4) * 2 + bytes([8, 0, 0, 0, 0])
     body = (
         png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(bytes(1000))) + png_chunk(b"IEND", b"")
@@ -71,6 +74,7 @@ def png_bomb(side: int) -> bytes:
 
 
 def jpeg_of_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated `count` times."""
     file = io.BytesIO()
     Image.fromarray(noise_images(1, 64)[0]).save(file, "JPEG", progressive=True)
     content = file.getvalue()
