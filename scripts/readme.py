@@ -4,6 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+from cxr.params import load_params
+
 README = Path("README.md")
 BEGIN, END = "<!-- results: written by `make readme` -->\n", "<!-- end of results -->\n"
 
@@ -11,7 +13,7 @@ BEGIN, END = "<!-- results: written by `make readme` -->\n", "<!-- end of result
 def main() -> None:
     text = README.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
-        sys.exit(f"error: {README} has lost the line {BEGIN.strip()} or {END.strip()}")
+        sys.exit(f"error: {README}: the line {BEGIN.strip()} or {END.strip()} is missing; restore it")
     before, rest = text.split(BEGIN)
     README.write_text(before + BEGIN + results() + END + rest.split(END)[1], encoding="utf-8")
 
@@ -25,33 +27,31 @@ def results() -> str:
     members = len(json.loads(Path("metrics/details.json").read_text())["test"]["members"])
     baseline = test.pop("majority_baseline")
     images = {split: sum(count.values()) for split, count in data["counts"].items()}
+    size = load_params().download.size
     lines = [
-        f"`dvc repro` with the default `params.yaml`: trained on {images['train']:,} radiographs, measured on",
-        f"{images['test']:,} test radiographs. `mean` and `std` are over {members} members (seeds), `ensemble` is",
-        "what is released, and the interval is a bootstrap over the test radiographs, of which one is",
-        f"{100 / images['test']:.2f} points of accuracy.",
+        f"`dvc repro` with the default `params.yaml`: trained on {images['train']:,} and evaluated on",
+        f"{images['test']:,} images of {size} x {size} pixels. `mean` and `SD` (standard deviation) are over",
+        f"{members} members that differ in their seed, `ensemble` is the released classifier. Its interval",
+        "comes from a bootstrap over the test images, each of which accounts for",
+        f"{100 / images['test']:.2f} percentage points of accuracy.",
         "",
-        "| test metric | mean | std | ensemble | 95 % interval |",
+        "| test metric | mean | SD | ensemble | 95 % interval |",
         "|---|---|---|---|---|",
     ]
     for name, value in test.items():
         numbers = f"{value['mean']:.4f} | {value['std']:.4f} | {value['ensemble']:.4f}"
         lines.append(f"| `{name}` | {numbers} | {value['low']:.4f} to {value['high']:.4f} |")
+    lines.append(f"| `majority_baseline`: accuracy of the most frequent class | | | {baseline:.4f} | |")
     rows = {
-        "share of test radiographs whose most similar training radiograph has their class": similar[
-            "precision_at_1"
-        ],
-        "share of the 5 most similar training radiographs with the same class": similar["precision_at_5"],
+        "`precision_at_1`: nearest training radiographs with the class of the query": "precision_at_1",
+        "`precision_at_5`: the same among the five nearest": "precision_at_5",
     }
-    lines += [
-        f"| accuracy of always naming the larger class | | | {baseline:.4f} | |",
-        *(
-            f"| {words} | | | {found['value']:.4f} | {found['low']:.4f} to {found['high']:.4f} |"
-            for words, found in rows.items()
-        ),
-        f"| the same for radiographs drawn at random | | | {similar['precision_at_5']['chance']:.4f} | |",
-        "",
-    ]
+    for title, name in rows.items():
+        value = similar[name]
+        interval = f"{value['low']:.4f} to {value['high']:.4f}"
+        lines.append(f"| {title} | | | {value['value']:.4f} | {interval} |")
+    chance = similar["precision_at_5"]["chance"]
+    lines += [f"| `precision_at_5` of training radiographs drawn at random | | | {chance:.4f} | |", ""]
     return "\n".join(lines)
 
 

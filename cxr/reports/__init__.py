@@ -1,4 +1,4 @@
-"""Words about single radiographs: what is measured on a case, who writes, how texts are scored, the page.
+"""Reports on single radiographs: measurements of a case, report writers, scores of texts, the page.
 
 Imports embeddings, evaluation, inference, models, core.
 """

@@ -1,5 +1,5 @@
-"""How a member of the ensemble is trained: targets and loss, augmentation, optimiser, the loop, which
-weights are kept.
+"""Training of one member of the ensemble: targets and loss, augmentation, optimiser, the loop, which weights
+are kept.
 
-Everything here can change the weights, and nothing that cannot belongs here. Imports models, core.
+Only what can change the weights belongs here. Imports models, core.
 """

@@ -1,13 +1,19 @@
-"""The README says what is there: its results come from the metrics files, its commands and paths exist."""
+"""README.md and docs/architecture.md agree with the repository: results are those of the metrics files,
+commands, paths and names exist, an edit reruns the stages that are listed."""
 
+import ast
 import re
+from fnmatch import fnmatch
 
 import pytest
+from ruamel.yaml import YAML
 
 from scripts import readme
 from tests.builders import ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
 
 def test_results_are_those_of_the_metrics_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,10 +26,26 @@ def test_make_targets_exist() -> None:
     assert set(re.findall(r"(?:    |`)make ([a-z-]+)", TEXT)) <= targets
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_have_targets() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not link.startswith("http")]
-    assert links
-    assert all((ROOT / link).is_file() for link in links)
+    files = [link for link in links if not link.startswith("#")]
+    assert files
+    assert all((ROOT / link).is_file() for link in files)
+    headings = re.findall(r"^#+ (.+)$", TEXT, flags=re.MULTILINE)
+    anchors = {"#" + heading.lower().replace(" ", "-") for heading in headings}
+    assert set(links) - set(files) <= anchors
+
+
+def test_outputs_of_the_stages_are_those_of_dvc_yaml() -> None:
+    text = TEXT.split("## The pipeline")[1]
+    rows = re.findall(r"^\| `([a-z-]+)` \| .* \| (.+) \|$", text, flags=re.MULTILINE)
+    assert [name for name, _ in rows] == list(STAGES)
+    for name, cell in rows:
+        entries = [out for kind in ("outs", "metrics", "plots") for out in STAGES[name].get(kind, [])]
+        outs = {next(iter(out)) if isinstance(out, dict) else out for out in entries}
+        patterns = [pattern.rstrip("/") for pattern in re.findall(r"`([^`]+)`", cell)]
+        assert all(any(fnmatch(out, pattern) for pattern in patterns) for out in outs), name
+        assert all(any(fnmatch(out, pattern) for out in outs) for pattern in patterns), name
 
 
 @pytest.mark.parametrize("key", sorted(set(re.findall(r"-S ([a-z_.]+)=", TEXT))))
@@ -32,3 +54,24 @@ def test_parameters_exist(key: str) -> None:
 
     section, name = key.split(".")
     assert hasattr(getattr(load_params(ROOT / "params.yaml"), section), name)
+
+
+@pytest.mark.parametrize("reference", sorted(set(re.findall(r"`([\w/]+\.py(?:: [\w.]+)?)`", ARCHITECTURE))))
+def test_files_and_names_of_the_architecture_exist(reference: str) -> None:
+    file, _, name = reference.partition(": ")
+    paths = [folder / file for folder in (ROOT, ROOT / "cxr") if (folder / file).is_file()]
+    assert paths
+    body = ast.parse(paths[0].read_text()).body
+    for part in name.split(".") if name else []:
+        definitions = [node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+        (definition,) = [node for node in definitions if node.name == part]
+        body = definition.body
+
+
+def test_an_edit_in_a_room_reruns_the_stages_listed() -> None:
+    rows = dict(re.findall(r"^\| `cxr/([a-z]+)/` \| ([^;|]+)", ARCHITECTURE, flags=re.MULTILINE))
+    rooms = {path.parent.name for path in ROOT.glob("cxr/*/__init__.py")} - {"commands"}
+    assert set(rows) == rooms
+    for room, listed in rows.items():
+        stages = set(STAGES) if listed.strip() == "every stage" else set(listed.strip().split(", "))
+        assert stages == {stage for stage in STAGES if f"cxr/{room}" in STAGES[stage]["deps"]}, room
