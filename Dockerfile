@@ -1,10 +1,10 @@
-# The HTTP service without PyTorch. The model, its index and its metrics are mounted, not copied, so that an
-# image fits every model: see compose.yaml. scripts/docker_image.py runs these steps where there is no Docker.
+# The HTTP service without PyTorch. The model, its index and its metrics are mounted, not copied, so that the
+# same Docker image serves every model: see compose.yaml. scripts/docker_image.py runs these steps without Docker.
 FROM python:3.11-slim AS packages
 WORKDIR /app
 RUN pip install --no-cache-dir uv
 COPY pyproject.toml uv.lock ./
-# Compiled here: a container cannot keep bytecode, and would compile everything at each start.
+# Bytecode is compiled here, since a read-only container would compile everything at each start.
 RUN uv sync --frozen --no-cache --only-group service --no-install-project --compile-bytecode
 
 FROM python:3.11-slim
@@ -17,7 +17,7 @@ ARG REVISION=unknown
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CXR_REVISION=$REVISION
 USER cxr
 EXPOSE 8000
-# /health answers without a model too: a container without one is well, and says what it lacks.
+# /health answers 200 without a model, too, and states what is missing.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
 CMD ["uvicorn", "service.app:app", "--host", "0.0.0.0", "--port", "8000"]

@@ -5,6 +5,7 @@
 const $ = (id) => document.getElementById(id);
 const percent = (p) => (p > 0.999 ? "over 99.9 %" : p < 0.001 ? "under 0.1 %" : `${(100 * p).toFixed(1)} %`);
 const round = (proportion) => Math.round(100 * proportion);
+const unbroken = (text) => text.replaceAll(" %", "\u00a0%");
 let model = null;
 let latest = 0; // number of the last upload; answers to earlier ones are not shown
 let urls = []; // object URLs of the images on the page
@@ -45,7 +46,7 @@ function showProbabilities(answer) {
   const { threshold, positive } = answer.operating_point;
   $("decision").textContent = `Decision: ${answer.decision}`;
   $("rule").textContent = threshold == null ? "The most probable class is reported."
-    : `Classified as ${positive} at a probability of ${percent(threshold)} or more.`;
+    : unbroken(`Classified as ${positive} at a probability of ${percent(threshold)} or more.`);
   $("bars").replaceChildren(...answer.predictions.map(({ label, confidence }) => {
     const row = element("li");
     const bar = element("progress", null, { value: confidence, max: 1, ariaLabel: label });
@@ -54,13 +55,13 @@ function showProbabilities(answer) {
   }));
   const two = model.classes.length === 2;
   const bin = answer.observed;
-  $("observed").textContent = !bin ? "" :
+  $("observed").textContent = !bin ? "" : unbroken(
     `Observed frequency of ${two ? model.classes[1] : "the most probable class"} in the ${bin.images} test radiographs `
     + `with the most similar probability (mean ${percent(bin.probability)}): ${round(bin.observed)} % `
-    + `(95 % interval ${round(bin.low)} to ${round(bin.high)} %).`;
+    + `(95 % interval ${round(bin.low)} to ${round(bin.high)} %).`);
   const classes = Object.entries(model.prevalence ?? {}).slice(two ? 1 : 0);
-  $("prevalence").textContent = !classes.length ? "" : "Assumes a prevalence of "
-    + classes.map(([name, proportion]) => `${+(100 * proportion).toFixed(1)} % for ${name}`).join(", ") + ".";
+  $("prevalence").textContent = !classes.length ? "" : unbroken("Assumes a prevalence of "
+    + classes.map(([name, proportion]) => `${+(100 * proportion).toFixed(1)} % for ${name}`).join(", ") + ".");
 }
 
 async function showOverlay(file, answer, upload) {

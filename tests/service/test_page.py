@@ -49,6 +49,10 @@ def image(name: str = "radiograph.png", content: bytes | None = None) -> dict[st
     return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
 
 
+def text(page: Page, selector: str) -> str:
+    return page.inner_text(selector).replace("\N{NO-BREAK SPACE}", " ")
+
+
 def pixels(page: Page, selector: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(page.locator(selector).screenshot())).convert("RGB"), int)
 
@@ -67,13 +71,13 @@ def test_an_image_gets_probabilities_a_map_and_similar_cases(page: Page, service
     assert page.inner_text("#bars li:first-child span:first-child") == first["label"]
     assert page.inner_text("#bars .value >> nth=0") == f"{100 * first['confidence']:.1f} %"
     observed = answer["observed"]
-    assert "Observed frequency of pneumonia" in page.inner_text("#observed")
-    assert f"{observed['images']} test radiographs" in page.inner_text("#observed")
-    assert f": {round(100 * observed['observed'])} % (95 % interval" in page.inner_text("#observed")
+    assert "Observed frequency of pneumonia" in text(page, "#observed")
+    assert f"{observed['images']} test radiographs" in text(page, "#observed")
+    assert f": {round(100 * observed['observed'])} % (95 % interval" in text(page, "#observed")
     threshold = answer["operating_point"]["threshold"]
     rule = f"Classified as pneumonia at a probability of {100 * threshold:.1f} % or more."
-    assert page.inner_text("#rule") == rule
-    assert page.inner_text("#prevalence") == "Assumes a prevalence of 50 % for pneumonia."
+    assert text(page, "#rule") == rule
+    assert text(page, "#prevalence") == "Assumes a prevalence of 50 % for pneumonia."
     assert page.inner_text("#cases li:first-child").split()[0] in ("normal", "pneumonia")
     assert "not for diagnosis" in page.inner_text("header")
     assert page.inner_text("#problem") == ""
@@ -94,10 +98,10 @@ def test_three_classes_without_a_threshold(page: Page, service: str) -> None:
     page.goto(service)
     page.set_input_files("#file", image())
     page.wait_for_selector("#decision:visible")
-    assert page.inner_text("#rule") == "The most probable class is reported."
-    assert "Observed frequency of the most probable class" in page.inner_text("#observed")
+    assert text(page, "#rule") == "The most probable class is reported."
+    assert "Observed frequency of the most probable class" in text(page, "#observed")
     proportions = "40 % for normal, 35 % for bacterial, 25 % for viral"
-    assert page.inner_text("#prevalence") == f"Assumes a prevalence of {proportions}."
+    assert text(page, "#prevalence") == f"Assumes a prevalence of {proportions}."
 
 
 def test_the_slider_blends_the_radiograph_and_the_map(page: Page, service: str) -> None:
