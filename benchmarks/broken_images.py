@@ -53,7 +53,7 @@ def mutated(content: bytes, generator: np.random.Generator) -> bytes:
                 data[position] = generator.integers(256)
         case 3:
             start, length = generator.integers(len(data)), generator.integers(1, 200)
-            data[start : start + length] = generator.bytes(generator.integers(0, 200))
+            data[start : start + length] = generator.bytes(int(generator.integers(0, 200)))
         case 4:
             start = generator.integers(len(data))
             data[start:start] = b"\xff" * generator.integers(1, 50)
