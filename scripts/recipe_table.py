@@ -2,11 +2,11 @@
 
     python -m scripts.recipe_table [NAME...]
 
-Runs each NAME from nothing but DVC's cache, in a copy of the repository under build/recipes/, with the seeds
-0, 1, ... until there are five members, and keeps what test said of them in docs/recipes.csv; then writes the
-table from that file. Without a NAME it only writes the table. A recipe whose weights could not be had stands
-in it as not run. A NAME may also be one of `STAND_INS`: such a recipe's training on the one published file of
-weights that could be had.
+Runs each NAME with nothing but DVC's cache, in a copy of the repository under build/recipes/, with the seeds
+0, 1, ... until there are five members, and keeps their test metrics in docs/recipes.csv; then writes the
+table from that file. Without a NAME it only writes the table. A recipe whose weights were unavailable is
+listed as not run. A NAME may also be one of `STAND_INS`: the training of such a recipe with the one published
+file of weights that was available.
 """
 
 import argparse
@@ -68,8 +68,9 @@ STAND_INS = {
     ),
     "images_224_squeezenet": StandIn(
         "default",
-        "SqueezeNet 1.1, all of it trained, on PneumoniaMNIST's original radiographs at 224 pixels, val cut by "
-        "patient (Kermany et al., 2018, on these test radiographs at full size: accuracy 0.928, AUC 0.968)",
+        "SqueezeNet 1.1, all of it trained, on the original radiographs of PneumoniaMNIST at 224 pixels, val "
+        "split off by patient (Kermany et al., 2018, on these test radiographs at full size: accuracy 0.928, "
+        "AUC 0.968)",
         {
             **SQUEEZENET,
             "download.source": "chest_xray_pneumonia",
@@ -94,7 +95,7 @@ def main() -> None:
 
 
 def measured(name: str) -> list[object]:
-    """A row of `COLUMNS`: what the recipe reaches on test, over its members."""
+    """A row of `COLUMNS`: the test metrics of the recipe, mean and standard deviation over its members."""
     recipe, changes = name, {}
     if name in STAND_INS:
         recipe, changes = STAND_INS[name].recipe, STAND_INS[name].changes
@@ -114,11 +115,11 @@ def measured(name: str) -> list[object]:
         members += read_json(copy / "metrics/details.json")["test"]["members"]
     print(f"{name}: {(time.monotonic() - start) / 60:.1f} minutes", file=sys.stderr)
     spec = Spec(**read_json(copy / "models/classifier.json"))
-    figures = []
+    summaries = []
     for metric in METRICS:
         of_members = [member[metric] for member in members]
-        figures += [statistics.mean(of_members), statistics.stdev(of_members)]
-    return [name, trained_parameters(spec, values), len(members), *figures]
+        summaries += [statistics.mean(of_members), statistics.stdev(of_members)]
+    return [name, trained_parameters(spec, values), len(members), *summaries]
 
 
 def assign(path: Path, changes: dict[str, Any]) -> None:
@@ -132,7 +133,7 @@ def assign(path: Path, changes: dict[str, Any]) -> None:
 
 
 def trained_parameters(spec: Spec, values: dict[str, Any]) -> int:
-    """Of one member, in all phases together."""
+    """The number of parameters of one member that any phase trains."""
     network = build_member(spec)
     trained: set[str] = set()
     for phase in ("train", "finetune"):
@@ -153,9 +154,9 @@ def table() -> str:
     lines = [
         "# Recipes",
         "",
-        "Written by `python -m scripts.recipe_table`. Parameters are those that are trained, of one member.",
-        "Our figures are of single members on test, mean ± standard deviation over the members (seeds);",
-        "published ones are single runs, or the best of them.",
+        "Written by `python -m scripts.recipe_table`. Parameters are the trained ones of one member. Our",
+        "results are of single members on test, mean ± standard deviation over members (seeds); published",
+        "results are of single runs, or of the best one.",
         "",
         "| recipe | parameters | published | here | members |",
         "|---|---|---|---|---|",
@@ -173,12 +174,12 @@ def table() -> str:
         lines.append(f"| `{name}` | {cells[0]} | {published} | {' | '.join(cells[1:])} |")
     lines += [
         "",
-        "## What was run where weights were missing",
+        "## Recipes whose weights were unavailable",
         "",
-        "Each of these recipes runs from `download` to its end on phantoms, at full input size and from",
-        "random weights (`make test-slow`). And the one published file of weights that could be had,",
-        "SqueezeNet 1.1 (a smaller and older network), went through the same kinds of training on real",
-        "radiographs. These rows show that the machinery works; they say nothing about the recipes' own networks.",
+        "Each of them runs from `download` to `card` on synthetic radiographs, at full input size and from",
+        "random weights (`make test-slow`). The one published file of weights that was available, SqueezeNet",
+        "1.1 (a smaller and older network), went through the same kinds of training on real radiographs.",
+        "These rows show that the training works; they are no evidence about the networks of the recipes.",
         "",
         "| run | from recipe | what it is | parameters | here | members |",
         "|---|---|---|---|---|---|",
@@ -190,7 +191,7 @@ def table() -> str:
 
 
 def measured_cells(row: dict[str, str]) -> list[str]:
-    """Parameters, metrics and members, as the table shows them."""
+    """Cells of the table: parameters, metrics, members."""
     here = ", ".join(f"{m} {float(row[f'{m}_mean']):.4f} ± {float(row[f'{m}_std']):.4f}" for m in METRICS)
     return [f"{int(row['parameters']):,}", here, row["members"]]
 

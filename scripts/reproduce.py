@@ -1,4 +1,4 @@
-"""`make reproduce`: run the pipeline twice from nothing, in a copy, and compare the outputs byte for byte."""
+"""`make reproduce`: run the pipeline twice from scratch, in a copy, and compare the outputs byte for byte."""
 
 import subprocess
 import sys
@@ -20,16 +20,15 @@ def main() -> None:
     print(f"two forced runs without the run cache: all {len(first)} outputs are equal byte for byte")
     committed = lock_hashes(Path("dvc.lock"))
     changed = sorted(path for path in first if committed.get(path) != first[path])
-    print(
-        f"outputs that differ from the committed dvc.lock (another CPU type?): {', '.join(changed) or 'none'}"
-    )
+    listed = ", ".join(changed) or "none"
+    print(f"outputs that differ from the committed dvc.lock (another CPU type?): {listed}")
 
 
 def hashes_of_a_run() -> dict[str, str]:
     try:
         workspace.call(COPY, "dvc", "repro", "--force", "--no-run-cache")
     except subprocess.CalledProcessError as error:
-        sys.exit(f"error: `{' '.join(error.cmd)}` failed in {COPY}; its own message stands above")
+        sys.exit(f"error: `{' '.join(error.cmd)}` failed in {COPY}; its error message is above")
     return lock_hashes(COPY / "dvc.lock")
 
 
