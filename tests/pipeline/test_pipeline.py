@@ -1,4 +1,4 @@
-"""The pipeline as its users run it: `dvc repro`, `dvc exp run`, push and pull, in a copy of it."""
+"""The pipeline as users run it (`dvc repro`, `dvc exp run`, push and pull), in a copy of the repository."""
 
 import json
 import shutil
@@ -24,9 +24,9 @@ def test_second_run_does_nothing(tiny_run: Repository) -> None:
     assert tiny_run.run("git", "status", "--porcelain") == ""
 
 
-def test_a_change_reaches_no_earlier_stage(tiny_run: Repository, tmp_path: Path) -> None:
+def test_a_change_reruns_no_earlier_stage(tiny_run: Repository, tmp_path: Path) -> None:
     def stages_to_run(changes: str) -> set[str]:
-        """The stages that a change of parameters touches; a dry run takes their outputs for unchanged."""
+        """The stages that a change of parameters reruns; a dry run assumes that no outputs change."""
         (tmp_path / "change.yaml").write_text(changes)
         apply_recipe(tmp_path / "change.yaml", tiny_run.path / "params.yaml")
         try:
@@ -41,7 +41,7 @@ def test_a_change_reaches_no_earlier_stage(tiny_run: Repository, tmp_path: Path)
     assert stages_to_run("index: {metric: l2}") == {"index", "card"}
 
 
-def test_experiment_with_a_rate_that_yaml_1_1_reads_as_text(tiny_run: Repository) -> None:
+def test_experiment_with_a_learning_rate_that_yaml_1_1_reads_as_text(tiny_run: Repository) -> None:
     output = tiny_run.run("dvc", "exp", "run", "--temp", "--name", "slow", "-S", "train.lr=1e-5")
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
     later = {"evaluate", "index", "explain", "robustness", "report", "export", "card"}

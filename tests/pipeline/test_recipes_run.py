@@ -1,7 +1,7 @@
-"""Every recipe, all stages, on a few phantoms at the size its network takes (`make test-slow`).
+"""Every recipe, all stages, on a few synthetic radiographs at its input size (`make test-slow`).
 
-Published weights cannot be had without a network, so networks start from random ones, and CLIP is a small
-one in the hub's own file format.
+Published weights are unavailable without a network connection, so networks are initialised randomly, and CLIP
+is a small one in the hub's file format.
 """
 
 import json
