@@ -1,14 +1,14 @@
-"""clip-embed embeds radiographs 3.3 times as fast as the published loop over single pictures, on two CPU
+"""clip-embed computes embeddings 3.3 times as fast as the published loop over single images, on two CPU
 cores.
 
     python -m benchmarks.embeddings_encoding
 
 The loop: grey array, PIL, RGB, CLIPProcessor, CLIPVisionModel in float32, pooler_output. Both on the
 architecture of ViT-B/32 (openai/clip-vit-base-patch32) with random weights, 28-pixel radiographs, two threads
-of an AMD EPYC with AVX512-BF16, n = 128 radiographs in each of 5 rounds. Medians: 10.3 films/s for the loop,
-34.2 for clip-embed in bf16 (in rounds with a quiet machine 3.0 to 3.4 times the loop), 19.7 in float32 (1.9
-times). Lowest cosine with the loop's embeddings: 0.999995 in bf16, 1.000000 in float32. Where other processes
-want the cores, the ratio rises to 20 and more, which says nothing: take the rounds of a quiet machine.
+of an AMD EPYC with AVX512-BF16, n = 128 radiographs in each of 5 rounds. Medians: 10.3 images/s for the loop,
+34.2 for clip-embed in bf16 (3.0 to 3.4 times the loop in rounds on an idle machine), 19.7 in float32 (1.9
+times). Lowest cosine with the loop's embeddings: 0.999995 in bf16, 1.000000 in float32. When other processes
+use the cores, the ratio rises to 20 and more, which is no valid measurement: use rounds on an idle machine.
 """
 
 import copy
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 def published_loop(images: np.ndarray, processor: CLIPImageProcessor, model: CLIPVisionModel) -> np.ndarray:
-    """One picture at a time, as published code does; the processor is the image half of CLIPProcessor."""
+    """One image at a time, as published code does; the processor is the image part of CLIPProcessor."""
     rows = []
     for image in images:
         inputs = processor(images=Image.fromarray(image).convert("RGB"), return_tensors="pt")
@@ -52,12 +52,12 @@ def main() -> None:
         "clip-embed, float32": lambda x: encode(network, x, CPU, "float32"),
         "clip-embed, bf16": lambda x: encode(network, x, CPU, "bf16"),
     }
-    embeddings = {name: way(images[:2]) for name, way in methods.items()}  # warm-up
+    embeddings = {name: method(images[:2]) for name, method in methods.items()}  # warm-up
     speeds: dict[str, list[float]] = {name: [] for name in methods}
-    for _ in range(ROUNDS):  # in turn, so that a busy minute hits all of them
-        for name, way in methods.items():
+    for _ in range(ROUNDS):  # interleaved, so that load from other processes affects all
+        for name, method in methods.items():
             start = time.perf_counter()
-            embeddings[name] = way(images)
+            embeddings[name] = method(images)
             speeds[name].append(IMAGES / (time.perf_counter() - start))
 
     print(f"{IMAGES} radiographs of {SIZE} pixels, ViT-B/32, {THREADS} threads, {ROUNDS} rounds")
@@ -65,7 +65,7 @@ def main() -> None:
     for name, runs in speeds.items():
         ratios = [ours / theirs for ours, theirs in zip(runs, speeds[loop], strict=True)]
         print(
-            f"{name:24} median {np.median(runs):5.1f}, best {max(runs):5.1f} films/s; over the loop: "
+            f"{name:24} median {np.median(runs):5.1f}, best {max(runs):5.1f} images/s; over the loop: "
             f"medians {np.median(runs) / np.median(speeds[loop]):.2f}, rounds "
             f"{', '.join(f'{ratio:.2f}' for ratio in ratios)}; lowest cosine with it "
             f"{cosines(embeddings[name], embeddings[loop]).min():.6f}"

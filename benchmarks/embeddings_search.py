@@ -1,22 +1,20 @@
-"""Search in a large gallery: flat against ivf and hnsw, each tuned to find 99 % of the ten nearest.
+"""Search in a large gallery: flat against ivf and hnsw, each tuned to a recall of 99 % of the ten nearest.
 
     python -m benchmarks.embeddings_search    # 1,000,000 vectors: 9 GB of memory, ten minutes on two cores
     python -m benchmarks.embeddings_search 100000
 
-Vectors: as many as asked for, drawn between those of the gallery in models/ (PneumoniaMNIST's 4,698 training
-radiographs by 512 numbers: the features of four members side by side, none left out, none projected). Each is
-a convex combination of a real vector and three of its ten nearest, with weights drawn uniformly (Dirichlet),
-brought back to length 1. So it lies amid real neighbours: the clusters, the gaps between them and the
-directions in which radiographs differ stay as they are, and no vector is a copy. Queries: the test
-radiographs, which are no mixtures.
+Vectors are interpolated between those of the gallery in models/ (PneumoniaMNIST's 4,698 training radiographs
+by 512 numbers: the concatenated features of four members). Each is a convex combination of a real vector and
+three of its ten nearest neighbours, with weights drawn uniformly (Dirichlet), and L2-normalised. So it lies
+among real neighbours: clusters, the gaps between them and the directions of variation are preserved, and no
+vector is a copy. Queries: the test radiographs, which are not interpolated.
 
-Indices are those that `cxr.embeddings.gallery` builds, here with two threads (the pipeline takes one, for the
-sake of equal bytes). ivf is tuned by the number of lists it looks into, hnsw by the length of its list of
-candidates, to the smallest value of a grid that finds 99 %. Memory: bytes of the index as it is saved.
-Latency: one query at a time on one thread, the three indices in turn, so that a busy minute hits all of them.
-Where other processes want the cores, a long search is interrupted more often than a short one: the time that
-the core worked compares them more fairly than the time that passed, and gives the last column. docs/search.md
-holds what was measured.
+Indices are those of `cxr.embeddings.index_kinds`, here built with two threads (the pipeline uses one, for
+reproducible bytes). ivf is tuned by the number of probed lists (nprobe), hnsw by the length of its candidate
+list (efSearch), to the smallest value of a grid that reaches a recall of 99 %. Memory: bytes of the saved
+index. Latency: one query at a time on one thread, the three indices interleaved, so that load from other
+processes affects all of them. Under such load a long search is interrupted more often than a short one: CPU
+time compares them more fairly than elapsed time, and gives the last column. docs/search.md holds the results.
 """
 
 import argparse
@@ -29,7 +27,8 @@ import numpy as np
 import torch
 
 from cxr.core.dataset import load_dataset
-from cxr.embeddings.gallery import Gallery, Kind, new_index
+from cxr.embeddings.gallery import Gallery
+from cxr.embeddings.index_kinds import Kind, new_index
 from cxr.embeddings.retrieval import recall
 from cxr.embeddings.vectors import embed_rows
 from cxr.params import load_params
@@ -37,7 +36,7 @@ from cxr.params import load_params
 THREADS, DEPTH, WANTED = 2, 10, 0.99
 GRID = (4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512, 1024)
 HEAD = ("kind", "build, s", "memory, MB", "tuned", "recall@10", "recall as released", "p50, ms", "p99, ms")
-HEAD += ("p50 worked, ms", "times faster")
+HEAD += ("p50 CPU time, ms", "times faster")
 NEIGHBOURS, MIXED, CHUNK = 10, 3, 50_000
 
 
@@ -48,21 +47,21 @@ class Measured:
     memory: int  # bytes
     setting: str = ""
     recall: float = 1.0
-    as_released: float = 1.0  # recall with the values that `cxr.embeddings.gallery` sets
+    as_released: float = 1.0  # recall with the search parameters of `cxr.embeddings.index_kinds`
 
 
-def between(real: np.ndarray, count: int) -> np.ndarray:
-    """(count, d) float32 of length 1, see above. real: (N, d) float32 of length 1."""
+def interpolate(real: np.ndarray, count: int) -> np.ndarray:
+    """(count, d) float32, see above. real: (N, d) float32. Both L2-normalised."""
     generator = np.random.default_rng(0)
     exact = faiss.IndexFlatIP(real.shape[1])
     exact.add(real)
-    near = exact.search(real, NEIGHBOURS + 1)[1][:, 1:]
+    neighbours = exact.search(real, NEIGHBOURS + 1)[1][:, 1:]
     vectors = np.zeros((count, real.shape[1]), np.float32)
     for start in range(0, count, CHUNK):
         part = vectors[start : start + CHUNK]
         first = generator.integers(0, len(real), len(part))
         chosen = generator.random((len(part), NEIGHBOURS)).argsort(axis=1)[:, :MIXED]
-        corners = np.column_stack([first, np.take_along_axis(near[first], chosen, axis=1)])
+        corners = np.column_stack([first, np.take_along_axis(neighbours[first], chosen, axis=1)])
         weights = generator.dirichlet(np.ones(MIXED + 1), len(part)).astype(np.float32)
         for corner, weight in zip(corners.T, weights.T, strict=True):
             part += weight[:, None] * real[corner]
@@ -79,7 +78,7 @@ def build(kind: Kind, vectors: np.ndarray) -> Measured:
 
 
 def size(index: faiss.Index) -> int:
-    """Bytes that saving it writes."""
+    """Bytes of the saved index."""
     written: list[int] = []
     faiss.write_index(index, faiss.PyCallbackIOWriter(lambda part: written.append(len(part))))
     return sum(written)
@@ -97,7 +96,7 @@ def tune(measured: Measured, kind: Kind, queries: np.ndarray, exact: np.ndarray)
 
 
 def latencies(indices: dict[Kind, Measured], queries: np.ndarray) -> dict[Kind, np.ndarray]:
-    """(Q, 2) milliseconds of each index, one query at a time: that passed, and that the core worked."""
+    """(Q, 2) milliseconds of each index, one query at a time: elapsed time, and CPU time."""
     faiss.omp_set_num_threads(1)
     spent: dict[Kind, list[tuple[float, float]]] = {kind: [] for kind in indices}
     for query in queries:
@@ -121,9 +120,9 @@ def main() -> None:
     queries = embedded.values.copy()
     for rows in (real, queries):
         faiss.normalize_L2(rows)
-    vectors = between(real, count)
+    vectors = interpolate(real, count)
     print(
-        f"{count:,} vectors of {real.shape[1]} numbers from {len(real):,} real ones, {len(queries)} queries"
+        f"{count:,} vectors of {real.shape[1]} numbers, from {len(real):,} real ones; {len(queries)} queries"
     )
 
     indices: dict[Kind, Measured] = {kind: build(kind, vectors) for kind in get_args(Kind)}
@@ -134,13 +133,13 @@ def main() -> None:
     spent = latencies(indices, queries)
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
     for kind, measured in indices.items():
-        passed, worked = spent[kind].T
-        p50, p99 = np.percentile(passed, [50, 99])
-        ratio = np.median(spent["flat"][:, 1]) / np.median(worked)
+        elapsed, cpu = spent[kind].T
+        p50, p99 = np.percentile(elapsed, [50, 99])
+        ratio = np.median(spent["flat"][:, 1]) / np.median(cpu)
         print(
             f"| {kind} | {measured.build:,.1f} | {measured.memory / 1e6:,.0f} | {measured.setting} "
             f"| {measured.recall:.4f} | {measured.as_released:.4f} | {p50:.2f} | {p99:.2f} "
-            f"| {np.median(worked):.2f} | {ratio:.1f} |"
+            f"| {np.median(cpu):.2f} | {ratio:.1f} |"
         )
 
 

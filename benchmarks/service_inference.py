@@ -1,11 +1,11 @@
-"""What a radiograph costs the service, and what it would cost with PyTorch.
+"""The time of the service for one radiograph: reading, and inference in ONNX Runtime and in PyTorch.
 
     python -m benchmarks.service_inference [--threads 2] [--rounds 100]
 
-Takes the model in models/ (`dvc repro export`). PyTorch and ONNX Runtime take turns, so that a busy machine
-slows both alike; medians and minima are of ROUNDS calls. What is read is a JPEG of 1,000 x 1,000 pixels, a
-gradient with noise. Measured with the default model and one thread: ONNX Runtime needs 0.24 of PyTorch's time
-for one radiograph, and 0.75 of it for 32 at a time.
+Uses the model in models/ (`dvc repro export`). PyTorch and ONNX Runtime alternate, so that load from other
+processes affects both; medians and minima are of ROUNDS calls. The file that is read is a JPEG of 1,000 x
+1,000 pixels, a gradient with noise. Measured with the default model and one thread: ONNX Runtime needs 0.24
+of PyTorch's time for one radiograph, and 0.75 of it for 32 at a time.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=90)
     content = file.getvalue()
-    times = take_turns({"reading": lambda: read_radiograph_bytes(content, "image", size)}, arguments.rounds)
+    times = alternate({"reading": lambda: read_radiograph_bytes(content, "image", size)}, arguments.rounds)
     print(f"reading a JPEG of {len(content) / 1000:,.0f} kB   {in_words(times['reading'])}")
 
     for batch in BATCHES:
@@ -49,27 +49,29 @@ def main() -> None:
             "PyTorch": lambda images=images: predict(model, images, CPU),
             "ONNX Runtime": lambda images=images: onnx(images),
         }
-        found = take_turns(methods, max(3, arguments.rounds // batch))
-        for name, seconds in found.items():
+        times = alternate(methods, max(3, arguments.rounds // batch))
+        for name, seconds in times.items():
             print(f"{name:13} {batch:3} at a time   {in_words(seconds / batch)}")
-        ratio = np.median(found["ONNX Runtime"]) / np.median(found["PyTorch"])
+        ratio = np.median(times["ONNX Runtime"]) / np.median(times["PyTorch"])
         print(f"ONNX Runtime / PyTorch, {batch} at a time: {ratio:.2f}")
 
 
-def take_turns(methods: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
-    """(rounds,) seconds of each, after three calls that do not count."""
-    found: dict[str, list[float]] = {name: [] for name in methods}
+def alternate(methods: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
+    """(rounds,) seconds of the calls of each method, after three warm-up calls."""
+    times: dict[str, list[float]] = {name: [] for name in methods}
     for number in range(rounds + 3):
         for name, call in methods.items():
             start = time.perf_counter()
             call()
             if number >= 3:
-                found[name].append(time.perf_counter() - start)
-    return {name: np.array(seconds) for name, seconds in found.items()}
+                times[name].append(time.perf_counter() - start)
+    return {name: np.array(seconds) for name, seconds in times.items()}
 
 
 def in_words(seconds: np.ndarray) -> str:
-    return f"median {1000 * np.median(seconds):6.1f} ms, least {1000 * seconds.min():6.1f} ms a radiograph"
+    return (
+        f"median {1000 * np.median(seconds):6.1f} ms, minimum {1000 * seconds.min():6.1f} ms per radiograph"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fit the temperature and choose the decision threshold, both on val alone; declare the prevalence."""
+"""Fit the temperature and choose the decision threshold, both on val alone; state the prevalence."""
 
 from cxr.core.dataset import load_dataset
 from cxr.core.device import configure
@@ -10,7 +10,7 @@ from cxr.inference.thresholds import choose_thresholds
 from cxr.models.classifier import load_classifier, predict
 from cxr.params import load_params
 
-# calibrate.threshold: its operating point
+# The operating point of each rule of calibrate.threshold
 RULES = {"youden": "youden", "sensitivity": "target_sensitivity", "specificity": "target_specificity"}
 
 
@@ -24,13 +24,13 @@ def main() -> None:
     raw, prior = predict(model, data.images[val], device).mean, model.spec.prior
 
     of_train = class_prevalence(data.labels[data.rows("train")], len(data.classes))
-    there = declared(params.calibrate.prevalence, of_train, "calibrate.prevalence")
-    prevalence = [round(float(share), 6) for share in there]  # as calibration.json keeps them
+    stated = declared(params.calibrate.prevalence, of_train, "calibrate.prevalence")
+    prevalence = [round(float(proportion), 6) for proportion in stated]  # as calibration.json stores them
 
-    # Val has the shares of train, so that is what the temperature is fitted at.
+    # Val is taken to have the prevalence of train, so the temperature is fitted at that.
     temperature = round(fit_temperature(raw, labels, prior, of_train.tolist()), 6)
     before, after = (
-        nll(Calibration(each, None, prior, of_train.tolist())(raw), labels) for each in (1.0, temperature)
+        nll(Calibration(value, None, prior, of_train.tolist())(raw), labels) for value in (1.0, temperature)
     )
     scaled = Calibration(temperature, None, prior, prevalence)(raw)
     points: dict[str, float] | None = None
@@ -43,7 +43,7 @@ def main() -> None:
         threshold = points["fixed" if isinstance(rule, float) else RULES[rule]]
     save_calibration(Calibration(temperature, threshold, prior, prevalence, points))
     print(f"temperature {temperature:.3f}, threshold {threshold}")
-    print(f"val nll {before:.4f} before, {after:.4f} after, at val's own prevalence")
+    print(f"log loss on val, at the prevalence of train: {before:.4f} before, {after:.4f} after")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Turn every radiograph into an embedding, the space in which the stage cluster looks for sub-classes."""
+"""Compute an embedding of every radiograph; the stage cluster searches these for sub-classes."""
 
 from cxr.core.dataset import load_dataset
 from cxr.core.errors import run

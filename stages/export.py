@@ -20,10 +20,11 @@ from cxr.models.classifier import Classifier, embed_images, load_classifier, pre
 from cxr.params import load_params
 
 CPU = torch.device("cpu")  # where the service runs; a GPU rounds more coarsely
-BOUND = 1e-4  # the largest difference from PyTorch, see `largest_differences`
-BETWEEN_DEVICES = 0.01  # the largest difference in a probability
+BOUND = 1e-4  # on the difference from PyTorch, see `largest_differences`
+BETWEEN_DEVICES = 0.01  # bound on the difference of a probability between devices
 DATA = Path("metrics/data.json")
-DESCRIPTIONS = (Path("metrics/test.json"), Path("metrics/reliability.csv"))  # of `evaluate`
+# Written by `evaluate` about this classifier
+DESCRIPTIONS = (Path("metrics/test.json"), Path("metrics/reliability.csv"))
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
     data = load_dataset()
     model, calibrate = load_classifier(), load_calibration()
     spec = model.spec
-    facts = ModelMetadata(
+    metadata = ModelMetadata(
         backbone=spec.backbone,
         members=spec.members,
         tta=spec.tta,
@@ -44,24 +45,24 @@ def main() -> None:
         classifier_sha256=sha256(classifier.WEIGHTS),
         limits=limits_of_data(),
     )
-    content = to_onnx(model, calibrate, facts)
+    content = to_onnx(model, calibrate, metadata)
 
     images = data.images[data.rows("test")]
     onnx = OnnxModel(content, params.compute.threads)
-    found = answer(onnx, images)
+    exported = answer(onnx, images)
     expected = Answer(
         probabilities=calibrate(predict(model, images, CPU).mean),
         embedding=embed_images(model, images, CPU),
         maps=maps(model, images) if onnx.has_maps else None,
     )
-    differences = largest_differences(found, expected)
+    differences = largest_differences(exported, expected)
     for name, difference in differences.items():
         if not difference <= BOUND:
             raise UserError(
                 f"{PATH}: {name} differ from PyTorch's by {difference:.2g} on a test radiograph, more than "
-                f"{BOUND:g}; run `dvc repro`, and report backbone {spec.backbone} if it stays so"
+                f"{BOUND:g}; run `dvc repro`, and report backbone {spec.backbone} if the error persists"
             )
-    check_published(found.probabilities, data)
+    check_published(exported.probabilities, data)
     with atomic(PATH) as temporary:
         temporary.write_bytes(content)
     write_json(
@@ -73,7 +74,7 @@ def main() -> None:
             "bytes": len(content),
             "opset": OPSET,
             "sha256": onnx.sha256,
-            # So that the service knows which of these files are about the model that it serves.
+            # By which the service knows whether these files describe the model that it serves.
             "described_by": {str(path): sha256(path) for path in DESCRIPTIONS},
         },
     )
@@ -83,17 +84,17 @@ def main() -> None:
 
 
 def limits_of_data() -> str:
-    """Raises `UserError` if `split` has not said where the radiographs come from."""
+    """What the data cannot show, from metrics/data.json. Raises `UserError` if `split` has not written it."""
     try:
         limits: str = read_json(DATA)["source"]["limits"]
     except (FileNotFoundError, KeyError):
-        raise UserError(f"{DATA}: not there, or without `source`; run `dvc repro split`") from None
+        raise UserError(f"{DATA}: missing, or without `source`; run `dvc repro split`") from None
     return limits
 
 
 def answer(model: OnnxModel, images: np.ndarray) -> Answer:
-    """radiographs: (N, size, size) uint8; one at a time, as the service mostly has them, and it is not
-    slower."""
+    """images: (N, size, size) uint8; one at a time, as in most requests to the service, which is not slower
+    than in batches."""
     parts = [model(image[None]) for image in images]
     probabilities, embedding, maps = (
         np.concatenate(values) if values[0] is not None else None for values in zip(*parts, strict=True)
@@ -104,7 +105,7 @@ def answer(model: OnnxModel, images: np.ndarray) -> Answer:
 
 
 def maps(model: Classifier, images: np.ndarray) -> np.ndarray:
-    """(N, classes, grid, grid) float32: Grad-CAM's, on the scale of class activation maps."""
+    """(N, classes, grid, grid) float32: Grad-CAM before its ReLU, on the scale of class activation maps."""
     of_class = [
         coarse_maps(model, images, np.full(len(images), label), CPU)
         for label in range(len(model.spec.classes))
@@ -113,13 +114,13 @@ def maps(model: Classifier, images: np.ndarray) -> np.ndarray:
     return (stacked * stacked[0, 0].numel()).cpu().numpy()
 
 
-def largest_differences(found: Answer, expected: Answer) -> dict[str, float]:
-    """The largest difference in each output, as a share of its largest number if that is above 1; NaN if an
-    output holds one."""
+def largest_differences(exported: Answer, expected: Answer) -> dict[str, float]:
+    """The largest absolute difference in each output, divided by the output's largest absolute value if that
+    is above 1; NaN if an output contains NaN."""
     return {
-        name: float(np.abs(mine - others).max() / max(1, np.abs(others).max()))
-        for name, mine, others in zip(Answer._fields, found, expected, strict=True)
-        if mine is not None and others is not None
+        name: float(np.abs(values - of_pytorch).max() / max(1, np.abs(of_pytorch).max()))
+        for name, values, of_pytorch in zip(Answer._fields, exported, expected, strict=True)
+        if values is not None and of_pytorch is not None
     }
 
 

@@ -1,5 +1,5 @@
-"""Build the gallery that similar radiographs are searched in, and measure how well test radiographs find
-their like."""
+"""Build the gallery for the search of similar radiographs, and measure how often the nearest neighbours of
+test radiographs share their class."""
 
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -13,8 +13,9 @@ from cxr.core.device import configure
 from cxr.core.errors import UserError, run
 from cxr.core.files import write_json
 from cxr.embeddings import retrieval
-from cxr.embeddings.gallery import Embedding, Gallery, Meta, Metric, SearchResult, Vectors
-from cxr.embeddings.retrieval import retrieval_report
+from cxr.embeddings.gallery import Embedding, Gallery, Meta, SearchResult, Vectors
+from cxr.embeddings.index_kinds import Kind, Metric
+from cxr.embeddings.retrieval import RetrievalReport, retrieval_report
 from cxr.embeddings.subclasses import subclass_of_each
 from cxr.embeddings.vectors import embed_rows
 from cxr.figures import retrieval as retrieval_figures
@@ -37,95 +38,99 @@ def main() -> None:
             f"{dataset.LABELS}: the gallery would hold {len(rows)} radiographs, retrieval needs {DEPTH}"
         )
 
-    # Both embeddings are measured, one of them is kept.
-    held, asked = (
+    # Both embeddings are measured, one of them is saved.
+    of_gallery, of_queries = (
         {name: embed_rows(name, data, part, params, device) for name in get_args(Embedding)}
         for part in (rows, queries)
     )
     galleries = {
         name: Gallery.build(vectors, rows, name, settings.metric, settings.kind)
-        for name, vectors in held.items()
+        for name, vectors in of_gallery.items()
     }
-    found = {name: gallery.search(asked[name], DEPTH) for name, gallery in galleries.items()}
-    alone = {name: leave_one_out(vectors, queries, name, settings.metric) for name, vectors in asked.items()}
-    recalls = recalls_at_10(held[settings.embedding], asked[settings.embedding], settings.metric)
+    results = {name: gallery.search(of_queries[name], DEPTH) for name, gallery in galleries.items()}
+    others = {
+        name: leave_one_out(vectors, queries, name, settings.metric) for name, vectors in of_queries.items()
+    }
+    chosen = settings.embedding
+    recalls = recalls_at_10(of_gallery[chosen], of_queries[chosen], settings.metric)
 
     labels, classes = data.labels[queries], len(data.classes)
 
     def describe(neighbours: dict[Embedding, np.ndarray], available: np.ndarray) -> dict[Embedding, Any]:
         return {
-            name: retrieval_report(data.labels[near], labels, available, data.classes, resamples)
-            for name, near in neighbours.items()
+            name: retrieval_report(data.labels[nearest], labels, available, data.classes, resamples)
+            for name, nearest in neighbours.items()
         }
 
-    of_gallery, of_test = (np.bincount(data.labels[part], minlength=classes) for part in (rows, queries))
-    without_one = np.maximum(of_test - np.eye(classes, dtype=int), 0)
+    in_gallery, in_test = (np.bincount(data.labels[part], minlength=classes) for part in (rows, queries))
+    without_query = np.maximum(in_test - np.eye(classes, dtype=int), 0)
     details = {
         "gallery": describe(
-            {name: each.rows for name, each in found.items()}, np.tile(of_gallery, (classes, 1))
+            {name: result.rows for name, result in results.items()}, np.tile(in_gallery, (classes, 1))
         ),
-        "leave_one_out": describe(alone, without_one),
+        "leave_one_out": describe(others, without_query),
     }
     headline = {section: overall(of_embedding) for section, of_embedding in details.items()}
-    galleries[settings.embedding].save()
+    galleries[chosen].save()
     write_json("metrics/retrieval.json", headline | {"recall_at_10": recalls})
     write_json("metrics/retrieval_details.json", details)
-    draw_figures(data, queries, found[settings.embedding], galleries[settings.embedding].meta)
+    draw_figures(data, queries, results[chosen], galleries[chosen].meta)
     for name, section in headline.items():
+        title = name.replace("_", " ")
         for embedding in get_args(Embedding):
             values = (f"{key} {section[embedding][key]:.4f}" for key in PRINTED if key in section[embedding])
-            print(f"{name:14}{embedding:11}{', '.join(values)}")
-        print(f"{name:14}chance     {section['chance']:.4f}")
+            print(f"{title:15}{embedding:12}{', '.join(values)}")
+        print(f"{title:15}{'at random':12}precision {section['chance']:.4f}")
 
 
-def draw_figures(data: Dataset, queries: np.ndarray, found: SearchResult, meta: Meta) -> None:
-    """plots/retrieval*.png of what was found in the gallery of `meta` for the test radiographs `queries`,
-    (Q,)."""
-    hits = data.labels[found.rows] == data.labels[queries][:, None]
-    closeness = found.values[:, 0] if meta.metric == "cosine" else -found.values[:, 0]
-    groups = subclass_of_each(data)
+def draw_figures(data: Dataset, queries: np.ndarray, result: SearchResult, meta: Meta) -> None:
+    """plots/retrieval*.png of the nearest neighbours of the test radiographs `queries`, (Q,) rows, in the
+    gallery of `meta`."""
+    hits = data.labels[result.rows] == data.labels[queries][:, None]
+    closeness = result.values[:, 0] if meta.metric == "cosine" else -result.values[:, 0]
+    subclasses = subclass_of_each(data)
     retrieval_figures.draw_retrieval(
-        Search(data.images, queries, found.rows, found.values, meta.measure),
+        Search(data.images, queries, result.rows, result.values, meta.measure),
         names=np.array(data.classes)[data.labels],
-        subclasses=groups,
+        subclasses=subclasses,
         hardest=retrieval.hardest(hits, closeness, data.labels[queries]),
-        first=retrieval.first_of_each(groups[queries]),
+        first=retrieval.first_of_each(subclasses[queries]),
     )
 
 
 PRINTED = ("precision_at_1", "precision_at_5", "map_at_5", "majority_vote_at_5")
 
 
-def leave_one_out(asked: Vectors, queries: np.ndarray, embedding: Embedding, metric: Metric) -> np.ndarray:
-    """(Q, k) rows of the test radiographs nearest to each of the test radiographs `queries`, (Q,), itself
-    left out.
+def leave_one_out(vectors: Vectors, queries: np.ndarray, embedding: Embedding, metric: Metric) -> np.ndarray:
+    """(Q, k) rows of the other test radiographs nearest to each of the test radiographs `queries`, (Q,) rows,
+    by an exact search. vectors: those of the queries.
 
-    Exact. k is 10, or less where test has fewer other radiographs.
+    k is 10, or less if test has fewer other radiographs.
     """
     depth = min(DEPTH, len(queries) - 1)
-    nearest = Gallery.build(asked, queries, embedding, metric, "flat").search(asked, depth + 1).rows
+    nearest = Gallery.build(vectors, queries, embedding, metric, "flat").search(vectors, depth + 1).rows
     return retrieval.without_self(nearest, queries, depth)
 
 
-def recalls_at_10(held: Vectors, asked: Vectors, metric: Metric) -> dict[str, float]:
-    """Of the ten radiographs that are nearest, the share that each approximate kind of gallery finds."""
-    found = {}
-    for kind in ("flat", "ivf", "hnsw"):
-        gallery = Gallery.build(held, np.arange(len(held.values)), "classifier", metric, kind)
-        found[kind] = gallery.search(asked, 10).rows
-    return {kind: retrieval.recall(found[kind], found["flat"]) for kind in ("ivf", "hnsw")}
+def recalls_at_10(of_gallery: Vectors, of_queries: Vectors, metric: Metric) -> dict[str, float]:
+    """The proportion of the ten nearest radiographs that each approximate kind of index retrieves."""
+    rows = {}
+    for kind in get_args(Kind):
+        gallery = Gallery.build(of_gallery, np.arange(len(of_gallery.values)), "classifier", metric, kind)
+        rows[kind] = gallery.search(of_queries, 10).rows
+    return {kind: retrieval.recall(rows[kind], rows["flat"]) for kind in ("ivf", "hnsw")}
 
 
-def overall(details: Mapping[Embedding, retrieval.Report]) -> dict[str, Any]:
-    """The values over all queries, for `dvc metrics diff`, and the precision of radiographs drawn at
-    random."""
-    values = {name: report["overall"] for name, report in details.items()}
+def overall(details: Mapping[Embedding, RetrievalReport]) -> dict[str, Any]:
+    """Each metric over all queries, by embedding, for `dvc metrics diff`, and the precision of random
+    retrieval (`chance`)."""
+    reports = {name: report["overall"] for name, report in details.items()}
     return {
         **{
-            name: {measure: each["value"] for measure, each in found.items()}
-            for name, found in values.items()
+            name: {metric: entry["value"] for metric, entry in report.items()}
+            for name, report in reports.items()
         },
-        "chance": values["classifier"]["precision_at_1"]["chance"],
+        "chance": reports["classifier"]["precision_at_1"]["chance"],
     }
 
 

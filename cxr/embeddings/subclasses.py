@@ -1,4 +1,4 @@
-"""Sub-classes: k-means inside the classes of the training split, and the rule that assigns an image to one.
+"""Sub-classes: k-means within the classes of the training split, and the assignment of images to them.
 
 Vilalta & Rish, 2003, "A decomposition of classes via clustering to explain and improve naive Bayes".
 """
@@ -14,13 +14,14 @@ from cxr.core.dataset import Dataset
 from cxr.core.errors import UserError
 from cxr.core.files import read_json
 
-STABILITY_RUNS = 5  # k-means runs, other seeds, behind the stability
+STABILITY_RUNS = 5  # k-means runs with other seeds, of which the stability is computed
 SILHOUETTE_ROWS = 5000  # the silhouette compares all pairs; a sample of this size bounds it
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """assignment: (n,) int64. centroids: (k, d) float32. silhouette and stability: -1 to 1."""
+    """assignment: (n,) int64, index of a centroid. centroids: (k, d) float32. silhouette: mean silhouette
+    coefficient, -1 to 1. stability: mean adjusted Rand index between other seeds, -1 to 1."""
 
     assignment: np.ndarray
     centroids: np.ndarray
@@ -29,9 +30,10 @@ class Clusters:
 
 
 def chosen_classes(setting: str | list[str], labels: np.ndarray, classes: list[str]) -> list[str]:
-    """The names of the classes to split. labels: (n,) int of the training rows.
+    """The names of the classes to split. setting: cluster.classes of params.yaml. labels: (n,) int of the
+    training rows.
 
-    Raises `UserError` if `setting` names a class that the data do not have.
+    Raises `UserError` if `setting` names a class that the data set does not have.
     """
     if setting == "all":
         return classes
@@ -46,10 +48,11 @@ def chosen_classes(setting: str | list[str], labels: np.ndarray, classes: list[s
 
 
 def find_clusters(points: np.ndarray, k: int | str, k_max: int, seed: int) -> Clusters:
-    """k-means on `points` (n, d) float32; k "auto" takes the k from 2 to `k_max` of the highest silhouette.
+    """k-means on `points`, (n, d) float32; k "auto" takes the k from 2 to `k_max` with the highest silhouette
+    coefficient (Rousseeuw, 1987, https://doi.org/10.1016/0377-0427(87)90125-7).
 
-    Stability is the mean adjusted Rand index between the assignment and those of other seeds.
-    Raises `UserError` if there are not more different points than clusters.
+    Stability is the mean adjusted Rand index between all pairs of five runs with other seeds. Raises
+    `UserError` unless there are more distinct points than clusters.
     """
     largest = k_max if k == "auto" else int(k)
     distinct = len(np.unique(points, axis=0))
@@ -63,7 +66,7 @@ def find_clusters(points: np.ndarray, k: int | str, k_max: int, seed: int) -> Cl
     scores = [_silhouette(points, fit.labels_) for fit in fits]
     best = int(np.argmax(scores))
     fit, number = fits[best], candidates[best]
-    # n_init=1: the spread of single runs is what instability looks like; the best of ten hides it.
+    # n_init=1: stability is about the variability of single runs, which the best of ten hides.
     others = [
         KMeans(number, n_init=1, random_state=(seed + 1 + i) % 2**32).fit(points).labels_
         for i in range(STABILITY_RUNS)
@@ -83,15 +86,14 @@ def _silhouette(points: np.ndarray, assignment: np.ndarray) -> float:
 
 
 def subclass_of_each(data: Dataset) -> np.ndarray:
-    """(N,) str: of the sub-classes of an image's class, the one with the nearest centroid; "" for a class
-    that has none. That is the rule by which k-means has given the training images theirs.
-    """
+    """(N,) str: of the sub-classes of each image's class the one with the nearest centroid, which is how
+    k-means has assigned the training images; "" for a class without sub-classes."""
     points, centroids = np.load("data/embeddings.npy"), np.load("data/centroids.npy")
     names = np.full(len(points), "", dtype=object)
     start = 0
-    for name, found in read_json("metrics/cluster.json").items():
-        mine = np.flatnonzero(data.labels == data.classes.index(name))
-        nearest = pairwise_distances_argmin(points[mine], centroids[start : start + found["k"]])
-        names[mine] = [f"{name}_{number}" for number in nearest]
-        start += found["k"]
+    for name, clusters in read_json("metrics/cluster.json").items():
+        rows = np.flatnonzero(data.labels == data.classes.index(name))
+        nearest = pairwise_distances_argmin(points[rows], centroids[start : start + clusters["k"]])
+        names[rows] = [f"{name}_{number}" for number in nearest]
+        start += clusters["k"]
     return names

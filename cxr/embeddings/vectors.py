@@ -1,4 +1,4 @@
-"""Images to the vectors that a gallery holds and is asked for, and the hash that says what made them."""
+"""Vectors of images, for a gallery and for queries to it, and the hash that identifies what made them."""
 
 import hashlib
 
@@ -20,9 +20,9 @@ STORED = "data/embeddings.npy"
 
 
 def embed_new(meta: Meta, images: np.ndarray, params: Params, device: torch.device) -> Vectors:
-    """Vectors to search the gallery of `meta` with, of images that need not belong to the data set.
+    """Vectors of query images for the gallery of `meta`; the images need not belong to the data set.
 
-    images: (N, S, S) uint8. Raises `UserError` if the model, the data set that `pixels` is fitted to or the
+    images: (N, S, S) uint8. Raises `UserError` if the model, the data set to which `pixels` is fitted, or the
     encoder's weights are missing, or if the images have another size than the gallery's.
     """
     if meta.embedding == "classifier":
@@ -35,12 +35,12 @@ def embed_new(meta: Meta, images: np.ndarray, params: Params, device: torch.devi
         return Vectors(values, network_sha256(settings))
     if not dataset.IMAGES.is_file():
         raise UserError(
-            f"{dataset.IMAGES}: not here, and clip_embed.encoder pixels is fitted to its training radiographs; "
-            "run `dvc pull` or `dvc repro`"
+            f"{dataset.IMAGES}: no such file, and clip_embed.encoder pixels is fitted to its training "
+            "radiographs; run `dvc pull` or `dvc repro`"
         )
     data = load_dataset()
     train = data.images[data.rows("train")]
-    # Components are not stored: the same training images give the same ones.
+    # The components are not stored: the same training images give the same ones.
     return Vectors(
         fit_components(train, settings.dimensions).transform(images), pixels_sha256(data, settings)
     )
@@ -49,7 +49,7 @@ def embed_new(meta: Meta, images: np.ndarray, params: Params, device: torch.devi
 def embed_rows(
     embedding: Embedding, data: Dataset, rows: np.ndarray, params: Params, device: torch.device
 ) -> Vectors:
-    """Vectors of the data set's images `rows`, (N,) int; those of the encoder are read, not computed again.
+    """Vectors of the data set's images `rows`, (N,) int; the encoder's are read from data/embeddings.npy.
 
     Raises `UserError` if the model is missing or data/embeddings.npy belongs to other images.
     """
@@ -67,7 +67,7 @@ def embed_rows(
 
 
 def classifier_vectors(model: Classifier, images: np.ndarray, device: torch.device) -> Vectors:
-    """Penultimate features of `model`, which models/classifier.safetensors holds.
+    """Penultimate features of `model`, whose weights are models/classifier.safetensors.
 
     images: (N, size, size) uint8.
     """
@@ -75,11 +75,12 @@ def classifier_vectors(model: Classifier, images: np.ndarray, device: torch.devi
 
 
 def network_sha256(settings: ClipEmbed) -> str:
+    """Of the name and the revision of a published encoder."""
     return hashlib.sha256(f"{settings.encoder}@{settings.revision}".encode()).hexdigest()
 
 
 def pixels_sha256(data: Dataset, settings: ClipEmbed) -> str:
-    """Of what the encoder `pixels` is fitted to: not of the fitted numbers, whose last digits differ between
-    types of CPU."""
+    """Of the images and the setting to which the encoder `pixels` is fitted, not of the fitted components,
+    whose last digits differ between types of CPU."""
     train = data.images[data.rows("train")]
     return hashlib.sha256(f"pixels {settings.dimensions}\n".encode() + train.tobytes()).hexdigest()

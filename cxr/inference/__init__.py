@@ -1,4 +1,4 @@
-"""What the trained classifier says of an image: calibrated probability, decision, class activation map, in
+"""Results of the trained classifier for an image: calibrated probability, decision, class activation map, in
 PyTorch and as one ONNX file; and the table of its predictions.
 
 Imports models, core. `onnx_session.py` needs no PyTorch.

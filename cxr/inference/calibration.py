@@ -1,4 +1,4 @@
-"""From the ensemble's mean probability to one that means what it says.
+"""Calibration of the ensemble's mean probability: temperature scaling and adjustment to a stated prevalence.
 
 Temperature scaling: Guo et al., 2017, https://arxiv.org/abs/1706.04599, applied to the averaged probability
 ("pool, then calibrate": Rahaman & Thiery, 2021, https://arxiv.org/abs/2007.08792).
@@ -19,11 +19,12 @@ PATH = Path("models/calibration.json")
 
 @dataclass(frozen=True)
 class Calibration:
-    """temperature: above 0, more than 1 makes less sure. threshold: an image is positive at this probability
-    or more; None for three classes or more, where the most probable class is the decision. prior: for each
-    class the share that the classifier takes for granted, prevalence: the one that its probabilities are to
-    refer to (see `cxr.inference.prevalence`); None leaves them alone. operating_points: thresholds by rule,
-    of which `threshold` is one (see `cxr.inference.thresholds`); None as for `threshold`."""
+    """temperature: above 0; above 1 it lowers the confidence. threshold: an image is positive at this
+    probability or more; None for three classes or more, where the most probable class is the decision. prior:
+    of each class the prevalence that training has taught the classifier to assume. prevalence: of each class
+    the one to which the calibrated probabilities refer (see `cxr.inference.prevalence`); None for either: no
+    adjustment. operating_points: thresholds by rule, of which `threshold` is one (see
+    `cxr.inference.thresholds`); None as for `threshold`."""
 
     temperature: float
     threshold: float | None
@@ -56,8 +57,8 @@ def fit_temperature(
     prior: list[float] | None = None,
     prevalence: list[float] | None = None,
 ) -> float:
-    """The temperature of the lowest log loss. probabilities: (N, classes), labels: (N,) int. prevalence: the
-    shares of the classes where these images come from."""
+    """The temperature, 0.05 to 20, of the lowest log loss. probabilities: (N, classes) float, uncalibrated.
+    labels: (N,) int. prior: as in `Calibration`. prevalence: of each class among these images."""
 
     def loss(log_temperature: float) -> float:
         calibrate = Calibration(float(np.exp(log_temperature)), None, prior, prevalence)

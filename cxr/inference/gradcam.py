@@ -1,8 +1,8 @@
-"""Where a classifier looks: Grad-CAM for every backbone.
+"""Class activation maps by Grad-CAM, for every backbone.
 
-Selvaraju et al., 2017, https://arxiv.org/abs/1610.02391. Captum (https://captum.ai) computes it. What is
-added here is the layer to look at, which is found by running the backbone, and the score of a class, which
-has to be defined for an ensemble, for sub-classes and for networks of one logit.
+Selvaraju et al., 2017, https://arxiv.org/abs/1610.02391. Captum (https://captum.ai) computes it. This module
+adds the choice of the layer, by running the backbone, and the score of a class, which has to be defined for
+an ensemble, for sub-classes and for networks of one logit.
 """
 
 import copy
@@ -22,8 +22,8 @@ from cxr.models.preprocess import to_grey
 
 
 class Layer(NamedTuple):
-    """A module of a base whose output preserves the spatial layout of an image. grid: so many rows and
-    columns of them."""
+    """A module of a base whose output preserves the spatial layout of an image. name: in the base. grid:
+    rows and columns of that output."""
 
     name: str
     grid: int
@@ -32,18 +32,18 @@ class Layer(NamedTuple):
 def gradcam(
     classifier: Classifier, images: np.ndarray, classes: np.ndarray, device: torch.device
 ) -> np.ndarray:
-    """How much each place of an image speaks for a class.
+    """How much each region of an image raises the score of a class.
 
     images: (N, size, size) uint8. classes: (N,) int, the class to explain for each image. Returns (N, size,
-    size) float32 from 0 to 1, the maximum of each image's map, or 0 all over if no place speaks for the
-    class.
+    size) float32 from 0 to 1, which is the maximum of each image's map, or all 0 if no region raises the
+    score.
 
-    The score of a class is the log-sum of the exponentials of its sub-classes' logits, without sub-classes
-    the logit itself. One logit z counts as z / 2 for the second class and -z / 2 for the first, so that no
-    place of the layer speaks for both. Grad-CAM is linear in the score until its ReLU: the ensemble's map is
-    the ReLU of the members' mean. Images are taken as they are, without the views of test-time augmentation.
-    Raises `UserError` if the images have another size than the classifier was trained on, or if the backbone
-    has no layer that keeps places.
+    The score of a class is the log-sum-exp of its sub-classes' logits, without sub-classes the logit itself.
+    One logit z counts as z / 2 for the second class and -z / 2 for the first, so that no location of the
+    layer raises both scores. Grad-CAM is linear in the score until its ReLU: the ensemble's map is the ReLU
+    of the members' mean. Images are not augmented (no test-time augmentation). Raises `UserError` if the
+    images have another size than the classifier was trained on, or if no layer of the backbone preserves the
+    spatial layout.
     """
     coarse = coarse_maps(classifier, images, classes, device).relu()
     size = classifier.spec.size
@@ -58,20 +58,20 @@ def gradcam(
 def coarse_maps(
     classifier: Classifier, images: np.ndarray, classes: np.ndarray, device: torch.device
 ) -> Tensor:
-    """(N, 1, grid, grid) float32: the maps of `gradcam`, which takes the same arguments, as they are before
-    their ReLU and at the resolution of the layer."""
+    """(N, 1, grid, grid) float32: the maps of `gradcam`, which takes the same arguments, before the ReLU and
+    at the resolution of the layer."""
     spec = classifier.spec
     if images.shape[1:] != (spec.size, spec.size):
-        found = " x ".join(str(side) for side in images.shape[1:])
-        raise UserError(f"images are {found} pixels, the classifier takes {spec.size} x {spec.size}")
-    # A copy, since hooks are set; frozen, so that only what comes after the layer is kept for the gradient.
+        sides = " x ".join(str(side) for side in images.shape[1:])
+        raise UserError(f"images are {sides} pixels, the classifier takes {spec.size} x {spec.size}")
+    # A copy, as hooks are set; frozen, so that only activations after the layer are kept for the gradient.
     frozen = copy.deepcopy(classifier).to(device).requires_grad_(False).eval()
     members = [member for member in frozen.members if isinstance(member, Network)]
     noise = torch.rand(1, 1, spec.size, spec.size, generator=torch.Generator().manual_seed(0))
     layer = find_layer(members[0].base, spec.preprocess(noise.to(device)))
     if layer is None:
         raise UserError(
-            f"{spec.backbone}: no layer of it preserves the spatial layout of a radiograph, so there is no Grad-CAM; "
+            f"{spec.backbone}: no layer preserves the spatial layout of a radiograph, which Grad-CAM needs; "
             "choose another model.backbone in params.yaml"
         )
     batch = batch_size(spec.input_size)
@@ -79,39 +79,39 @@ def coarse_maps(
     for start in range(0, len(images), batch):
         grey = to_grey(torch.from_numpy(np.array(images[start : start + batch])).to(device))
         target = torch.from_numpy(np.array(classes[start : start + batch])).to(device)
-        radiographs = spec.preprocess(grey)
-        of_members = [_attribute(member, layer, radiographs, target, frozen.summing) for member in members]
+        inputs = spec.preprocess(grey)
+        of_members = [_attribute(member, layer, inputs, target, frozen.summing) for member in members]
         parts.append(torch.stack(of_members).mean(dim=0))
     return torch.cat(parts)
 
 
 def find_layer(base: nn.Module, images: Tensor) -> Layer | None:
-    """The last module of `base` whose output preserves the spatial layout of the images and matters in all of
-    them.
+    """The last module of `base` whose output preserves the spatial layout of the images and has a non-zero
+    gradient with respect to the features; None if there is none.
 
-    images: (n, channels, S, S) normalised. Behind the last block of a vision transformer only the class token
-    matters, so that the layer in front of its attention is found, as is usual.
+    images: (n, channels, S, S) normalised. Behind the attention of a vision transformer's last block only the
+    class token has an effect, so that the layer in front of this attention is found, as is usual.
     """
-    seen: dict[str, list[Tensor]] = {}
+    recorded: dict[str, list[Tensor]] = {}
 
-    def keep(name: str, module: nn.Module, _: object, output: object) -> None:
+    def record(name: str, module: nn.Module, _: object, output: object) -> None:
         # Adaptive pooling may enlarge maps (VGG's does, for small images).
         if isinstance(output, Tensor) and not isinstance(module, nn.AdaptiveAvgPool2d):
-            seen.setdefault(name, []).append(output)
+            recorded.setdefault(name, []).append(output)
 
     hooks = [
-        module.register_forward_hook(partial(keep, name)) for name, module in base.named_modules() if name
+        module.register_forward_hook(partial(record, name)) for name, module in base.named_modules() if name
     ]
     with torch.enable_grad():
         features = base(images.clone().requires_grad_())
-        # Any sum will do but an even one, which layer normalisation makes constant.
+        # Any weights but equal ones, with which layer normalisation makes the sum constant.
         score = (features * torch.linspace(-1, 2, features.shape[1], device=features.device)).sum()
     for hook in hooks:
         hook.remove()
-    # In the order of their end; a module that is used twice cannot be told by its name.
-    outputs = [(name, found[0]) for name, found in reversed(seen.items()) if len(found) == 1]
-    spatial = [(name, output) for name, output in outputs if _grid(output)]
-    # Inside of an attention there is more that looks like a map, but not like the last one.
+    # The last to finish first. Of a module that is used twice, the name does not identify the output.
+    single = [(name, outputs[0]) for name, outputs in reversed(recorded.items()) if len(outputs) == 1]
+    spatial = [(name, output) for name, output in single if _grid(output)]
+    # Tensors inside of an attention may have the shape of a map, but not that of the last map.
     for name, output in spatial:
         if output.shape != spatial[0][1].shape:
             continue
@@ -123,15 +123,15 @@ def find_layer(base: nn.Module, images: Tensor) -> Layer | None:
 
 
 def to_maps(output: Tensor, grid: int) -> Tensor:
-    """(N, C, grid, grid) of what a layer gives: that itself, (N, grid, grid, C), or (N, tokens, C) with class
-    tokens and the like in front."""
+    """(N, C, grid, grid) from a layer's output, which is (N, C, grid, grid), (N, grid, grid, C), or (N,
+    tokens, C) with class tokens and other extra tokens in front."""
     if output.ndim == 3:
         return output[:, -(grid**2) :].transpose(1, 2).unflatten(2, (grid, grid))
     return output if _channels_first(output) else output.permute(0, 3, 1, 2)
 
 
 def _from_maps(maps: Tensor, output: Tensor) -> Tensor:
-    """`output` with `maps` in the place of its own."""
+    """`output` with its maps replaced by `maps`: the inverse of `to_maps`."""
     if output.ndim == 3:
         tokens = maps.flatten(2).transpose(1, 2)
         return torch.cat([output[:, : -tokens.shape[1]], tokens], dim=1)
@@ -139,7 +139,7 @@ def _from_maps(maps: Tensor, output: Tensor) -> Tensor:
 
 
 def _grid(output: Tensor) -> int:
-    """How many rows of places a layer's output keeps, 0 for none. Images are square, so are their maps."""
+    """Rows of the spatial layout in a layer's output, 0 without one. Images are square, and so are maps."""
     if output.ndim == 4 and (_channels_first(output) or output.shape[1] == output.shape[2]):
         side = output.shape[2]
     elif output.ndim == 3:
@@ -155,7 +155,7 @@ def _channels_first(output: Tensor) -> bool:
 
 def _attribute(member: Network, layer: Layer, images: Tensor, classes: Tensor, summing: Tensor) -> Tensor:
     """(N, 1, grid, grid) float32: Grad-CAM of one member before its ReLU."""
-    # Captum takes dimension 1 for the channels, so the layer's output passes through here as maps.
+    # Captum expects the channels in dimension 1, so the layer's output passes through `probe` as maps.
     probe = nn.Identity()
 
     def through(_: nn.Module, __: object, output: Tensor) -> Tensor:
@@ -164,15 +164,15 @@ def _attribute(member: Network, layer: Layer, images: Tensor, classes: Tensor, s
     hook = member.base.get_submodule(layer.name).register_forward_hook(through)
     try:
         explainer = LayerGradCam(lambda x: class_scores(member(x), summing), probe)
-        found: Tensor = explainer.attribute(images, target=classes)
-        return found.detach()
+        attribution: Tensor = explainer.attribute(images, target=classes)
+        return attribution.detach()
     finally:
         hook.remove()
 
 
 def class_scores(logits: Tensor, summing: Tensor) -> Tensor:
-    """(N, classes) as `gradcam` defines them. logits: (N, outputs), or (N, 1) for two. summing: (outputs,
-    classes) of 0 and 1."""
+    """(N, classes) scores as `gradcam` defines them. logits: (N, outputs), or (N, 1) for two outputs.
+    summing: (outputs, classes) of 0 and 1."""
     if logits.shape[1] == 1:
         logits = torch.cat([-logits / 2, logits / 2], dim=1)
     return (logits.unsqueeze(2) + summing.log()).logsumexp(dim=1)

@@ -14,8 +14,8 @@ from cxr.core.errors import UserError
 
 PATH = Path("models/classifier.onnx")
 INPUT = "images"
-# What ONNX Runtime raises for bytes that it cannot run; its exceptions have no class in common.
-REFUSALS = (
+# Raised by ONNX Runtime for bytes that are no valid model; these exceptions have no base class in common.
+INVALID_MODEL = (
     runtime.Fail,
     runtime.InvalidArgument,
     runtime.InvalidGraph,
@@ -28,12 +28,12 @@ OUTPUTS = ("probabilities", "embedding", "maps")
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What the file says of its classifier, each entry as JSON in the metadata of the ONNX model.
+    """The description of the classifier in the file: each field is JSON in the metadata of the ONNX model.
 
-    size: pixels a side of a stored image. tta: see `cxr.models.preprocess.test_views`. prevalence: the share
-    of each class that probabilities refer to, None if calibration states none. threshold, operating_points:
+    size: pixels per side of a stored image. tta: see `cxr.models.preprocess.augmented_copies`. prevalence: of
+    each class, to which probabilities refer, None if calibration states none. threshold, operating_points:
     see `cxr.inference.calibration.Calibration`. classifier_sha256: of models/classifier.safetensors. limits:
-    what the classifier's training images cannot show (see `cxr.data.provenance`).
+    what the training images cannot show (see `cxr.data.provenance`).
     """
 
     backbone: str
@@ -52,13 +52,13 @@ class ModelMetadata:
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> "ModelMetadata":
-        """Raises KeyError or ValueError if an entry is missing or no JSON."""
+        """Raises KeyError if an entry is missing, ValueError if one is not JSON."""
         return cls(**{field.name: json.loads(metadata[field.name]) for field in fields(cls)})
 
 
 class Answer(NamedTuple):
     """probabilities: (N, classes) float32, calibrated. embedding: (N, d) float32, the vectors that
-    models/index.faiss is made of where `index.embedding` is `classifier`. maps: (N, classes, h, w) float32
+    models/index.faiss holds where `index.embedding` is `classifier`. maps: (N, classes, h, w) float32
     class activation maps before the ReLU, or None if the classifier has none (see
     `cxr.inference.onnx_graph`)."""
 
@@ -71,16 +71,16 @@ class OnnxModel:
     """sha256: of the whole file. has_maps: whether its answers have maps."""
 
     def __init__(self, data: bytes, threads: int, name: Path | str = PATH) -> None:
-        """data: the content of the file `name`. Raises `UserError` if it is no file of the stage export."""
+        """data: the content of the file `name`. Raises `UserError` if the stage export did not write it."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # A thread that spins while it waits takes the core from one that decodes the next image.
+        # A spinning thread would occupy the core of one that decodes the next image.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # errors only; they are raised as well
+        options.log_severity_level = 3  # errors only
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
             self.facts = ModelMetadata.from_metadata(self._session.get_modelmeta().custom_metadata_map)
-        except (*REFUSALS, KeyError, ValueError) as error:
+        except (*INVALID_MODEL, KeyError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{name}: not written by the stage export ({reason}); run `dvc repro`") from None
         self.sha256 = hashlib.sha256(data).hexdigest()
@@ -88,5 +88,5 @@ class OnnxModel:
 
     def __call__(self, images: np.ndarray) -> Answer:
         """images: (N, size, size) uint8. May be called by several threads at once."""
-        found = self._session.run(None, {INPUT: images})
-        return Answer(found[0], found[1], found[2] if self.has_maps else None)
+        outputs = self._session.run(None, {INPUT: images})
+        return Answer(outputs[0], outputs[1], outputs[2] if self.has_maps else None)

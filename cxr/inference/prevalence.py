@@ -1,8 +1,9 @@
-"""Which share of each class a classifier's probabilities take for granted, and how to state another.
+"""The prevalence of each class to which probabilities refer, and their adjustment to another one.
 
-A network learns the classes' shares of its training with the images. Where they are other, its probability of
-class c is off by the factor prevalence_c / prior_c, before all are normalised to sum 1 (Saerens et al., 2002,
-https://doi.org/10.1162/089976602753284446). The new prevalence is declared, never estimated from test.
+A network learns the class prevalence of its training images, its prior. Where the prevalence differs, its
+probability of class c is adjusted by the factor prevalence_c / prior_c, before all are normalised to sum 1
+(Saerens et al., 2002, https://doi.org/10.1162/089976602753284446). The new prevalence is stated by the user,
+never estimated from test.
 """
 
 import numpy as np
@@ -11,15 +12,15 @@ from cxr.core.errors import UserError
 
 
 def class_prevalence(labels: np.ndarray, classes: int) -> np.ndarray:
-    """(classes,) float64. labels: (n,) int."""
+    """(classes,) float64, the proportion of each class. labels: (n,) int, at least one."""
     return np.bincount(labels, minlength=classes) / len(labels)
 
 
 def declared(setting: str | float, train: np.ndarray, key: str) -> np.ndarray:
-    """(classes,) float64. setting: the value of `key` in params.yaml, `calibrate.prevalence` or
-    `evaluate.prevalence`; train: (classes,) shares of the training images.
+    """The prevalence of each class, (classes,) float64, that params.yaml states. setting: the value of `key`,
+    `calibrate.prevalence` or `evaluate.prevalence`. train: (classes,) prevalence in the training images.
 
-    Raises `UserError` if one number is to stand for three classes or more.
+    Raises `UserError` if it is one number and there are three classes or more.
     """
     if setting == "train":
         return train
@@ -34,14 +35,14 @@ def declared(setting: str | float, train: np.ndarray, key: str) -> np.ndarray:
 
 
 def shifted(probabilities: np.ndarray, prior: np.ndarray, prevalence: np.ndarray) -> np.ndarray:
-    """(..., classes) float64: `probabilities`, which refer to the classes' shares `prior`, as they are where
-    the shares are `prevalence`. Both (classes,) float, above 0."""
+    """(..., classes) float64: `probabilities` at the prevalence `prior`, adjusted to `prevalence`. Both are
+    (classes,) float, above 0."""
     joint = probabilities * (prevalence / prior)
     return joint / joint.sum(axis=-1, keepdims=True)
 
 
 def case_weights(labels: np.ndarray, prevalence: np.ndarray) -> np.ndarray:
-    """(N,) float64, N in all: as much as an image must count for the classes to have the shares `prevalence`.
+    """(N,) float64 with sum N: the weights of images by which each class has its `prevalence`, (classes,).
 
     labels: (N,) int, at least one image of each class.
     """

@@ -1,4 +1,4 @@
-"""A gallery finds what a comparison with every image finds, and refuses what it was not made for."""
+"""A gallery retrieves what an exhaustive search retrieves; other vectors, rows and files are errors."""
 
 import json
 
@@ -8,8 +8,8 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from cxr.core.dataset import load_dataset
-from cxr.embeddings import gallery
 from cxr.embeddings.gallery import INDEX, META, Gallery, SearchResult, Vectors
+from cxr.embeddings.index_kinds import EXACT_UP_TO, choose_kind
 from tests.builders import files_below, refused, write_packed
 
 KINDS, METRICS = ("flat", "ivf", "hnsw"), ("cosine", "l2")
@@ -17,14 +17,14 @@ SOURCE = "a" * 64
 
 
 def vectors(count: int, seed: int = 0) -> np.ndarray:
-    """Rows of very different lengths, so that the cosine is not the inner product."""
+    """Rows of very different norms, so that the cosine is not the inner product."""
     generator = np.random.default_rng(seed)
     lengths = generator.lognormal(0, 1, (count, 1))
     return (generator.normal(size=(count, 24)) * lengths).astype(np.float32)
 
 
 def build(values: np.ndarray, metric: str = "cosine", kind: str = "flat") -> Gallery:
-    """Its images stand in every third row of the data set, from row 5 on."""
+    """A gallery of every third row of the data set, from row 5 on."""
     return Gallery.build(Vectors(values, SOURCE), 3 * np.arange(len(values)) + 5, "classifier", metric, kind)
 
 
@@ -41,25 +41,25 @@ def test_flat_equals_scikit_learn(metric):
     values, queries = vectors(200), vectors(30, seed=1)
     reference = NearestNeighbors(metric="cosine" if metric == "cosine" else "euclidean", algorithm="brute")
     distances, positions = reference.fit(values).kneighbors(queries, 10)
-    found = search(build(values, metric), queries, 10)
-    assert np.array_equal(found.rows, 3 * positions + 5)
-    np.testing.assert_allclose(found.values, 1 - distances if metric == "cosine" else distances, rtol=1e-4)
-    assert (found.rows.dtype, found.values.dtype) == (np.int64, np.float32)
+    result = search(build(values, metric), queries, 10)
+    assert np.array_equal(result.rows, 3 * positions + 5)
+    np.testing.assert_allclose(result.values, 1 - distances if metric == "cosine" else distances, rtol=1e-4)
+    assert (result.rows.dtype, result.values.dtype) == (np.int64, np.float32)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_image_is_its_own_nearest(kind, metric):
+def test_an_image_is_its_own_nearest_neighbour(kind, metric):
     values = vectors(300)
-    found = search(build(values, metric, kind), values, 1)
-    assert np.array_equal(found.rows[:, 0], 3 * np.arange(300) + 5)
-    assert found.values.max() <= 1
-    np.testing.assert_allclose(found.values, 1 if metric == "cosine" else 0, atol=1e-6)
+    result = search(build(values, metric, kind), values, 1)
+    assert np.array_equal(result.rows[:, 0], 3 * np.arange(300) + 5)
+    assert result.values.max() <= 1
+    np.testing.assert_allclose(result.values, 1 if metric == "cosine" else 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_company_does_not_change_an_answer(metric):
-    """FAISS compares 20 queries or more in another way than a few."""
+def test_a_result_does_not_depend_on_other_queries_in_the_batch(metric):
+    """FAISS computes the distances of 20 queries or more in another way than those of a few."""
     built, queries = build(vectors(500), metric), vectors(40, seed=1)
     together = search(built, queries, 10)
     for i in (0, 7, 39):
@@ -68,11 +68,11 @@ def test_company_does_not_change_an_answer(metric):
         assert np.array_equal(alone.values[0], together.values[i])
 
 
-def test_nothing_asked_is_nothing_found():
+def test_no_queries_give_an_empty_result():
     assert search(build(vectors(20)), vectors(0), 3).rows.shape == (0, 3)
 
 
-def test_vectors_that_are_given_stay_as_they_are():
+def test_given_vectors_are_not_modified():
     values, queries = vectors(50), vectors(5, seed=1)
     before = values.copy(), queries.copy()
     search(build(values), queries, 3)
@@ -83,13 +83,13 @@ def test_vectors_that_are_given_stay_as_they_are():
 def test_a_vector_of_zeros_has_cosine_0():
     values = vectors(50)
     values[7] = 0
-    found = search(build(values), values[7:8], 50)
-    assert np.array_equal(found.values, np.zeros((1, 50)))
+    result = search(build(values), values[7:8], 50)
+    assert np.array_equal(result.values, np.zeros((1, 50)))
 
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
-def test_approximate_kinds_find_nearly_all(kind, metric):
+def test_approximate_kinds_reach_a_recall_of_99_percent(kind, metric):
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(60, 24)) * 3
     values, queries = (
@@ -98,42 +98,42 @@ def test_approximate_kinds_find_nearly_all(kind, metric):
     )
     exact = search(build(values, metric), queries, 10)
     approximate = build(values, metric, kind)
-    found = search(approximate, queries, 10)
-    shared = [len(set(a) & set(b)) / 10 for a, b in zip(found.rows, exact.rows, strict=True)]
+    result = search(approximate, queries, 10)
+    shared = [len(set(a) & set(b)) / 10 for a, b in zip(result.rows, exact.rows, strict=True)]
     assert np.mean(shared) >= 0.99
-    same = found.rows == exact.rows
-    np.testing.assert_allclose(found.values[same], exact.values[same], rtol=1e-4)
+    same = result.rows == exact.rows
+    np.testing.assert_allclose(result.values[same], exact.values[same], rtol=1e-4)
     assert approximate.meta.kind == kind
 
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
-def test_small_galleries_and_copies_are_searched_whole(kind, metric, capfd):
-    """Few images, few in a list, and copies, which can cut the graph: still k different images, the
-    nearest."""
+def test_small_galleries_and_copies_are_searched_exhaustively(kind, metric, capfd):
+    """Few images, few in a list, and copies, which can disconnect the graph: still the k nearest images, each
+    once."""
     copies = np.repeat(vectors(4), 50, axis=0)
     many = np.repeat(vectors(40), 40, axis=0)
     for values in (vectors(1), vectors(3), vectors(45), copies, np.ones_like(copies), many):
         exact = search(build(values, metric), values[:20], len(values))
-        found = search(build(values, metric, kind), values[:20], len(values))
-        assert np.array_equal(np.sort(found.rows, axis=1), np.sort(exact.rows, axis=1))
-        np.testing.assert_allclose(found.values, exact.values, atol=1e-5)
+        result = search(build(values, metric, kind), values[:20], len(values))
+        assert np.array_equal(np.sort(result.rows, axis=1), np.sort(exact.rows, axis=1))
+        np.testing.assert_allclose(result.values, exact.values, atol=1e-5)
     assert "WARNING" not in capfd.readouterr().err
 
 
 def test_auto_chooses_by_size():
     assert build(vectors(100), kind="auto").meta.kind == "flat"
-    assert gallery.automatic(gallery.EXACT_UP_TO) == "flat"
-    assert gallery.automatic(gallery.EXACT_UP_TO + 1) == "ivf"
+    assert choose_kind(EXACT_UP_TO) == "flat"
+    assert choose_kind(EXACT_UP_TO + 1) == "ivf"
 
 
-def test_vectors_of_another_source_are_refused():
+def test_vectors_of_another_source_are_an_error():
     built = build(vectors(20))
     with refused("models/index.faiss was built with another model than models/classifier.safetensors"):
         built.search(Vectors(vectors(1), "b" * 64), 3)
-    clip = Gallery.build(Vectors(vectors(20), SOURCE), np.arange(20), "encoder", "l2", "flat")
+    of_encoder = Gallery.build(Vectors(vectors(20), SOURCE), np.arange(20), "encoder", "l2", "flat")
     with refused("models/index.faiss was built with another encoder than params.yaml names in clip_embed"):
-        clip.search(Vectors(vectors(1), "b" * 64), 3)
+        of_encoder.search(Vectors(vectors(1), "b" * 64), 3)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_the_measure_is_named_by_the_metric():
     assert build(vectors(5), "l2").meta.measure == "distance"
 
 
-def test_more_images_than_there_are_are_refused():
+def test_more_neighbours_than_images_are_an_error():
     built = build(vectors(20))
     assert search(built, vectors(1), 20).rows.shape == (1, 20)
     with refused("models/index.faiss holds 20 radiographs, fewer than the 21 to be found"):
@@ -178,7 +178,7 @@ def test_more_images_than_there_are_are_refused():
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_saved_answers_as_before(kind, metric, tmp_path, monkeypatch):
+def test_a_saved_gallery_gives_the_same_results(kind, metric, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     values, queries = vectors(400), vectors(20, seed=1)
     built = build(values, metric, kind)
@@ -187,7 +187,7 @@ def test_what_was_saved_answers_as_before(kind, metric, tmp_path, monkeypatch):
     loaded = Gallery.load()
     assert loaded.meta == built.meta
     for name in ("rows", "values"):
-        before, after = (getattr(search(each, queries, 10), name) for each in (built, loaded))
+        before, after = (getattr(search(gallery, queries, 10), name) for gallery in (built, loaded))
         assert np.array_equal(before, after)
 
 
@@ -207,7 +207,7 @@ def test_bytes_do_not_depend_on_the_threads(kind, tmp_path, monkeypatch):
     assert contents[0] == contents[1] == contents[2]
 
 
-def test_files_that_are_missing_damaged_or_not_a_pair_are_refused(tmp_path, monkeypatch):
+def test_files_that_are_missing_damaged_or_not_a_pair_are_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with refused("models/index.faiss: no index here", "dvc repro", "dvc pull"):
         Gallery.load()

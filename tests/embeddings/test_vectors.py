@@ -1,4 +1,4 @@
-"""Vectors of images say what made them: the classifier's file, or the encoder and what it was fitted to."""
+"""Vectors carry the hash of what made them: the classifier's file, or the encoder and its data."""
 
 import hashlib
 
@@ -44,18 +44,18 @@ def test_classifier_gives_its_flip_averaged_features_and_the_hash_of_its_file():
         model = small_classifier(tta=tta)
         save_classifier(model)
         vectors = classifier_vectors(model, images, CPU)
-        # Zoomed views are left out, which a classifier without them shows.
+        # Zoomed copies are left out, so a classifier without them gives the same.
         expected = predict(small_classifier(tta="none" if tta == "none" else "flip"), images, CPU).embeddings
         assert np.array_equal(vectors.values, expected)
         assert vectors.source_sha256 == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
-        for each in (
+        for others in (
             embed_new(meta("classifier"), images, parameters(), CPU),
             embed_rows("classifier", load_dataset(), np.arange(3), parameters(), CPU),
         ):
-            assert each.source_sha256 == vectors.source_sha256
+            assert others.source_sha256 == vectors.source_sha256
 
 
-def test_pixels_give_new_images_the_components_of_the_training_images():
+def test_new_images_get_the_components_of_the_training_images():
     settings = parameters()
     clip_embed.main()
     data = load_dataset()
@@ -85,7 +85,7 @@ def test_the_source_of_pixels_is_train_and_the_number_of_components():
         assert (source() == before) is same
 
 
-def test_weights_are_named_by_encoder_and_revision(tmp_path, monkeypatch):
+def test_weights_are_identified_by_encoder_and_revision(tmp_path, monkeypatch):
     folder = tmp_path / "mirror" / "acme" / "tiny"
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     torch.manual_seed(0)
@@ -105,7 +105,7 @@ def test_weights_are_named_by_encoder_and_revision(tmp_path, monkeypatch):
         assert other.source_sha256 != stored.source_sha256
 
 
-def test_images_of_another_size_are_refused():
+def test_images_of_another_size_are_an_error():
     parameters()
     clip_embed.main()
     with refused("images have 400 pixels, the encoder pixels was fitted to 256"):
@@ -115,13 +115,13 @@ def test_images_of_another_size_are_refused():
         embed_new(meta("classifier"), noise_images(2, 20), parameters(), CPU)
 
 
-def test_embeddings_of_other_images_are_refused():
+def test_embeddings_of_other_images_are_an_error():
     write_npy(STORED, np.zeros((69, 7), np.float32))
     with refused("data/embeddings.npy holds 69 radiographs, data/labels.csv 70", "dvc repro clip-embed"):
         embed_rows("encoder", load_dataset(), np.arange(2), parameters(), CPU)
 
 
-def test_pixels_without_their_training_images_are_refused():
+def test_pixels_without_their_training_images_are_an_error():
     IMAGES.unlink()
-    with refused("data/images.npy: not here", "dvc pull"):
+    with refused("data/images.npy: no such file", "dvc pull"):
         embed_new(meta("encoder"), noise_images(2), parameters(), CPU)

@@ -1,4 +1,4 @@
-"""The prior that a training teaches, against networks whose optimum is known; and Bayes' rule by counting."""
+"""The prior that a network learns, against a known optimum; and Bayes' rule, against observed frequencies."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ SUBCLASSES = ["normal"] * 10 + ["pneumonia_0"] * 20 + ["pneumonia_1"] * 40 + ["t
 @pytest.mark.parametrize("strategy", ["none", "class_weights", "logit_adjustment", "decompose", "both"])
 @pytest.mark.parametrize("weights", ["balanced", "inverse", [3.0, 1.0, 2.0, 0.5]])
 def test_prior_is_what_a_network_without_input_learns(strategy, weights):
-    """Its softmax at the least training loss, sub-classes summed, is the prior."""
+    """Its softmax at the minimum of the training loss, summed over sub-classes, is the prior."""
     if isinstance(weights, list) and strategy != "both":
         weights = weights[:3]
     chosen = settings("imbalance", strategy=strategy, class_weights=weights)
@@ -40,32 +40,30 @@ def test_prior_is_what_a_network_without_input_learns(strategy, weights):
     np.testing.assert_allclose(targets.prior, expected, atol=2e-4)
 
 
-def test_sampler_teaches_what_it_draws():
+def test_prior_of_the_sampler_is_uniform():
     targets = make_targets(settings("imbalance", strategy="sampler"), LABELS, CLASSES, SUBCLASSES)
     np.testing.assert_allclose(targets.prior, 1 / 3)
 
 
-def test_declared_prevalence_gives_the_share_that_is_found_there():
-    """Images of two classes that overlap: where 20 % are ill, of those called p = x a share of x is."""
+def test_probabilities_at_the_stated_prevalence_are_observed_frequencies():
+    """Two overlapping classes at a prevalence of 20 %: of images with p = x a proportion of x is diseased."""
     generator = np.random.default_rng(0)
-    prior, there = 0.7, 0.2
+    prior, prevalence = 0.7, 0.2
+    diseased = generator.random(400_000) < prevalence
+    x = generator.normal(np.where(diseased, 1.0, -1.0), 1.5)
 
-    def images(share: float) -> tuple[np.ndarray, np.ndarray]:
-        ill = generator.random(400_000) < share
-        return ill, generator.normal(np.where(ill, 1.0, -1.0), 1.5)
-
-    def taught(x: np.ndarray) -> np.ndarray:
+    def posterior(x: np.ndarray) -> np.ndarray:
         odds = np.exp(2 * x / 1.5**2) * prior / (1 - prior)  # the true posterior at the prior
         return np.stack([1 / (1 + odds), odds / (1 + odds)], axis=1)
 
-    ill, x = images(there)
-    p = Calibration(1.0, None, [1 - prior, prior], [1 - there, there])(taught(x))[:, 1]
+    calibrate = Calibration(1.0, None, [1 - prior, prior], [1 - prevalence, prevalence])
+    p = calibrate(posterior(x))[:, 1]
     for low, high in ((0.05, 0.15), (0.3, 0.4), (0.6, 0.7)):
         inside = (p > low) & (p < high)
-        assert ill[inside].mean() == pytest.approx(p[inside].mean(), abs=0.01)
+        assert diseased[inside].mean() == pytest.approx(p[inside].mean(), abs=0.01)
 
 
-def test_prevalence_as_it_is_declared():
+def test_prevalence_as_params_state_it():
     train = class_prevalence(LABELS, 3)
     np.testing.assert_allclose(train, [0.1, 0.6, 0.3])
     np.testing.assert_allclose(declared("train", train, KEY), train)
@@ -75,7 +73,7 @@ def test_prevalence_as_it_is_declared():
         declared(0.15, train, KEY)
 
 
-def test_shifted_is_what_a_calibration_does():
+def test_shifted_equals_a_calibration():
     p = np.random.default_rng(0).dirichlet([1, 1, 1], 50)
     prior, wanted = np.array([0.2, 0.5, 0.3]), np.array([0.6, 0.3, 0.1])
     expected = Calibration(1.0, None, prior.tolist(), wanted.tolist())(p)

@@ -1,4 +1,4 @@
-"""Thresholds are the best ones there are for their rule, found again by a search of all."""
+"""Thresholds are optimal for their rule, by comparison with an exhaustive search."""
 
 import numpy as np
 import pytest
@@ -13,17 +13,17 @@ def youden(positive: np.ndarray, probability: np.ndarray, threshold: float) -> f
 
 @pytest.mark.parametrize("digits", [1, 2, 8])
 @pytest.mark.parametrize("seed", range(8))
-def test_threshold_equals_a_search_of_all(digits, seed):
+def test_threshold_equals_an_exhaustive_search(digits, seed):
     generator = np.random.default_rng(seed)
     positive = generator.random(60) < 0.7
     probability = (generator.beta(2, 2, 60) * 0.7 + 0.3 * positive).round(digits)  # few digits make ties
-    found = youden_threshold(positive, probability)
+    chosen = youden_threshold(positive, probability)
     levels = np.unique([0, *probability, 1])
     candidates = (levels[:-1] + levels[1:]) / 2
     gains = np.array([youden(positive, probability, threshold) for threshold in candidates])
-    assert youden(positive, probability, found) == pytest.approx(gains.max(), abs=1e-12)
+    assert youden(positive, probability, chosen) == pytest.approx(gains.max(), abs=1e-12)
     best = candidates[gains > gains.max() - 1e-12]
-    assert abs(found - 0.5) == pytest.approx(abs(best - 0.5).min(), abs=1e-12)
+    assert abs(chosen - 0.5) == pytest.approx(abs(best - 0.5).min(), abs=1e-12)
 
 
 def test_threshold_between_separate_classes_is_half_way():
@@ -51,25 +51,25 @@ def drawn(seed: int, digits: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("target", [0.5, 0.9, 0.95, 1.0])
 @pytest.mark.parametrize("digits", [1, 2, 8])
 @pytest.mark.parametrize("seed", range(4))
-def test_targets_are_kept_and_nothing_better_keeps_them(seed, digits, target):
+def test_targets_are_met_and_no_better_threshold_meets_them(seed, digits, target):
     positive, probability = drawn(seed, digits)
     points = choose_thresholds(positive, probability, target)
 
     def rates(threshold: float) -> tuple[float, float]:
-        called = probability >= threshold
-        return called[positive].mean(), (~called)[~positive].mean()
+        predicted = probability >= threshold
+        return predicted[positive].mean(), (~predicted)[~positive].mean()
 
-    every = [rates(threshold) for threshold in np.linspace(0, 1, 2001)[:-1] + 0.00025]
+    grid = [rates(threshold) for threshold in np.linspace(0, 1, 2001)[:-1] + 0.00025]
     for name, this, other in (("target_sensitivity", 0, 1), ("target_specificity", 1, 0)):
-        found = rates(points[name])
-        assert found[this] >= target
-        assert found[other] >= max(each[other] for each in every if each[this] >= target)
+        chosen = rates(points[name])
+        assert chosen[this] >= target
+        assert chosen[other] >= max(point[other] for point in grid if point[this] >= target)
 
 
-def test_target_is_reached_exactly_where_it_can_be():
+def test_target_is_met_exactly_where_possible():
     positive = np.repeat([False, True], 20)
     probability = np.concatenate([np.arange(20) / 100, 0.5 + np.arange(20) / 100])
-    probability[0], probability[20] = 0.6, 0.1  # a healthy image among the ill, and the reverse
+    probability[0], probability[20] = 0.6, 0.1  # a negative image among the positive ones, and the reverse
     points = choose_thresholds(positive, probability, 0.95)
     assert points["target_sensitivity"] == pytest.approx((0.19 + 0.51) / 2)
     assert points["target_specificity"] == pytest.approx((0.19 + 0.51) / 2)
@@ -83,7 +83,7 @@ def test_target_is_reached_exactly_where_it_can_be():
 
 
 def test_tiny_probabilities_do_not_round_a_threshold_away():
-    """calibration.json keeps six decimals: the rules see the thresholds as they are written."""
+    """calibration.json stores six decimals: rules compare thresholds as they are stored."""
     positive = np.array([False] * 5 + [True] * 20)
     probability = np.array([1e-9] * 4 + [0.3] + [2e-7] + [0.9] * 19)
     points = choose_thresholds(positive, probability, 0.95)

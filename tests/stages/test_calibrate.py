@@ -1,4 +1,4 @@
-"""The temperature and the threshold are the best ones there are, and are chosen on val alone."""
+"""The temperature and the threshold are optimal, and are chosen on val alone."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def sample(classes: int, factor: float, images: int = 20_000) -> tuple[np.ndarra
 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
-def test_temperature_of_a_model_that_is_too_sure_or_not_sure_enough(classes, factor):
+def test_temperature_of_overconfident_and_underconfident_models(classes, factor):
     probabilities, labels = sample(classes, factor)
     temperature = fit_temperature(probabilities, labels)
     assert temperature == pytest.approx(factor, rel=0.05)
@@ -56,7 +56,7 @@ def test_order_and_decision_stay(temperature):
     assert np.array_equal(calibrated.argmax(axis=1), probabilities.argmax(axis=1))
 
 
-def test_certainty_stays_finite():
+def test_probabilities_of_0_and_1_stay_finite():
     calibrated = Calibration(0.05, None)(np.array([[0.0, 1.0], [1.0, 0.0]], np.float32))
     np.testing.assert_allclose(calibrated, [[0, 1], [1, 0]], atol=1e-12)
     assert nll(np.array([[0.0, 1.0]]), np.array([0])) == pytest.approx(-np.log(1e-12))
@@ -66,7 +66,7 @@ def test_perfect_model_has_a_temperature():
     p = np.linspace(0.6, 0.9, 30)
     probabilities = np.concatenate([np.stack([p, 1 - p], axis=1), np.stack([1 - p, p], axis=1)])
     temperature = fit_temperature(probabilities, np.repeat([0, 1], 30))
-    assert 0.04 < temperature < 0.1  # the lowest that is tried
+    assert 0.04 < temperature < 0.1  # the lower bound of the search
 
 
 def test_nll_equals_scikit_learns():
@@ -74,14 +74,14 @@ def test_nll_equals_scikit_learns():
     assert nll(probabilities, labels) == pytest.approx(log_loss(labels, probabilities))
 
 
-def test_missing_calibration_is_refused(tmp_path, monkeypatch):
+def test_a_missing_calibration_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with refused("models/calibration.json: no calibration here", "`dvc repro`", "`dvc pull`"):
         load_calibration()
 
 
 @pytest.mark.parametrize("points", [None, {"youden": 0.25, "one_half": 0.5}])
-def test_calibration_survives_its_file(tmp_path, monkeypatch, points):
+def test_calibration_is_read_as_it_was_written(tmp_path, monkeypatch, points):
     monkeypatch.chdir(tmp_path)
     written = Calibration(1.25, points and 0.25, [0.3, 0.7], [0.5, 0.5], points)
     save_calibration(written)
@@ -124,24 +124,24 @@ def run(tmp_path, monkeypatch):
     ],
 )
 def test_stage_uses_val_alone(run, classes, rule, name):
-    found = run(classes, rule)
+    chosen = run(classes, rule)
     data = load_dataset()
     val = data.rows("val")
     raw = predict(load_classifier(), data.images[val], torch.device("cpu")).mean
-    assert found.temperature == pytest.approx(fit_temperature(raw, data.labels[val]), abs=1e-5)
+    assert chosen.temperature == pytest.approx(fit_temperature(raw, data.labels[val]), abs=1e-5)
     if len(classes) > 2:
-        assert found.threshold is found.operating_points is None
+        assert chosen.threshold is chosen.operating_points is None
     else:
-        points = choose_thresholds(data.labels[val] == 1, found(raw)[:, 1], 0.95)
-        assert found.operating_points == points | ({"fixed": rule} if name == "fixed" else {})
-        assert found.threshold == found.operating_points[name]
+        points = choose_thresholds(data.labels[val] == 1, chosen(raw)[:, 1], 0.95)
+        assert chosen.operating_points == points | ({"fixed": rule} if name == "fixed" else {})
+        assert chosen.threshold == chosen.operating_points[name]
 
     images = np.array(data.images)
     others = data.rows("train", "test")
     images[others] = noise_images(len(others), seed=5)
     dataset.write_npy(dataset.IMAGES, images)
     calibrate.main()
-    assert load_calibration() == found
+    assert load_calibration() == chosen
 
 
 def test_stage_without_a_model_writes_nothing(tmp_path, monkeypatch):
@@ -154,13 +154,13 @@ def test_stage_without_a_model_writes_nothing(tmp_path, monkeypatch):
     assert files_below(tmp_path) == before
 
 
-def test_stage_declares_a_prevalence(run):
-    """The log-odds of every radiograph move by what the prevalence moves them, whatever the network was
-    taught."""
+def test_stage_adjusts_to_the_stated_prevalence(run):
+    """The log-odds of every image change by the change in the log-odds of the prevalence, whatever the
+    prior."""
     at_train = run(["normal", "sick"], 0.5)
     assert at_train.prior == at_train.prevalence == [round(2 / 3, 6), round(1 / 3, 6)]
     uniform = run(["normal", "sick"], 0.5, "uniform")
-    assert uniform.temperature == at_train.temperature  # fitted at val's own prevalence in both cases
+    assert uniform.temperature == at_train.temperature  # fitted at the prevalence of train in both cases
     tenth = run(["normal", "sick"], 0.5, 0.1)
     p = np.random.default_rng(0).dirichlet([1, 1], 50)
 
@@ -173,10 +173,10 @@ def test_stage_declares_a_prevalence(run):
 
 
 def test_the_prior_is_the_one_that_the_classifier_states(run):
-    found = run(["normal", "sick"], 0.5, "uniform", [0.5, 0.5])
-    assert found.prior == found.prevalence == [0.5, 0.5]
+    chosen = run(["normal", "sick"], 0.5, "uniform", [0.5, 0.5])
+    assert chosen.prior == chosen.prevalence == [0.5, 0.5]
 
 
-def test_one_number_for_three_classes_is_refused(run):
+def test_one_number_for_three_classes_is_an_error(run):
     with refused("params.yaml: calibrate.prevalence is 0.3, one number for 3 classes", "uniform or train"):
         run(["a", "b", "c"], "youden", 0.3)

@@ -1,4 +1,4 @@
-"""The encoder `pixels` is PCA of standardised pixels, learnt from the training rows alone."""
+"""The encoder `pixels` is a PCA of standardised pixels, fitted to the training rows alone."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.builders import files_below, refused, write_packed, write_params
 
 
 def noise(count: int, size: int = 10) -> np.ndarray:
-    """Noise in which a few patterns dominate, so that the components have an order."""
+    """Noise in which a few patterns dominate, so that the order of the components is stable."""
     generator = np.random.default_rng(0)
     patterns = generator.normal(size=(5, size * size)) * np.array([40, 30, 20, 14, 9])[:, None]
     levels = 128 + generator.normal(size=(count, 5)) @ patterns + generator.normal(size=(count, size * size))
@@ -27,7 +27,7 @@ def embed_pixels(images: np.ndarray, train: np.ndarray, dimensions: int) -> np.n
     return fit_components(images[train], dimensions).transform(images)
 
 
-def test_equals_scikit_learns_pipeline_fitted_on_train():
+def test_equals_scikit_learns_pipeline_fitted_to_train():
     images = noise(120)
     flat = images.reshape(120, -1).astype(float)
     reference = make_pipeline(StandardScaler(), PCA(4, svd_solver="full")).fit(flat[TRAIN])
@@ -41,7 +41,7 @@ def test_equals_scikit_learns_pipeline_fitted_on_train():
     np.testing.assert_allclose(embeddings * signs, expected, atol=2e-3)
 
 
-def test_other_rows_teach_nothing():
+def test_other_rows_do_not_change_the_fit():
     images = noise(120)
     before = embed_pixels(images, TRAIN, 4)
     changed = images.copy()
@@ -51,7 +51,7 @@ def test_other_rows_teach_nothing():
     assert not np.array_equal(after[1::2], before[1::2])
 
 
-def test_pixel_that_never_changes_in_train_adds_nothing():
+def test_a_constant_pixel_adds_nothing():
     images = noise(120)
     images[:, 0, :] = 0
     framed, cut = embed_pixels(images, TRAIN, 4), embed_pixels(images[:, 1:], TRAIN, 4)
@@ -72,8 +72,8 @@ def test_large_images_give_the_same_bytes_and_nearly_the_same_components():
 @pytest.mark.parametrize(
     ("rows", "size", "dimensions", "most"), [(60, 10, 61, 60), (60, 4, 17, 16), (1, 10, 64, 1)]
 )
-def test_more_dimensions_than_the_data_have_are_refused(rows, size, dimensions, most):
-    message = f"params.yaml: clip_embed.dimensions is {dimensions}; these pictures allow at most {most}"
+def test_more_dimensions_than_the_data_have_are_an_error(rows, size, dimensions, most):
+    message = f"params.yaml: clip_embed.dimensions is {dimensions}; these images allow at most {most}"
     with refused(message):
         embed_pixels(noise(120, size), TRAIN[:rows], dimensions)
 

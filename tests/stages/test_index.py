@@ -1,5 +1,5 @@
-"""The stage builds the gallery that params.yaml asks for, never of test radiographs, and measures what it
-finds."""
+"""The stage builds the gallery that params.yaml describes, never of test radiographs, and measures how often
+neighbours share the class."""
 
 import hashlib
 from pathlib import Path
@@ -30,7 +30,7 @@ DRAW = retrieval_figures.draw_retrieval
 def run(tmp_path, monkeypatch):
     """Run the stage on an untrained classifier; embeddings are drawn, in two sub-classes.
 
-    Without its pictures, which take most of the time, unless asked for.
+    Without its figures, which take most of the time.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(retrieval_figures, "draw_retrieval", lambda *_, **__: None)
@@ -75,18 +75,18 @@ def test_report_equals_scikit_learns_neighbours(run, metric):
     report = read_json("metrics/retrieval.json")
     train, test = data.rows("train"), data.rows("test")
     truth = data.labels[test]
-    held, asked = features(data, train), features(data, test)
+    of_gallery, of_queries = features(data, train), features(data, test)
     for name in ("classifier", "encoder"):
         distance = "cosine" if metric == "cosine" else "euclidean"
-        found = data.labels[train][neighbours(held[name], asked[name], distance, 10)]
-        # Each radiograph is its own nearest, since none is a copy of another.
-        others = truth[neighbours(asked[name], asked[name], distance, 11)[:, 1:]]
-        for section, classes in (("gallery", found), ("leave_one_out", others)):
+        retrieved = data.labels[train][neighbours(of_gallery[name], of_queries[name], distance, 10)]
+        # Each image is its own nearest neighbour, since none is a copy of another.
+        others = truth[neighbours(of_queries[name], of_queries[name], distance, 11)[:, 1:]]
+        for section, classes in (("gallery", retrieved), ("leave_one_out", others)):
             for k in DEPTHS:
                 expected = (classes[:, :k] == truth[:, None]).mean()
-                # Radiographs of noise have near ties, which two sums of floats may order differently.
-                found_share = report[section][name][f"precision_at_{k}"]
-                assert found_share == pytest.approx(expected, abs=0.5 / len(test))
+                # Images of noise have near ties, which two sums of floats may order differently.
+                precision = report[section][name][f"precision_at_{k}"]
+                assert precision == pytest.approx(expected, abs=0.5 / len(test))
     assert report["gallery"]["chance"] == pytest.approx((10 * 0.4 + 15 * 0.6) / 25)
     assert report["leave_one_out"]["chance"] == pytest.approx((10 * 9 + 15 * 14) / (24 * 25))
     details = read_json("metrics/retrieval_details.json")
@@ -94,13 +94,15 @@ def test_report_equals_scikit_learns_neighbours(run, metric):
         for name in ("classifier", "encoder"):
             groups = details[section][name]
             assert set(groups) == {"overall", "normal", "sick"}
-            assert {key: each["value"] for key, each in groups["overall"].items()} == report[section][name]
-            assert all(each["low"] <= each["value"] <= each["high"] for each in groups["overall"].values())
+            assert {key: entry["value"] for key, entry in groups["overall"].items()} == report[section][name]
+            assert all(
+                entry["low"] <= entry["value"] <= entry["high"] for entry in groups["overall"].values()
+            )
 
 
 @pytest.mark.parametrize("val", [False, True])
 @pytest.mark.parametrize("embedding", ["classifier", "encoder"])
-def test_gallery_is_what_params_ask_for_and_never_of_test(run, embedding, val):
+def test_gallery_is_as_params_describe_it_and_never_of_test(run, embedding, val):
     data = run(embedding=embedding, val=val, metric="l2")
     rows = data.rows("train", "val") if val else data.rows("train")
     gallery = Gallery.load()
@@ -113,12 +115,12 @@ def test_gallery_is_what_params_ask_for_and_never_of_test(run, embedding, val):
     if embedding == "classifier":
         assert gallery.meta.source_sha256 == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
         images = data.images[rows[:4]]
-        found = gallery.search(embed_new(gallery.meta, images, load_params(), CPU), 1)
-        assert found.rows[:, 0].tolist() == rows[:4].tolist()
+        result = gallery.search(embed_new(gallery.meta, images, load_params(), CPU), 1)
+        assert result.rows[:, 0].tolist() == rows[:4].tolist()
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
-def test_approximate_kinds_are_built_and_find_what_flat_finds(run, kind):
+def test_approximate_kinds_are_built_and_reach_a_recall_of_99_percent(run, kind):
     run(kind=kind)
     assert read_json(META)["kind"] == kind
     recalls = read_json("metrics/retrieval.json")["recall_at_10"]
@@ -126,7 +128,7 @@ def test_approximate_kinds_are_built_and_find_what_flat_finds(run, kind):
     assert recalls["hnsw"] >= 0.99
 
 
-def test_another_classifier_is_refused(run):
+def test_vectors_of_another_classifier_are_an_error(run):
     run()
     save_classifier(small_classifier(seed=1))
     gallery = Gallery.load()
@@ -134,7 +136,7 @@ def test_another_classifier_is_refused(run):
         gallery.search(embed_new(gallery.meta, load_dataset().images[:1], load_params(), CPU), 3)
 
 
-def test_gallery_smaller_than_ten_is_not_counted_wrong(run, tmp_path):
+def test_a_gallery_of_fewer_than_ten_is_an_error(run, tmp_path):
     with refused("data/labels.csv: the gallery would hold 7 radiographs, retrieval needs 10"):
         run((3, 4))
     assert not {"metrics/retrieval.json", str(INDEX), str(META)} & set(files_below(tmp_path))
@@ -145,8 +147,11 @@ def test_few_images_of_a_class_and_few_test_images_are_enough(run):
     run((3, 8, 1), (2, 1, 1), kind="ivf")
     report = read_json("metrics/retrieval.json")
     assert "precision_at_10" in report["gallery"]["classifier"]
-    alone = report["leave_one_out"]["classifier"]
-    assert {name for name in alone if name.startswith("precision")} == {"precision_at_1", "precision_at_3"}
+    leave_one_out = report["leave_one_out"]["classifier"]
+    assert {name for name in leave_one_out if name.startswith("precision")} == {
+        "precision_at_1",
+        "precision_at_3",
+    }
 
 
 def test_same_bytes_twice(run, monkeypatch):
@@ -160,8 +165,8 @@ def test_same_bytes_twice(run, monkeypatch):
     assert contents[0] == contents[1]
 
 
-def test_zoomed_views_do_not_reach_the_index(run):
-    """Which would take three times as long; the other views do."""
+def test_zoomed_copies_are_not_in_the_index(run):
+    """They would take three times as long; the mirror image is."""
     indices = []
     for tta in ("flip", "flip_zoom", "none"):
         run(tta=tta)

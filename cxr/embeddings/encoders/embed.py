@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def embed_dataset(images: np.ndarray, train: np.ndarray, settings: ClipEmbed, compute: Compute) -> np.ndarray:
-    """images: (N, S, S) uint8, may be a memory map. train: row numbers that `pixels` may learn from; the
-    other encoders learn nothing. Returns (N, d) float32.
+    """images: (N, S, S) uint8, may be a memory map. train: (n,) int rows to which `pixels` is fitted; the
+    other encoders are not fitted. Returns (N, d) float32.
 
     Raises `UserError` if the encoder is unknown, or if its weights are unavailable or not what they claim.
     """
@@ -28,7 +28,7 @@ def embed_dataset(images: np.ndarray, train: np.ndarray, settings: ClipEmbed, co
 
 
 def load_encoder(settings: ClipEmbed) -> "Encoder":
-    """Any encoder but `pixels`. Raises `UserError` as `embed_dataset` does."""
+    """The network of `settings.encoder`, any but `pixels`. Raises `UserError` as `embed_dataset` does."""
     library, _, name = settings.encoder.rpartition(":")
     if library == "open_clip":
         from cxr.embeddings.encoders.openclip import load_openclip

@@ -1,4 +1,4 @@
-"""A published network and what it expects of its input; images through it a batch at a time."""
+"""A published network with the preprocessing it expects, and the embedding of images in batches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ BATCH = 64  # larger ones gain nothing on a CPU
 
 @dataclass(frozen=True)
 class Preparation:
-    """size: (height, width) to which a square image is resized, antialiased. crop: (top, left, height, width)
-    of the part that is kept. mean, std: per channel, grey levels from 0 to 255."""
+    """size: (height, width) in pixels to which a square image is resized, antialiased. crop: (top, left,
+    height, width) of the part that is kept. mean, std: per channel, in grey levels from 0 to 255."""
 
     size: tuple[int, int]
     crop: tuple[int, int, int, int]
@@ -64,8 +64,8 @@ def encode(network: Encoder, images: np.ndarray, device: torch.device, precision
         tqdm(total=count, unit="image", disable=None) as bar,
     ):
         for start in range(0, count, BATCH):
-            radiographs = np.array(images[start : start + BATCH])
-            features = network.features(network.preparation(torch.from_numpy(radiographs), device))
-            embeddings[start : start + len(radiographs)] = features.float().cpu().numpy()
-            bar.update(len(radiographs))
+            batch = np.array(images[start : start + BATCH])
+            features = network.features(network.preparation(torch.from_numpy(batch), device))
+            embeddings[start : start + len(batch)] = features.float().cpu().numpy()
+            bar.update(len(batch))
     return embeddings

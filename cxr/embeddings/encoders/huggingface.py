@@ -20,14 +20,16 @@ MODEL_TYPES = ("clip", "clip_vision_model")
 
 
 class FusedQuickGELU(nn.Module):
-    """x sigmoid(1.702 x) with one kernel less, as the SiLU (https://arxiv.org/abs/1606.08415) of 1.702 x."""
+    """x sigmoid(1.702 x) (QuickGELU, https://arxiv.org/abs/1606.08415) with one kernel less, as the SiLU of
+    1.702 x."""
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.silu(x * 1.702, inplace=True).div_(1.702)
 
 
 class ClassTokenOnly(nn.Module):
-    """`inner` of the first token, (n, 1, d), for an output that is added to all of them, (n, tokens, d)."""
+    """`inner` of the first token alone, (n, 1, d), which is broadcast when it is added to all tokens,
+    (n, tokens, d)."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -40,7 +42,7 @@ class ClassTokenOnly(nn.Module):
 def load_huggingface(name: str, revision: str) -> Encoder:
     """name: `<org>/<model>`. Its features are `CLIPVisionModel`'s `pooler_output`, not normalised.
 
-    Raises `UserError` if the weights are unavailable, are not CLIP's or are incomplete.
+    Raises `UserError` if the weights are unavailable, not of a CLIP model, or incomplete.
     """
     setting = Setting("clip_embed.encoder", name)
     path = from_hub(setting, name, revision, WEIGHTS, OTHERS)
@@ -51,9 +53,7 @@ def load_huggingface(name: str, revision: str) -> Encoder:
         # A tower of another model would load as well, with fresh weights wherever the names differ.
         model_type = read_json(folder / "config.json").get("model_type")
         if model_type not in MODEL_TYPES:
-            raise setting.error(
-                f"{folder} holds a model of type {model_type}, not clip; choose a CLIP model"
-            )
+            raise setting.error(f"{folder} holds a model of type {model_type}, not clip; choose a CLIP model")
         processor = CLIPImageProcessor.from_pretrained(folder)
         loaded: Any = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     model, report = loaded

@@ -57,14 +57,14 @@ def _weights(setting: Setting, published: dict) -> Path:
 
 
 def _sha256(url: str) -> str:
-    """Where open_clip's publishers put the hash, or its beginning: into the folder's or the file's name."""
+    """The hash, or its first digits, that publishers put into the folder's or the file's name."""
     if "openaipublic" in url:
         return url.split("/")[-2]
     return stated_hash(url)
 
 
 def _preparation(settings: PreprocessCfg) -> Preparation:
-    """open_clip's ways to resize (shortest, longest, squash) are one for square images and square inputs."""
+    """For square images and square inputs open_clip's resize modes (shortest, longest, squash) are equal."""
     height, width = (settings.size, settings.size) if isinstance(settings.size, int) else settings.size
     return Preparation(
         (height, width),

@@ -1,4 +1,4 @@
-"""The encoder `pixels`: principal components of standardised pixels, which needs no weights."""
+"""The encoder `pixels`: principal component analysis of standardised pixels, which needs no weights."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,8 @@ from cxr.core.errors import UserError
 
 @dataclass(frozen=True)
 class Components:
-    """What was learnt. mean, deviation: (H * W,) float32, of each pixel. solver: of standardised pixels."""
+    """mean, deviation: (H * W,) float32, mean and standard deviation of each pixel. solver: fitted to the
+    standardised pixels."""
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -20,7 +21,7 @@ class Components:
     def transform(self, images: np.ndarray) -> np.ndarray:
         """images: (N, H, W) uint8. Returns (N, dimensions) float32.
 
-        Raises `UserError` if the images have another size than those that were learnt from.
+        Raises `UserError` if the images have another size than those that were fitted.
         """
         pixels = flat(images)
         if pixels.shape[1] != len(self.mean):
@@ -32,8 +33,8 @@ class Components:
 
 
 def fit_components(images: np.ndarray, dimensions: int) -> Components:
-    """Means, deviations and principal components of `images`, (N, H, W) uint8: training images alone, so that
-    nothing is learnt from val or test. The same images give the same bytes.
+    """Means, standard deviations and principal components of `images`, (N, H, W) uint8: of training images
+    alone, so that nothing is fitted to val or test. The same images give the same bytes.
 
     Raises `UserError` if there are fewer pixels or images than `dimensions`.
     """
@@ -41,12 +42,12 @@ def fit_components(images: np.ndarray, dimensions: int) -> Components:
     most = min(pixels.shape)
     if dimensions > most:
         raise UserError(
-            f"params.yaml: clip_embed.dimensions is {dimensions}; these pictures allow at most {most}"
+            f"params.yaml: clip_embed.dimensions is {dimensions}; these images allow at most {most}"
         )
     solver = PCA(
         dimensions, svd_solver="covariance_eigh" if pixels.shape[1] <= 4096 else "randomized", random_state=0
     )
-    with threadpool_limits(1):  # more threads add up in another order, and the bytes would follow the machine
+    with threadpool_limits(1):  # more threads sum in another order, and bytes would depend on the machine
         mean, deviation = pixels.mean(axis=0), pixels.std(axis=0)
         return Components(mean, deviation, solver.fit(standardised(pixels, mean, deviation)))
 
@@ -57,7 +58,7 @@ def flat(images: np.ndarray) -> np.ndarray:
 
 
 def standardised(pixels: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """(N, H * W) float32, changed in place."""
+    """`pixels`, (N, H * W) float32, changed in place. mean, deviation: (H * W,)."""
     pixels -= mean
     pixels /= np.where(deviation > 0, deviation, 1)  # a pixel that never changes, such as a black corner
     return pixels

@@ -11,7 +11,7 @@ from cxr.models.torchvision_models import cut_head, load_pretrained, torchvision
 def load_torchvision(name: str) -> Encoder:
     """name: a classifier of `torchvision.models`, with its default weights.
 
-    Its features are the input of the last classification layer, averaged over space if that is a convolution.
+    The features are the input of the last classification layer, averaged over space if that is a convolution.
     Raises `UserError` if the classifier is unknown, or if the weights are unavailable or do not fit.
     """
     setting = Setting("clip_embed.encoder", f"torchvision:{name}")

@@ -1,4 +1,4 @@
-"""CLIP from the Hugging Face hub: tiny models in transformers' own format, against transformers' own path."""
+"""CLIP from the Hugging Face hub: tiny models in transformers' own format, against transformers' own code."""
 
 import os
 
@@ -43,7 +43,7 @@ TEXT = {
 
 
 def save_processor(folder, resample=Image.Resampling.BILINEAR):
-    """Odd settings, so that none of CLIP's defaults can pass for them; the crop leaves an odd margin."""
+    """Settings that differ from CLIP's defaults; the crop leaves an odd margin."""
     CLIPImageProcessor(
         size={"shortest_edge": 35},
         crop_size={"height": 32, "width": 32},
@@ -55,7 +55,7 @@ def save_processor(folder, resample=Image.Resampling.BILINEAR):
 
 @pytest.fixture(autouse=True)
 def mirror(tmp_path, monkeypatch):
-    """A mirror with acme/tiny, small batches, and neither a cache nor a hub."""
+    """A mirror with acme/tiny, small batches; neither cache nor hub is reachable."""
     torch.manual_seed(0)
     folder = tmp_path / "mirror" / "acme" / "tiny"
     CLIPVisionModel(CLIPVisionConfig(**VISION)).save_pretrained(folder)
@@ -74,7 +74,7 @@ def embedded(images, encoder="acme/tiny", **changes):
 
 
 def by_the_library(images, folder, processor):
-    """transformers' own way, a picture at a time."""
+    """transformers' own code, an image at a time."""
     model, processor = CLIPVisionModel.from_pretrained(folder), processor.from_pretrained(folder)
     rows = []
     with torch.inference_mode():
@@ -98,7 +98,7 @@ def cosines(a, b):
         (CLIPImageProcessorPil, "BICUBIC", 2e-3),  # measured: 1.0e-3, on features of about 0.8
     ],
 )
-def test_equals_transformers_one_picture_at_a_time(mirror, processor, resample, tolerance):
+def test_equals_transformers_one_image_at_a_time(mirror, processor, resample, tolerance):
     save_processor(mirror / "acme/tiny", Image.Resampling[resample])
     images = noise_images(19, 28)  # two batches and three images
     expected = by_the_library(images, mirror / "acme/tiny", processor)
@@ -136,13 +136,13 @@ def test_bf16_is_close_to_float32():
     assert cosines(rounded, exact).min() > 0.999
 
 
-def test_images_that_are_not_square_are_refused():
+def test_images_that_are_not_square_are_an_error():
     with refused("images are 28 x 30 pixels", "clip_embed.encoder"):
         embedded(np.zeros((3, 28, 30), np.uint8))
 
 
-class Watched:
-    """Images that can be read in slices only, and remember the longest."""
+class RecordingImages:
+    """Images that can be read in slices only; `longest` is the length of the longest slice."""
 
     def __init__(self, images):
         self.images, self.shape, self.longest = images, images.shape, 0
@@ -153,7 +153,7 @@ class Watched:
 
 
 def test_never_more_than_a_batch_in_memory(monkeypatch):
-    images = Watched(noise_images(50, 28))
+    images = RecordingImages(noise_images(50, 28))
     prepared = []
     prepare = encoder_module.Preparation.__call__
     monkeypatch.setattr(
@@ -179,7 +179,7 @@ def test_stage_writes_the_embeddings_or_nothing(tmp_path, monkeypatch):
     assert np.array_equal(np.load("data/embeddings.npy"), embedded(load_dataset().images))
 
 
-def test_another_model_is_refused(mirror):
+def test_a_model_that_is_not_clip_is_an_error(mirror):
     """transformers would load BERT into CLIP's vision tower, with fresh weights for all that it lacks."""
     BertModel(
         BertConfig(
@@ -191,7 +191,7 @@ def test_another_model_is_refused(mirror):
         embedded(noise_images(2), "acme/bert")
 
 
-def test_missing_weights_are_refused(mirror):
+def test_missing_weights_are_an_error(mirror):
     model = CLIPVisionModel(CLIPVisionConfig(**VISION))
     state = {name: value for name, value in model.state_dict().items() if "post_layernorm" not in name}
     model.save_pretrained(mirror / "acme/tiny", state_dict=state)
@@ -199,14 +199,14 @@ def test_missing_weights_are_refused(mirror):
         embedded(noise_images(2))
 
 
-def test_weights_of_another_shape_are_refused(mirror):
+def test_weights_of_another_shape_are_an_error(mirror):
     CLIPVisionConfig(**VISION | {"hidden_size": 64}).save_pretrained(mirror / "acme/tiny")
     with refused("params.yaml: clip_embed.encoder is acme/tiny", "cannot be used as its weights"):
         embedded(noise_images(2))
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
-def test_broken_and_missing_files_are_refused(mirror, name):
+def test_broken_and_missing_files_are_an_error(mirror, name):
     path = mirror / "acme/tiny" / name
     path.write_bytes(path.read_bytes()[:40])
     with refused("params.yaml: clip_embed.encoder is acme/tiny", "replace it by the published file"):
@@ -229,7 +229,7 @@ def test_pickled_code_is_not_run(mirror):
     assert not (mirror / "harm").exists()
 
 
-def test_mirror_of_another_commit_is_refused(mirror):
+def test_a_mirror_of_another_commit_is_an_error(mirror):
     note = mirror / "acme/tiny/.cache/huggingface/download/model.safetensors.metadata"
     note.parent.mkdir(parents=True)
     note.write_text("f" * 40 + "\netag\n1.0\n")

@@ -1,4 +1,4 @@
-"""OpenCLIP: a tiny model in open_clip's own registry and format, against open_clip's own path."""
+"""OpenCLIP: a tiny model in open_clip's own registry and format, against open_clip's own code."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ TAG = {
 
 @pytest.fixture(autouse=True)
 def mirror(tmp_path, monkeypatch):
-    """open_clip knows `tiny/films`, the mirror holds its weights; no cache, no hub."""
+    """open_clip lists `tiny/images`, the mirror holds its weights; neither cache nor hub is reachable."""
     monkeypatch.setattr(factory, "_MODEL_CONFIG_PATHS", list(factory._MODEL_CONFIG_PATHS))
     monkeypatch.setattr(factory, "_MODEL_CONFIGS", dict(factory._MODEL_CONFIGS))
     (tmp_path / "tiny.json").write_text(json.dumps(CONFIG))
@@ -51,19 +51,19 @@ def mirror(tmp_path, monkeypatch):
     return tmp_path / "mirror"
 
 
-def embedded(images, encoder="open_clip:tiny/films", precision="float32"):
+def embedded(images, encoder="open_clip:tiny/images", precision="float32"):
     chosen = settings("clip_embed", encoder=encoder, precision=precision)
     return embed_dataset(images, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
 
 
 def by_the_library(images, path, monkeypatch, **changes):
-    """open_clip's own way, a picture at a time; its registry is told that the tag's file is at `path`."""
+    """open_clip's own code, an image at a time; its registry has the file at `path` for another tag."""
     monkeypatch.setitem(pretrained._PRETRAINED["tiny"], "at_hand", TAG | {"file": str(path)} | changes)
     model, _, preprocess = open_clip.create_model_and_transforms("tiny", "at_hand")
     model.eval()
     with torch.inference_mode():
-        pictures = [preprocess(Image.fromarray(image)).unsqueeze(0) for image in images]
-        return torch.cat([model.encode_image(picture) for picture in pictures]).numpy()
+        inputs = [preprocess(Image.fromarray(image)).unsqueeze(0) for image in images]
+        return torch.cat([model.encode_image(pixels) for pixels in inputs]).numpy()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def by_the_library(images, path, monkeypatch, **changes):
         ({"interpolation": "bicubic", "resize_mode": "shortest"}, 2e-3),
     ],
 )
-def test_equals_open_clip_one_picture_at_a_time(mirror, monkeypatch, changes, tolerance):
+def test_equals_open_clip_one_image_at_a_time(mirror, monkeypatch, changes, tolerance):
     images = noise_images(19, 28)
     expected = by_the_library(
         images, mirror / "acme/tiny/open_clip_model.safetensors", monkeypatch, **changes
@@ -95,22 +95,22 @@ def test_bf16_is_close_to_float32():
 
 
 def test_file_of_the_url_is_found_by_its_name_and_checked(mirror, monkeypatch):
-    files = [mirror / "acme/tiny/open_clip_pytorch_model.bin", mirror / "radiograph-checkpoint.pt"]
+    files = [mirror / "acme/tiny/open_clip_pytorch_model.bin", mirror / "checkpoint.pt"]
     expected = embedded(noise_images(3))
     state = open_clip.create_model("tiny").state_dict()
     torch.save({"epoch": 1, "state_dict": state}, files[1])
     sha256 = hashlib.sha256(files[1].read_bytes()).hexdigest()
     # The two ways in which the publishers state a hash.
     for url in (
-        f"https://openaipublic.azureedge.net/{sha256}/film.pt",
-        f"https://github.com/mlfoundations/film-{sha256[:8]}.pt",
+        f"https://openaipublic.azureedge.net/{sha256}/weights.pt",
+        f"https://github.com/mlfoundations/weights-{sha256[:8]}.pt",
     ):
         named = mirror / url.split("/")[-1]
         named.write_bytes(files[1].read_bytes())
         monkeypatch.setitem(pretrained._PRETRAINED["tiny"], "images", TAG | {"url": url})
         assert not np.array_equal(embedded(noise_images(3)), expected)  # these weights, not the folder's
         named.write_bytes(b"other")
-        with refused("clip_embed.encoder is open_clip:tiny/films", str(named), f"not {sha256[:8]}"):
+        with refused("clip_embed.encoder is open_clip:tiny/images", str(named), f"not {sha256[:8]}"):
             embedded(noise_images(3))
 
 
@@ -126,17 +126,17 @@ def test_activation_is_the_weights_own(mirror, monkeypatch):
     assert abs(quick - plain).max() > 1e-4
 
 
-def test_unknown_names_are_refused_with_the_nearest():
+def test_unknown_names_are_an_error_that_names_the_nearest():
     with refused("params.yaml: clip_embed.encoder is open_clip:ViT-B32/openai", "nearest: ViT-B-32"):
         embedded(noise_images(2), "open_clip:ViT-B32/openai")
     with refused("clip_embed.encoder is open_clip:ViT-B-32/laion2b", "nearest: laion2b_e16"):
         embedded(noise_images(2), "open_clip:ViT-B-32/laion2b")
 
 
-def test_weights_that_are_nowhere_are_refused(mirror):
+def test_unavailable_weights_are_an_error(mirror):
     (mirror / "acme/tiny/open_clip_model.safetensors").unlink()
     with refused(
-        "params.yaml: clip_embed.encoder is open_clip:tiny/films",
+        "params.yaml: clip_embed.encoder is open_clip:tiny/images",
         "acme/tiny could not be had from the Hugging Face hub",
         "go online",
         "`hf download acme/tiny --local-dir FOLDER/acme/tiny`",
@@ -145,11 +145,11 @@ def test_weights_that_are_nowhere_are_refused(mirror):
         embedded(noise_images(2))
 
 
-def test_weights_that_do_not_fit_are_refused(mirror):
+def test_weights_that_do_not_fit_are_an_error(mirror):
     path = mirror / "acme/tiny/open_clip_model.safetensors"
     save_file({"visual.proj": torch.zeros(3)}, path)
-    with refused("clip_embed.encoder is open_clip:tiny/films", str(path), "cannot be used as its weights"):
+    with refused("clip_embed.encoder is open_clip:tiny/images", str(path), "cannot be used as its weights"):
         embedded(noise_images(2))
     path.write_bytes(b"torn")
-    with refused("clip_embed.encoder is open_clip:tiny/films", "replace it by the published file"):
+    with refused("clip_embed.encoder is open_clip:tiny/images", "replace it by the published file"):
         embedded(noise_images(2))

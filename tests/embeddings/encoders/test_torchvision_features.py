@@ -1,4 +1,4 @@
-"""torchvision's classifiers: random weights under a published name, against torchvision's own path."""
+"""torchvision's classifiers: random weights under a published name, against torchvision's own code."""
 
 import numpy as np
 import pytest
@@ -28,14 +28,14 @@ def embedded(images, encoder, precision="float32"):
 
 
 def by_the_library(images, name, model, last):
-    """torchvision's own way, a picture at a time; a hook takes what goes into the `last` layer."""
-    seen = []
-    last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0]))
+    """torchvision's own code, an image at a time; a hook records the input of the `last` layer."""
+    recorded = []
+    last.register_forward_pre_hook(lambda _, inputs: recorded.append(inputs[0][0]))
     prepare = models.get_model_weights(name).DEFAULT.transforms()
     with torch.inference_mode():
         for image in images:
             model(prepare(Image.fromarray(image).convert("RGB")).unsqueeze(0))
-    return np.stack([(x if x.ndim == 1 else x.mean(dim=(1, 2))).numpy() for x in seen])
+    return np.stack([(x if x.ndim == 1 else x.mean(dim=(1, 2))).numpy() for x in recorded])
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def by_the_library(images, name, model, last):
         ("mnasnet0_5", "classifier.1", 1280),
     ],
 )
-def test_equals_torchvision_one_picture_at_a_time(mirror, monkeypatch, name, last, dimensions):
+def test_equals_torchvision_one_image_at_a_time(mirror, monkeypatch, name, last, dimensions):
     model, _ = published(name, mirror, monkeypatch)
     images = noise_images(6, 28)  # one batch and two images
     expected = by_the_library(images, name, model, model.get_submodule(last))
@@ -67,15 +67,15 @@ def test_bf16_is_close_to_float32(mirror, monkeypatch):
     assert cosine.min() > 0.999
 
 
-def test_builder_knows_that_it_has_weights(mirror, monkeypatch):
+def test_input_is_scaled_as_the_weights_require(mirror, monkeypatch):
     """GoogLeNet's weights need another scaling of the input, which its builder sets if it has them."""
     published("googlenet", mirror, monkeypatch, init_weights=False)
     assert load_torchvision("googlenet").model.transform_input
     assert not models.googlenet(init_weights=False).transform_input
 
 
-def test_every_preset_is_understood():
-    """torchvision's classifiers share one class of transforms; sizes and margins are numbers in all."""
+def test_every_preset_has_a_preparation():
+    """torchvision's classifiers share one class of transforms, with a size and a crop."""
     for name in models.list_models(module=models):
         preset = models.get_model_weights(name).DEFAULT.transforms()
         preparation = torchvision_features._preparation(preset)
@@ -86,14 +86,14 @@ def test_every_preset_is_understood():
         )
 
 
-def test_unknown_name_is_refused_with_the_nearest():
+def test_an_unknown_name_is_an_error_that_names_the_nearest():
     with refused("params.yaml: clip_embed.encoder is torchvision:resnet19", "nearest: resnet18"):
         embedded(noise_images(2), "torchvision:resnet19")
     with refused("clip_embed.encoder is torchvision:fasterrcnn_resnet50_fpn", "no such classifier"):
         embedded(noise_images(2), "torchvision:fasterrcnn_resnet50_fpn")
 
 
-def test_weights_that_are_nowhere_are_refused(mirror, monkeypatch):
+def test_unavailable_weights_are_an_error(mirror, monkeypatch):
     _, path = published("squeezenet1_1", mirror, monkeypatch)
     path.rename(mirror / "squeezenet1_1-other.pth")
     with refused(
@@ -105,14 +105,14 @@ def test_weights_that_are_nowhere_are_refused(mirror, monkeypatch):
         embedded(noise_images(2), "torchvision:squeezenet1_1")
 
 
-def test_altered_weights_are_refused(mirror, monkeypatch):
+def test_altered_weights_are_an_error(mirror, monkeypatch):
     _, path = published("squeezenet1_1", mirror, monkeypatch)
     path.write_bytes(path.read_bytes() + b"!")
     with refused("clip_embed.encoder is torchvision:squeezenet1_1", str(path), "has sha256", "replace it by"):
         embedded(noise_images(2), "torchvision:squeezenet1_1")
 
 
-def test_weights_that_do_not_fit_are_refused(mirror, monkeypatch):
+def test_weights_that_do_not_fit_are_an_error(mirror, monkeypatch):
     _, path = published("squeezenet1_1", mirror, monkeypatch)
     weights = models.get_model_weights("shufflenet_v2_x0_5").DEFAULT
     monkeypatch.setattr(weights.value, "url", f"http://127.0.0.1:9/models/{path.name}")
@@ -123,6 +123,6 @@ def test_weights_that_do_not_fit_are_refused(mirror, monkeypatch):
 def test_last_layer_is_the_classification_layer(mirror, monkeypatch):
     """Not an auxiliary one, which GoogLeNet and Inception have besides."""
     model, _ = published("googlenet", mirror, monkeypatch, init_weights=False)
-    encoder_module = load_torchvision("googlenet")
-    assert isinstance(encoder_module.model.fc, nn.Identity)
-    assert encoder_module.dimensions == model.fc.in_features
+    encoder = load_torchvision("googlenet")
+    assert isinstance(encoder.model.fc, nn.Identity)
+    assert encoder.dimensions == model.fc.in_features
