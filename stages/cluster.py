@@ -1,5 +1,4 @@
-"""Split classes into sub-classes by k-means on the training radiographs' embeddings, and show what they
-hold."""
+"""Split classes into sub-classes by k-means on the embeddings of the training radiographs, and draw them."""
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -21,35 +20,35 @@ def main() -> None:
     labels = data.labels[train]
 
     names = np.array(data.classes)[labels].astype(object)
-    found: dict[str, Clusters] = {}
+    clusters_of: dict[str, Clusters] = {}
     for name in chosen_classes(params.cluster.classes, labels, data.classes):
         inside = labels == data.classes.index(name)
         clusters = find_clusters(
             embeddings[train][inside], params.cluster.k, params.cluster.k_max, params.seed
         )
         names[inside] = [f"{name}_{number}" for number in clusters.assignment]
-        found[name] = clusters
+        clusters_of[name] = clusters
 
     write_csv("data/subclasses.csv", ("row", "subclass"), zip(train, names, strict=True))
-    write_npy("data/centroids.npy", np.concatenate([clusters.centroids for clusters in found.values()]))
-    write_json("metrics/cluster.json", {name: summary(clusters) for name, clusters in found.items()})
+    write_npy("data/centroids.npy", np.concatenate([clusters.centroids for clusters in clusters_of.values()]))
+    write_json("metrics/cluster.json", {name: summary(clusters) for name, clusters in clusters_of.items()})
 
     before = {name: int(np.sum(labels == i)) for i, name in enumerate(data.classes)}
     after = {str(name): int(np.sum(names == name)) for name in sorted(set(names))}
     charts.class_counts(
         "plots/subclass_counts.png",
         {"classes": before, "sub-classes": after},
-        "Training radiographs before and after decomposition",
+        "Training radiographs of each class and sub-class",
     )
-    charts.projection("plots/subclasses.png", embeddings[train], names)
+    charts.projection("plots/subclasses.png", embeddings[train], names, list(before | after))
     nearest = {
         f"{name}_{number}": nearest_to_centroid(
             embeddings[train], data.images, train, names == f"{name}_{number}", centroid
         )
-        for name, clusters in found.items()
+        for name, clusters in clusters_of.items()
         for number, centroid in enumerate(clusters.centroids)
     }
-    image_rows("plots/centroids.png", nearest, "Radiographs nearest each sub-class centroid")
+    image_rows("plots/centroids.png", nearest, "Training radiographs nearest the centroid of each sub-class")
     print(", ".join(f"{name} {count:,}" for name, count in after.items()))
 
 
@@ -65,7 +64,10 @@ def summary(clusters: Clusters) -> dict[str, object]:
 def nearest_to_centroid(
     points: np.ndarray, images: np.ndarray, rows: np.ndarray, inside: np.ndarray, centroid: np.ndarray
 ) -> list[np.ndarray]:
-    """The eight radiographs of one sub-class closest to its centroid, nearest first."""
+    """The eight images nearest the `centroid`, (d,), of one sub-class, nearest first.
+
+    points: (n, d) float. rows: (n,) int, of `images`. inside: (n,) bool, the members of the sub-class.
+    """
     distance = np.linalg.norm(points[inside] - centroid, axis=1)
     return [images[row] for row in rows[inside][np.argsort(distance, kind="stable")[:8]]]
 

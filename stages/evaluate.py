@@ -1,4 +1,4 @@
-"""Describe the released classifier on test, which nothing before this stage has looked at."""
+"""Evaluate the released classifier on test, which no earlier stage reads."""
 
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
@@ -10,7 +10,8 @@ from cxr.core.files import read_csv, write_csv, write_json
 from cxr.core.probabilities import decide
 from cxr.evaluation import reliability
 from cxr.evaluation.details import details
-from cxr.evaluation.metrics import majority_baseline, most_frequent_error, summarise
+from cxr.evaluation.metrics import majority_baseline, summarise
+from cxr.evaluation.misclassifications import most_frequent_error
 from cxr.evaluation.platt import calibration_methods
 from cxr.evaluation.reliability import reliability_curve
 from cxr.figures import charts
@@ -21,6 +22,8 @@ from cxr.inference.predictions import Predictions, load_predictions, save_predic
 from cxr.inference.prevalence import class_prevalence, declared
 from cxr.models.classifier import load_classifier, predict
 from cxr.params import load_params
+
+TITLES = {"before": "uncalibrated", "temperature": "temperature scaling", "platt": "Platt scaling"}
 
 
 def main() -> None:
@@ -46,68 +49,80 @@ def main() -> None:
             members=calibrate(raw.probabilities),
         )
     )
-    # From here on only the published file counts, so that anyone can recompute every number from it.
+    # From here on from the published file alone, so that every number can be recomputed from it.
     published = load_predictions()
     test = published.of("test")
     splits = {split: published.of(split) for split in ("val", "test")}
     resamples = params.evaluate.bootstrap
-    summaries = {split: summarise(each, calibrate.threshold, resamples) for split, each in splits.items()}
+    summaries = {
+        split: summarise(of_split, calibrate.threshold, resamples) for split, of_split in splits.items()
+    }
     summary = summaries["test"].headline()
     write_json("metrics/test.json", {**summary, "majority_baseline": majority_baseline(test.labels)})
     stated = np.array(calibrate.prevalence)
     methods = calibration_methods(published, calibrate, stated)
-    of_split = {
+    methods_of = {
         split: {name: p[published.splits == split] for name, p in methods.items()} for split in splits
     }
     write_json(
         "metrics/details.json",
         {
-            split: details(each, summaries[split], calibrate, of_split[split], stated, wanted, resamples)
-            for split, each in splits.items()
+            split: details(
+                of_split, summaries[split], calibrate, methods_of[split], stated, wanted, resamples
+            )
+            for split, of_split in splits.items()
         },
     )
-    write_reliability(test, of_split["test"], stated)
+    write_reliability(test, methods_of["test"], stated)
     write_curves(test)
     write_learning_curve()
     for name, value in summary.items():
         print(f"{name:24} {value['mean']:.4f} +- {value['std']:.4f}   ensemble {value['ensemble']:.4f}")
-    print(most_frequent_error(test.labels, decide(test.ensemble, None), test.classes))
+    print(
+        f"Most frequent error: {most_frequent_error(test.labels, decide(test.ensemble, None), test.classes)}."
+    )
 
 
 def write_reliability(test: Predictions, methods: dict[str, np.ndarray], prevalence: np.ndarray) -> None:
-    """The reliability diagram of each way to calibrate, of radiographs weighted to what probabilities refer
-    to."""
+    """metrics/reliability.csv and plots/reliability.png: the reliability diagram of each calibration method.
+
+    methods: (N, classes) float each. prevalence: (classes,) float, to which images are weighted.
+    """
     curves = {name: reliability_curve(test.labels, p, prevalence) for name, p in methods.items()}
     released = curves["temperature"]
     # `calibrated` is the probability again: a diagonal to plot.
-    header = ("probability", "found", "calibrated", "low", "high", "images")
+    header = ("probability", "observed", "calibrated", "low", "high", "images")
     columns = (
-        *(released.probability, released.share, released.probability),
+        *(released.probability, released.observed, released.probability),
         *(released.low, released.high, released.images),
     )
     write_csv("metrics/reliability.csv", header, zip(*columns, strict=True))
-    axes = "probability of the most probable class", "share of radiographs that are of it"
+    axes = "predicted probability of the most probable class", "observed frequency"
     if len(test.classes) == 2:
-        axes = f"probability of {test.classes[1]}", f"share of radiographs with {test.classes[1]}"
-    mix = ", ".join(f"{share:.0%} {name}" for share, name in zip(prevalence, test.classes, strict=True))
+        axes = f"predicted probability of {test.classes[1]}", "observed frequency"
+    weighting = ", ".join(f"{p:.0%} {name}" for p, name in zip(prevalence, test.classes, strict=True))
     charts.reliability_diagrams(
         "plots/reliability.png",
         [
             ReliabilityDiagram(
-                f"{name}: ECE {curve.error:.3f}",
-                *(curve.probability, curve.share, curve.low, curve.high, curve.images),
+                f"{TITLES[name]}: ECE {curve.error:.3f}",
+                *(curve.probability, curve.observed, curve.low, curve.high, curve.images),
                 bins=reliability.BINS,
                 probabilities=reliability.events(test.labels, methods[name])[0],
             )
             for name, curve in curves.items()
         ],
-        f"Reliability on test, radiographs weighted to {mix}",
+        f"Reliability on test, radiographs weighted to {weighting}",
         axes,
     )
 
 
 def write_curves(test: Predictions) -> None:
-    """ROC and precision-recall curve of each positive class against the rest, and the confusion table."""
+    """plots/roc.csv, precision_recall.csv: the curves of the positive class, or of each class against the
+    rest.
+
+    plots/confusion.csv: the true class and the decision of each image.
+    """
     roc, pr = [], []
     for label, name in (
         list(enumerate(test.classes))[1:] if len(test.classes) == 2 else enumerate(test.classes)
@@ -126,7 +141,8 @@ def write_curves(test: Predictions) -> None:
 
 
 def write_learning_curve() -> None:
-    """The mean over members of each column of models/history.csv, for each epoch."""
+    """plots/learning_curve.csv: the mean over members of each column of models/history.csv, for each
+    epoch."""
     history = read_csv("models/history.csv")
     columns = ("train_nll", "val_nll", "train_accuracy", "val_accuracy")
     epochs = sorted({int(row["epoch"]) for row in history})

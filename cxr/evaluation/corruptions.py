@@ -2,15 +2,15 @@
 
 Di Salvo et al., 2024, https://arxiv.org/abs/2406.17536. Kinds and parameters are the published ones
 (https://github.com/francescodisalvo05/medmnistc-api, `CORRUPTIONS_DS["pneumoniamnist"]`); that list has a
-sixth kernel for gaussian_blur, which its five severities never reach. Ours are the draws of the noise, and
-that grey levels are rounded where the original cuts them off, at most one level of 255.
+sixth kernel for gaussian_blur, which its five severities never reach. Two things differ: the random numbers
+of the noise, and that grey levels are rounded where the original truncates them, at most one level of 255.
 
 Image sizes: the parameters were published for 224 pixels a side and are taken unchanged for every size.
 Noise, blur and JPEG act on stored pixels, whatever one of them covers: at 28 pixels a blur of as many pixels
-reaches over eight times as much of the chest, and no resizing averages the noise away. Pixelate is a share of
-the side, rounded down (28 pixels become 22, 19, 16, 14 and 11, of which 14 change images less than 16, since
-each is the mean of two whole ones), and brightness, contrast and gamma know no size. So results for two sizes
-compare images as they are stored, not the same physical damage.
+covers eight times as much of the chest as at 224, and no resizing averages the noise away. Pixelate keeps a
+fraction of the side, rounded down (28 pixels become 22, 19, 16, 14 and 11, of which 14 changes images less
+than 16, since each is the mean of two whole ones); brightness, contrast and gamma do not depend on the size.
+So results for two sizes compare images as they are stored, not the same physical degradation.
 """
 
 from collections.abc import Callable
@@ -30,24 +30,25 @@ BLOCK = 256  # images at a time, so that memory stays bounded for large ones
 
 
 def corrupt(images: np.ndarray, kind: str, severity: int) -> np.ndarray:
-    """The images as they would look after the corruption `kind`, a key of `KINDS`, at `severity`, 1 to 5.
+    """The images after the corruption `kind`, a key of `KINDS`, at `severity`, 1 to 5.
 
-    images: (N, H, W) uint8, left as they are; so is the result. The same images always get the same noise: it
-    is drawn image after image from a generator that kind and severity seed.
+    images: (N, H, W) uint8, not modified. Returns a new (N, H, W) uint8 array. The same images always get the
+    same noise: it is drawn image after image from a generator that kind and severity seed.
     """
-    settings = KINDS[kind]
-    level = settings.levels[severity - 1]
+    corruption = KINDS[kind]
+    level = corruption.levels[severity - 1]
     generator = np.random.default_rng([*kind.encode(), severity])
     result = np.empty_like(images)
     for start in range(0, len(images), BLOCK):
         grey = np.asarray(images[start : start + BLOCK], np.float32) / 255
-        corrupted = settings.change(grey, level, generator)
+        corrupted = corruption.change(grey, level, generator)
         result[start : start + BLOCK] = _to_bytes(corrupted)
     return result
 
 
 def overlap(kind: str, augment: Augment) -> str | None:
-    """What varied the training images in the way of `kind`, in words; None if nothing did."""
+    """The training augmentation that varies the same property of an image as the corruption `kind`, such as
+    "augment.gamma 0.2"; None if it is off or there is none."""
     name = KINDS[kind].augmentation
     value = getattr(augment, name) if name else 0
     return f"augment.{name} {value:g}" if value else None
@@ -66,7 +67,7 @@ def _gaussian_noise(grey: np.ndarray, level: float, generator: np.random.Generat
 
 
 def _speckle_noise(grey: np.ndarray, level: float, generator: np.random.Generator) -> np.ndarray:
-    """level: standard deviation as a share of the grey level."""
+    """level: standard deviation as a fraction of the grey level."""
     return grey + grey * level * generator.standard_normal(grey.shape, np.float32)
 
 
@@ -76,7 +77,7 @@ def _shot_noise(grey: np.ndarray, level: float, generator: np.random.Generator) 
 
 
 def _impulse_noise(grey: np.ndarray, level: float, generator: np.random.Generator) -> np.ndarray:
-    """level: share of the pixels that turn black or white."""
+    """level: fraction of the pixels that turn black or white."""
     draw = generator.random(grey.shape, np.float32)
     return np.where(draw < level / 2, 0, np.where(draw < level, 1, grey))
 
@@ -97,18 +98,18 @@ def _jpeg_compression(grey: np.ndarray, level: float, _: np.random.Generator) ->
 
 
 def _pixelate(grey: np.ndarray, level: float, _: np.random.Generator) -> np.ndarray:
-    """level: share of the side that is left."""
+    """level: fraction of the side that remains."""
     rows, columns = (_coarse(side, int(side * level)) for side in grey.shape[1:])
     return rows @ grey @ columns.T
 
 
 def _coarse(side: int, fewer: int) -> np.ndarray:
-    """(side, side): Pillow's box filter from `side` pixels to `fewer` and back as the linear map it is, which
-    a picture of the identity shows."""
-    picture = Image.fromarray(np.eye(side, dtype=np.float32))
+    """(side, side) float32: the matrix of Pillow's box filter from `side` pixels to `fewer` and back; as a
+    linear map it is what the filter makes of the identity."""
+    matrix = Image.fromarray(np.eye(side, dtype=np.float32))
     for height in (fewer, side):
-        picture = picture.resize((side, height), Image.Resampling.BOX)
-    return np.asarray(picture)
+        matrix = matrix.resize((side, height), Image.Resampling.BOX)
+    return np.asarray(matrix)
 
 
 def _brightness(grey: np.ndarray, level: float, _: np.random.Generator) -> np.ndarray:
@@ -129,7 +130,7 @@ def _gamma(grey: np.ndarray, level: float, _: np.random.Generator) -> np.ndarray
 
 @dataclass(frozen=True)
 class Kind:
-    """levels: one for each severity. augmentation: what in `augment` changes images in the same way."""
+    """levels: one for each severity. augmentation: the key of `augment` that varies the same property."""
 
     change: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
     levels: tuple[float, float, float, float, float]

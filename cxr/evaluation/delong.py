@@ -1,10 +1,10 @@
-"""What each image contributes to a metric, from which follows how the metric varies over images.
+"""Per-case contributions to a metric (DeLong components), and the variance over cases that follows from them.
 
-Accuracy and its kin, Brier score and log loss are sums over images. To AUC an image contributes its placement
+Accuracies, Brier score and log loss are sums over images. To AUC an image contributes its placement
 value (DeLong, DeLong & Clarke-Pearson, 1988, https://doi.org/10.2307/2531595), here from midranks instead of
 a comparison of every positive with every negative (Sun & Xu, 2014, https://doi.org/10.1109/LSP.2014.2337313).
-So one formula gives the variance of all of them, and of means and differences of them, without a random draw:
-the variance to which a bootstrap within each class converges.
+So one formula gives the variance of all of them, and of means and differences of them, without random
+numbers: the variance to which a bootstrap within each class converges.
 """
 
 from dataclasses import dataclass
@@ -12,24 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from cxr.inference.calibration import SMALLEST
+from cxr.core.probabilities import SMALLEST
 
 LOWER_IS_BETTER = ("brier", "nll")
 
 
 @dataclass(frozen=True)
 class Contributions:
-    """One metric of M models. values: (M,) float64. images: (M, N) float64, by how much each image moves
-    it."""
+    """One metric of M models. values: (M,) float64. images: (M, N) float64, each image's contribution."""
 
     values: np.ndarray
     images: np.ndarray
 
 
 def contributions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Contributions]:
-    """The metrics of metrics/test.json that are compared, and `nll`; AUC, the primary one, comes first.
+    """The compared metrics of metrics/test.json, and the log loss `nll`; AUC, the primary one, is first.
 
-    labels: (N,) int. probabilities: (M, N, classes) float64. The most probable class is the decision.
+    labels: (N,) int. probabilities: (M, N, classes) float64. The decision is the most probable class.
     """
     classes = probabilities.shape[2]
     images, counts = len(labels), np.bincount(labels, minlength=classes)
@@ -43,11 +42,11 @@ def contributions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Co
     sums["brier"] = squares / images / (2 if classes == 2 else 1)
     sums["nll"] = -np.log(np.clip(of_truth, SMALLEST, 1)) / images
     # Rounded, so that members that are equally good in different images do not differ by a rounding error.
-    found = {name: Contributions(each.sum(axis=1).round(12), each) for name, each in sums.items()}
+    sums_of = {name: Contributions(terms.sum(axis=1).round(12), terms) for name, terms in sums.items()}
     positive = labels[:, None] == np.arange(classes)
     if classes == 2:
-        return {"auc": auc_contributions(positive[:, 1:], probabilities[:, :, 1:])} | found
-    return {"auc_ovr_macro": auc_contributions(positive, probabilities)} | found
+        return {"auc": auc_contributions(positive[:, 1:], probabilities[:, :, 1:])} | sums_of
+    return {"auc_ovr_macro": auc_contributions(positive, probabilities)} | sums_of
 
 
 def auc_contributions(positive: np.ndarray, scores: np.ndarray) -> Contributions:
@@ -56,15 +55,15 @@ def auc_contributions(positive: np.ndarray, scores: np.ndarray) -> Contributions
     values, contributions = np.zeros(members), np.zeros((members, images))
     for k in range(count):
         chosen = positive[:, k]
-        found = placements(chosen, scores[:, :, k])
-        values += found.auc / count
-        contributions[:, chosen] += found.positive / chosen.sum() / count
-        contributions[:, ~chosen] += found.negative / (~chosen).sum() / count
+        placed = placements(chosen, scores[:, :, k])
+        values += placed.auc / count
+        contributions[:, chosen] += placed.positive / chosen.sum() / count
+        contributions[:, ~chosen] += placed.negative / (~chosen).sum() / count
     return Contributions(values.round(12), contributions)
 
 
 def case_variance(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(...) float64: the variance of what `images` add up to, over other images, as many of each class.
+    """(...) float64: the variance of the sum of `images` over samples of cases with as many of each class.
 
     images: (..., N) float64, contributions. labels: (N,) int, at least two of each class.
     """
@@ -74,10 +73,10 @@ def case_variance(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Placements:
-    """Where cases of one class lie among those of the other; a tie counts half.
+    """Placement values: where cases of one class rank among those of the other; a tie counts half.
 
-    positive: (..., P) float64, of each positive case the share of the negatives that score lower, 0 to 1.
-    negative: (..., Q) float64, of each negative case the share of the positives that score higher, 0 to 1.
+    positive: (..., P) float64, of each positive case the fraction of the negatives that score lower, 0 to 1.
+    negative: (..., Q) float64, of each negative case the fraction of the positives that score higher, 0 to 1.
     """
 
     positive: np.ndarray

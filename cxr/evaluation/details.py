@@ -1,10 +1,11 @@
-"""metrics/details.json: one split at every decision point, for every class, member and way to calibrate."""
+"""metrics/details.json: one split at every threshold, for every class, member and calibration method."""
 
 import numpy as np
 
 from cxr.core.probabilities import decide
 from cxr.evaluation.diagnostic_accuracy import diagnostic_accuracy
-from cxr.evaluation.metrics import Summary, confusion, most_frequent_error, per_class
+from cxr.evaluation.metrics import Summary, confusion, per_class
+from cxr.evaluation.misclassifications import most_frequent_error
 from cxr.evaluation.reliability import calibration_scores, ece_by_chance
 from cxr.inference.calibration import Calibration
 from cxr.inference.predictions import Predictions
@@ -20,16 +21,17 @@ def details(
     wanted: np.ndarray,
     resamples: int,
 ) -> dict[str, object]:
-    """One split's content. summary: of `metrics.summarise`, for this split. ways: of
-    `calibration_methods.methods`, (N, classes) each, for its images.
+    """The content for one split.
 
-    stated, wanted: (classes,) the shares that `calibrate.prevalence` and `evaluate.prevalence` stand for.
+    summary: of `metrics.summarise` for this split. methods: of `platt.calibration_methods`, (N, classes)
+    float64 each, for its images. stated, wanted: (classes,) float64, the class prevalences that
+    `calibrate.prevalence` and `evaluate.prevalence` declare.
     """
     points: dict[str, float | None] = {"most_probable": None}
     if released.threshold is not None:
         points["val_threshold"] = released.threshold
     decisions = {name: decide(split.ensemble, threshold) for name, threshold in points.items()}
-    found: dict[str, object] = {
+    content: dict[str, object] = {
         "temperature": released.temperature,
         "threshold": released.threshold,
         "ensemble": summary.ensemble,
@@ -44,7 +46,7 @@ def details(
             for name, chosen in decisions.items()
         },
         "calibration": {
-            "shares": class_prevalence(split.labels, len(split.classes)),
+            "class_prevalence": class_prevalence(split.labels, len(split.classes)),
             "prevalence": stated,
             "ece_by_chance": ece_by_chance(split.labels, split.ensemble, resamples),
             **{name: _calibration(split.labels, p, stated, resamples) for name, p in methods.items()},
@@ -57,20 +59,20 @@ def details(
         },
     }
     if released.operating_points:
-        found["operating_points"] = {
+        content["operating_points"] = {
             name: {
                 "threshold": threshold,
                 **diagnostic_accuracy(split.labels, decide(split.ensemble, threshold), float(wanted[1])),
             }
             for name, threshold in released.operating_points.items()
         }
-    return found
+    return content
 
 
 def _calibration(
     labels: np.ndarray, probabilities: np.ndarray, stated: np.ndarray, resamples: int
 ) -> dict[str, dict[str, float]]:
-    """Over the images as they are, and with `_at_prevalence` weighted to the shares `stated`."""
+    """Over the images as they are, and as `..._at_prevalence` weighted to the class prevalences `stated`."""
     weighted = calibration_scores(labels, probabilities, resamples, prevalence=stated)
     return calibration_scores(labels, probabilities, resamples) | {
         f"{name}_at_prevalence": value for name, value in weighted.items()

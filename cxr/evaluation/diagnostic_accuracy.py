@@ -1,4 +1,4 @@
-"""What a decision between two classes means for a patient: sensitivity, specificity, predictive values."""
+"""Diagnostic accuracy of a decision between two classes: sensitivity, specificity, predictive values."""
 
 import numpy as np
 
@@ -7,19 +7,19 @@ from cxr.evaluation.statistics import predictive_value, wilson
 
 
 def diagnostic_accuracy(labels: np.ndarray, decisions: np.ndarray, prevalence: float) -> dict[str, object]:
-    """What `decisions` mean, each number with its 95 % interval as `value`, `low` and `high`.
+    """The confusion matrix, and measures each with a 95 % interval as `value`, `low` and `high`.
 
-    labels, decisions: (N,) int, 0 or 1, at least one image of each class. prevalence: share of the positive
-    class where the classifier is to be used.
+    labels, decisions: (N,) int, 0 or 1, at least one image of each class. prevalence: of the positive class,
+    0 to 1, where the classifier is to be used.
 
-    sensitivity, specificity, ppv and npv (left out where no image is given the answer) are shares found in
-    these images, with Wilson intervals, which keep a width where a bootstrap has none: at a share of 1. ppv
-    and npv hold where the classes have these images' shares; expected_ppv and expected_npv follow by Bayes'
-    theorem for `prevalence` (`intervals.predictive_value`). The threshold counts as given.
+    sensitivity, specificity, ppv and npv (left out if no image has that decision) are proportions of these
+    images with Wilson intervals, which keep a width at a proportion of 1, where a bootstrap has none. ppv and
+    npv hold for the prevalence in these images; expected_ppv and expected_npv follow by Bayes' theorem for
+    `prevalence` (`statistics.predictive_value`). Uncertainty of the threshold is not included.
     """
     table = confusion(labels, decisions, 2)
     (tn, fp), (fn, tp) = table.tolist()
-    shares = {
+    proportions = {
         "sensitivity": (tp, tp + fn),
         "specificity": (tn, tn + fp),
         "ppv": (tp, tp + fp),
@@ -29,11 +29,11 @@ def diagnostic_accuracy(labels: np.ndarray, decisions: np.ndarray, prevalence: f
         "expected_ppv": predictive_value(tp, tp + fn, fp, tn + fp, prevalence),
         "expected_npv": predictive_value(tn, tn + fp, fn, tp + fn, 1 - prevalence),
     }
-    found: dict[str, object] = {"confusion": table}
-    for name, (count, total) in shares.items():
+    measures: dict[str, object] = {"confusion": table}
+    for name, (count, total) in proportions.items():
         if total:
-            found[name] = _interval(count / total, *wilson(count / total, total))
-    return found | {name: _interval(*each) for name, each in expected.items() if each}
+            measures[name] = _interval(count / total, *wilson(count / total, total))
+    return measures | {name: _interval(*estimate) for name, estimate in expected.items() if estimate}
 
 
 def _interval(value: float, low: np.ndarray | float, high: np.ndarray | float) -> dict[str, float]:

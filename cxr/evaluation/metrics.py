@@ -1,4 +1,4 @@
-"""Metrics of a classifier's probabilities, with the spread over members and over cases.
+"""Metrics of a classifier's probabilities, with their variability between seeds and between cases.
 
 With two classes the second one (`classes[1]`) is positive: sensitivity is its recall. Averages carry their
 name; a ratio whose denominator is 0 counts as 0, as scikit-learn's `zero_division=0`.
@@ -16,7 +16,10 @@ from cxr.inference.predictions import Predictions
 
 
 def confusion(labels: np.ndarray, decisions: np.ndarray, classes: int) -> np.ndarray:
-    """(classes, classes) counts; rows are the truth, columns the decision."""
+    """(classes, classes) int counts: row of the true class, column of the decision.
+
+    labels, decisions: (N,) int, 0 to `classes` - 1.
+    """
     return np.bincount(labels * classes + decisions, minlength=classes**2).reshape(classes, classes)
 
 
@@ -28,8 +31,8 @@ def headline(
     All but `accuracy_at_threshold` take the most probable class (0.5 with two classes) as the decision.
     `ece` and `brier` are those of `cxr.evaluation.reliability.scores`, over the images as they are.
     """
-    found = weighted_headline(labels, probabilities, classes, threshold, np.ones((1, len(labels))))
-    return {name: float(value[0]) for name, value in found.items()}
+    metrics = weighted_headline(labels, probabilities, classes, threshold, np.ones((1, len(labels))))
+    return {name: float(value[0]) for name, value in metrics.items()}
 
 
 def weighted_headline(
@@ -39,7 +42,7 @@ def weighted_headline(
     threshold: float | None,
     weights: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """`headline` for each row of `weights`, (R, N) float, how much each image counts: (R,) float64 each."""
+    """`headline` for each row of `weights`, (R, N) float, of the images: (R,) float64 each."""
     count = len(classes)
     tables = _tables(labels, decide(probabilities, None), count, weights)
     hits, truth, decided = _diagonal(tables), tables.sum(axis=2), tables.sum(axis=1)
@@ -82,7 +85,7 @@ class Summary:
 
     def headline(self) -> dict[str, dict[str, float]]:
         """For each metric: `mean` and `std` (n - 1) over members, the `ensemble`'s value, and `low` and
-        `high`, its 95 % interval (`bootstrap.interval`) over resamples of the cases of each class."""
+        `high`, its 95 % interval (`statistics.interval`) over resamples of the cases of each class."""
         result = {}
         for name, value in self.ensemble.items():
             of_members = np.array([member[name] for member in self.members])
@@ -95,28 +98,28 @@ class Summary:
         return result
 
     def variability(self) -> dict[str, dict[str, float | dict[str, float]]]:
-        """Two reasons why a metric would be another the next time, kept apart for each:
+        """The two sources of variability of each metric, separately:
 
-        seeds_std: the standard deviation (n - 1) over members, trained alike but for the seed, on these
-        images; left out if there is one member. It is that of a single member, an ensemble's is smaller.
-        films_std, low, high: the standard deviation and the 95 % interval (`bootstrap.interval`) of the
-        ensemble over bootstrap samples of the images within each class; the training counts as given.
-        delong (of the AUC): the same from DeLong's variance, the interval symmetric and cut at 1; left out if
-        a class has a single image.
+        between_seed_sd: the standard deviation (n - 1) over members, which differ in their seed alone, on
+        these images; left out if there is one member. That of an ensemble is smaller.
+        between_case_se, low, high: the standard error and the 95 % interval (`statistics.interval`) of the
+        ensemble over bootstrap samples of the images within each class; the training is taken as given.
+        delong (of the AUC): the same from DeLong's variance, the interval symmetric and cut at 0 and 1; left
+        out if a class has a single image.
         """
-        found: dict[str, dict[str, float | dict[str, float]]] = {}
+        result: dict[str, dict[str, float | dict[str, float]]] = {}
         for name, samples in self.samples.items():
-            found[name] = {
+            result[name] = {
                 "between_case_se": float(samples.std(ddof=1)),
                 **interval(name, self.ensemble[name], samples),
             }
             if len(self.members) > 1:
-                found[name]["between_seed_sd"] = float(
+                result[name]["between_seed_sd"] = float(
                     np.std([member[name] for member in self.members], ddof=1)
                 )
         if self.delong:
-            found["auc" if "auc" in found else "auc_ovr_macro"]["delong"] = self.delong
-        return found
+            result["auc" if "auc" in result else "auc_ovr_macro"]["delong"] = self.delong
+        return result
 
 
 def summarise(predictions: Predictions, threshold: float | None, resamples: int) -> Summary:
@@ -136,14 +139,14 @@ def summarise(predictions: Predictions, threshold: float | None, resamples: int)
 
 def delong(predictions: Predictions) -> dict[str, float]:
     """`between_case_se`, `low` and `high` of the ensemble's AUC by DeLong's variance
-    (`cxr.evaluation.delong`), with more than two classes of the mean of one against the rest; the interval is
+    (`cxr.evaluation.delong`), with more than two classes of the mean of one-vs-rest AUCs; the interval is
     symmetric, cut at 0 and 1."""
     first = 1 if len(predictions.classes) == 2 else 0
     shown = np.arange(first, len(predictions.classes))
-    found = auc_contributions(predictions.labels[:, None] == shown, predictions.ensemble[None, :, shown])
-    std = float(np.sqrt(case_variance(found.images, predictions.labels)[0]))
-    value = float(found.values[0])
-    return {"between_case_se": std, "low": max(0.0, value - Z * std), "high": min(1.0, value + Z * std)}
+    area = auc_contributions(predictions.labels[:, None] == shown, predictions.ensemble[None, :, shown])
+    error = float(np.sqrt(case_variance(area.images, predictions.labels)[0]))
+    value = float(area.values[0])
+    return {"between_case_se": error, "low": max(0.0, value - Z * error), "high": min(1.0, value + Z * error)}
 
 
 def per_class(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> dict[str, dict[str, float]]:
@@ -160,19 +163,8 @@ def per_class(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> 
     }
 
 
-def most_frequent_error(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> str:
-    """The mistake that is made most often, in words."""
-    table = confusion(labels, decisions, len(classes))
-    mistakes = table - np.diag(np.diag(table))
-    if not mistakes.any():
-        return "no radiograph is misclassified as another class"
-    actual, taken = divmod(int(mistakes.argmax()), len(classes))
-    images = table[actual].sum()
-    return f"{classes[actual]} misclassified as {classes[taken]}: {table[actual, taken]:,} of {images:,} radiographs"
-
-
 def majority_baseline(labels: np.ndarray) -> float:
-    """The accuracy of always naming the most frequent class."""
+    """The accuracy of a classifier that always answers the most frequent class, 0 to 1."""
     return float(np.bincount(labels).max() / len(labels))
 
 
@@ -186,7 +178,7 @@ def _areas(
     positive: np.ndarray, probability: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """AUC and average precision, (R,) each. positive: (N,) bool, probability: (N,), weights:
-    (R, N) float, how much each image counts."""
+    (R, N) float, of the images."""
     order = np.argsort(-probability, kind="stable")
     starts = np.flatnonzero(np.diff(-probability[order], prepend=-np.inf))  # ties stay together
     hits, alarms = (
@@ -213,5 +205,5 @@ def _mcc(tables: np.ndarray) -> np.ndarray:
     """(R,): Matthews correlation coefficient of tables of any size, (R, C, C) (Gorodkin, 2004)."""
     total, hits = tables.sum(axis=(1, 2)), _diagonal(tables).sum(axis=1)
     truth, decided = tables.sum(axis=2), tables.sum(axis=1)
-    variability = np.sqrt((total**2 - (decided**2).sum(axis=1)) * (total**2 - (truth**2).sum(axis=1)))
-    return _ratio(hits * total - (truth * decided).sum(axis=1), variability)
+    denominator = np.sqrt((total**2 - (decided**2).sum(axis=1)) * (total**2 - (truth**2).sum(axis=1)))
+    return _ratio(hits * total - (truth * decided).sum(axis=1), denominator)

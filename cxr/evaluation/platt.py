@@ -1,9 +1,9 @@
-"""Platt scaling (1999), a slope and an intercept fitted on val: a counter-example, never released, beside the
-temperature and none.
+"""Platt scaling (1999), a slope and an intercept fitted on val: compared with temperature scaling and with no
+calibration, never released.
 
-The intercept also learns how this val differs from other images; where val is drawn from the training images
-it takes their mistakes for the truth, and is sure of it. With more than two classes, its matrix form (Guo et
-al., 2017, https://arxiv.org/abs/1706.04599, section 4.2).
+The intercept also fits how this val differs from other images; where val is drawn from the same images as
+train, it does so with unwarranted confidence. With more than two classes, its matrix form (Guo et al., 2017,
+https://arxiv.org/abs/1706.04599, section 4.2).
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from cxr.inference.calibration import Calibration
 from cxr.inference.predictions import Predictions
 from cxr.inference.prevalence import class_prevalence, shifted
 
-C = 1e6  # of scikit-learn: next to no penalty
+C = 1e6  # of scikit-learn: practically no penalty
 
 
 def fit_platt(probabilities: np.ndarray, labels: np.ndarray) -> LogisticRegression:
@@ -23,9 +23,9 @@ def fit_platt(probabilities: np.ndarray, labels: np.ndarray) -> LogisticRegressi
 
 
 def apply_platt(model: LogisticRegression, probabilities: np.ndarray) -> np.ndarray:
-    """(N, classes) float64, which refer to the classes' shares in the images of `fit_platt`."""
-    found: np.ndarray = model.predict_proba(_logits(probabilities))
-    return found
+    """(N, classes) float64, which refer to the class prevalence in the images of `fit_platt`."""
+    scaled: np.ndarray = model.predict_proba(_logits(probabilities))
+    return scaled
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:
@@ -39,9 +39,9 @@ def calibration_methods(
 ) -> dict[str, np.ndarray]:
     """(N, classes) float64 probabilities of the ensemble for all images of `published`, val and test.
 
-    before: at temperature 1. temperature: as released. platt: `cxr.evaluation.platt`, fitted on val. All
-    refer to `prevalence`, (classes,), the shares that the released ones refer to: what training has taught
-    about the classes' shares is taken out before, too, and Platt's are moved from val's shares.
+    before: at temperature 1. temperature: as released. platt: Platt scaling fitted on val. All refer to
+    `prevalence`, (classes,) float64, as the released ones do: the class prior of training is removed from
+    `before`, too, and `platt` is shifted from the class prevalence of val.
     """
     raw = released.undo(published.ensemble)
     val = published.splits == "val"

@@ -1,21 +1,21 @@
-"""Do probabilities mean what they say? Expected calibration error (ECE), Brier score, log loss, the diagram.
+"""Calibration of probabilities: expected calibration error (ECE), Brier score, log loss, reliability diagram.
 
-Images are sorted by probability and cut into BINS bins of equal mass; ECE is the mean over images of how far,
-in its bin, the mean probability is from the share of images in which the event was found. Guo et al., 2017
-(https://arxiv.org/abs/1706.04599), cut [0, 1] into 15 bins of equal width. Here five images in six lie in the
-two outermost, and what the others show is mostly noise; bins of equal mass (Nixon et al., 2019,
+Images are sorted by probability and divided into BINS bins of equal mass; ECE is the mean over images of the
+absolute difference between the mean probability and the observed frequency of the event in its bin. Guo et
+al., 2017 (https://arxiv.org/abs/1706.04599), divide [0, 1] into 15 bins of equal width. Here five images in
+six lie in the two outermost, and the others are mostly noise; bins of equal mass (Nixon et al., 2019,
 https://arxiv.org/abs/1904.01685) estimate with less bias (Roelofs et al., 2022,
-https://arxiv.org/abs/2012.08668). Images of equal probability share a bin, so their order does not count.
+https://arxiv.org/abs/2012.08668). Images of equal probability are in one bin, so their order does not matter.
 
-An ECE is never below 0, so chance makes it larger, the more so the fewer images there are: a perfectly
-calibrated classifier has one above 0, too (`ece_by_chance`).
+An ECE is never below 0, so chance makes it larger, the more so the fewer images there are: that of a
+perfectly calibrated classifier is above 0, too (`ece_by_chance`).
 
-**Which prevalence?** A probability refers to images among which the classes have certain shares
-(`calibrate.prevalence`), and a split may have others (62.5 % of PneumoniaMNIST's test images are pneumonia).
-Then even perfect probabilities miss what is found in the split. So there are two figures: over the images as
-they are, and with every image of class c counting prevalence_c / share_c times (`prevalence.case_weights`),
-so that the split has the shares that the probabilities refer to. Nothing is fitted to the split's labels:
-they say how many images of each class stand for how many, and the prevalence is declared.
+**Which prevalence?** A probability refers to a class prevalence (`calibrate.prevalence`), and a split may
+have another one (62.5 % of PneumoniaMNIST's test images are pneumonia). Then even perfect probabilities
+differ from the observed frequencies in the split. So there are two values: over the images as they are, and
+with a weight of prevalence_c / prevalence_c in the split for every image of class c
+(`prevalence.case_weights`), so that the split has the prevalence to which the probabilities refer. Nothing is
+fitted to the split's labels: they only give the prevalence in the split, and the other one is declared.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ BINS = 15
 
 
 def events(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) float64 probability of an event, and (N,) bool whether it was found.
+    """(N,) float64 probability of an event, and (N,) bool whether it was observed.
 
     labels: (N,) int, probabilities: (N, classes). With two classes the event is the second one, with more
     it is that the most probable class is the true one (top-label confidence).
@@ -40,13 +40,13 @@ def events(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, n
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
 
 
-def calibration_error(probability: np.ndarray, found: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def calibration_error(probability: np.ndarray, observed: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(R,) float64, 0 to 1: the ECE of each row of `weights`.
 
-    probability: (N,) float, found: (N,) bool, weights: (R, N) float, how much each image counts.
+    probability: (N,) float, observed: (N,) bool, weights: (R, N) float, of the images.
     """
     order, starts, bins = _bins(probability, weights)
-    excess = np.add.reduceat((weights * (found - probability))[:, order], starts, axis=1)
+    excess = np.add.reduceat((weights * (observed - probability))[:, order], starts, axis=1)
     return np.abs(_sums(bins, excess)).sum(axis=1) / weights.sum(axis=1)
 
 
@@ -70,9 +70,9 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -
 def calibration_scores(
     labels: np.ndarray, probabilities: np.ndarray, resamples: int, prevalence: np.ndarray | None = None
 ) -> dict[str, dict[str, float]]:
-    """`scores` over the images as they are, or weighted so that the classes have the shares `prevalence`.
+    """`scores` over the images as they are, or weighted to the class prevalence `prevalence`, (classes,).
 
-    Each has its `value`, and its 95 % interval `low` to `high` (`bootstrap.interval`) over `resamples`
+    Each has its `value`, and its 95 % interval `low` to `high` (`statistics.interval`) over `resamples`
     bootstrap samples of the images within each class.
     """
     weights = np.ones(len(labels)) if prevalence is None else case_weights(labels, prevalence)
@@ -88,7 +88,7 @@ def calibration_scores(
 
 
 def ece_by_chance(labels: np.ndarray, probabilities: np.ndarray, resamples: int) -> dict[str, float]:
-    """The ECE that a classifier with these probabilities, all of them true, would have on as many images.
+    """The ECE that a perfectly calibrated classifier with these probabilities would have on as many images.
 
     Events are drawn from the probabilities (consistency resampling: Bröcker & Smith, 2007,
     https://doi.org/10.1175/WAF993.1). Returns its `mean`, and `high`, which 95 % of the draws stay below.
@@ -106,12 +106,12 @@ def ece_by_chance(labels: np.ndarray, probabilities: np.ndarray, resamples: int)
 class ReliabilityCurve:
     """A reliability diagram's points, one for each bin that is not empty, all (bins,) float64 but `images`.
 
-    probability: the mean probability. share: of the images with the event; low, high: its 95 % Wilson
-    interval. images: (bins,) int. error: the ECE of these bins.
+    probability: the mean probability. observed: the frequency of the event, 0 to 1; low, high: its 95 %
+    Wilson interval. images: (bins,) int. error: the ECE of these bins.
     """
 
     probability: np.ndarray
-    share: np.ndarray
+    observed: np.ndarray
     low: np.ndarray
     high: np.ndarray
     images: np.ndarray
@@ -121,10 +121,9 @@ class ReliabilityCurve:
 def reliability_curve(
     labels: np.ndarray, probabilities: np.ndarray, prevalence: np.ndarray
 ) -> ReliabilityCurve:
-    """The diagram of images weighted to `prevalence`. A bin counts for its Wilson interval as the number of
-    equal images that would tell as much as its weighted ones (Kish, 1965: squared sum over sum of
-    squares)."""
-    probability, found = events(labels, probabilities)
+    """The diagram of images weighted to `prevalence`. The Wilson interval of a bin takes its effective number
+    of images (Kish, 1965: squared sum of the weights over the sum of their squares)."""
+    probability, event = events(labels, probabilities)
     weights = case_weights(labels, prevalence)[None]
     order, starts, bins = _bins(probability, weights)
 
@@ -134,11 +133,11 @@ def reliability_curve(
     images = sums(np.ones_like(weights)).astype(int)
     used = images > 0
     mass = sums(weights)[used]
-    share = sums(weights * found)[used] / mass
-    low, high = wilson(share, mass**2 / sums(weights**2)[used])
+    observed = sums(weights * event)[used] / mass
+    low, high = wilson(observed, mass**2 / sums(weights**2)[used])
     mean = sums(weights * probability)[used] / mass
-    error = calibration_error(probability, found, weights)
-    return ReliabilityCurve(mean, share, low, high, images[used], float(error[0]))
+    error = calibration_error(probability, event, weights)
+    return ReliabilityCurve(mean, observed, low, high, images[used], float(error[0]))
 
 
 def _bins(probability: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -152,6 +151,6 @@ def _bins(probability: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _sums(bins: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(R, BINS): of each row the sum of its `values`, (R, G), in each bin."""
+    """(R, BINS) float64: for each row the sum of its `values`, (R, G), in each bin."""
     cells = bins + BINS * np.arange(len(bins))[:, None]
     return np.bincount(cells.ravel(), values.ravel(), len(bins) * BINS).reshape(len(bins), BINS)

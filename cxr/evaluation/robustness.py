@@ -1,8 +1,8 @@
-"""What corruptions do to a classifier, in the measures of MedMNIST-C (see `cxr.evaluation.corruptions`).
+"""Robustness to corruptions, in the measures of MedMNIST-C (see `cxr.evaluation.corruptions`).
 
 The balanced error is 1 - balanced accuracy, with the most probable class as the decision. BE of a kind is its
-mean over severities, rBE what that adds to the balanced error on clean images; both are averaged over kinds.
-The paper divides each by AlexNet's; here they are error rates and their differences, as measured.
+mean over severities, rBE its difference from the balanced error on uncorrupted images; both are averaged over
+kinds. The paper divides each by AlexNet's; here they are error rates and their differences, undivided.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ def balanced_errors(labels: np.ndarray, probabilities: np.ndarray, resamples: in
     labels: (N,) int; probabilities: (conditions, N, classes), of the same images under each condition.
     Images are drawn within each class, and the same ones for all conditions, so that differences are paired.
     """
-    share = 1 / (np.bincount(labels)[labels] * probabilities.shape[-1])
-    images = np.where(probabilities.argmax(axis=-1) == labels, 0, share)  # each image's part of the error
+    weight = 1 / (np.bincount(labels)[labels] * probabilities.shape[-1])
+    images = np.where(probabilities.argmax(axis=-1) == labels, 0, weight)  # contributions to the error
     drawn = [weights @ images.T for weights in blocks(labels, resamples)]
     return np.concatenate([images.sum(axis=1)[None], *drawn])
 
@@ -35,12 +35,16 @@ def mean_errors(clean: np.ndarray, corrupted: Sequence[np.ndarray]) -> dict[str,
 
 
 def named_interval(name: str, samples: np.ndarray) -> dict[str, float]:
-    """The first of `samples` and the ends of the interval that the others span."""
+    """The first of `samples`, a value, and its 95 % interval from the others, its resamples, as `name`,
+    `name`_low and `name`_high."""
     ends = interval(name, float(samples[0]), samples[1:])
     return {name: float(samples[0])} | {f"{name}_{end}": value for end, value in ends.items()}
 
 
 def macro_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Area under the ROC curve; with three classes or more the mean of one class against the others."""
+    """Area under the ROC curve, 0 to 1; with three classes or more the mean of the one-vs-rest AUCs.
+
+    labels: (N,) int, probabilities: (N, classes) float.
+    """
     truth = np.eye(probabilities.shape[-1])[labels]
     return float(roc_auc_score(truth, probabilities, average="macro"))

@@ -1,6 +1,6 @@
-"""Shift between splits: can two samples of images be told apart, and how far apart do they lie?
+"""Shift between splits: domain classifier AUC and energy distance between two samples of images.
 
-Two samples are points, (N, d) float, of which `second`, (N,) bool, says which belong to the second one.
+Two samples are points, (N, d) float, with a mask `second`, (N,) bool, of those in the second sample.
 """
 
 from itertools import combinations
@@ -20,8 +20,8 @@ from torch.nn.functional import interpolate
 
 from cxr.core.dataset import SPLITS, Dataset
 
-COMPONENTS = 64  # numbers for each image in which a shift is looked for
-SIDE = 28  # pixels that are enough to look for one; larger images are made smaller
+COMPONENTS = 64  # principal components of the images that are compared
+SIDE = 28  # pixels a side that are compared; larger images are resized
 FOLDS = 5
 PERMUTATIONS = 499
 MOST = 1000  # images of one class and split that are compared; the time grows with their square
@@ -42,10 +42,10 @@ def compare_splits(
     data: Dataset, rows: np.ndarray, embeddings: np.ndarray, groups: np.ndarray
 ) -> dict[str, Any]:
     """metrics/shift.json: for two spaces, each pair of splits and each class, the AUC of a classifier that is
-    to tell the splits apart, with its chance band, and their energy distance.
+    to distinguish the splits, with its range under no shift, and their energy distance.
 
     rows: (n,) see `drawn_rows`. embeddings: (n, d) float, the classifier's, which was fitted to the training
-    images: here train may lie apart although its images are no different. groups: (n,) see `domain_auc`. A
+    images: in this space train may differ although its images do not. groups: (n,) see `domain_auc`. A
     class is left out of a pair in which a split has fewer than two groups of it.
     """
     splits, labels = data.splits[rows], data.labels[rows]
@@ -56,17 +56,17 @@ def compare_splits(
     of_pixels = make_pipeline(StandardScaler(), _components(min(most, flat.shape[1]))).fit(flat[train])
     of_embeddings = _components(min(most, embeddings.shape[1])).fit(embeddings[train])
     spaces = {"pixels": of_pixels.transform(flat), "embeddings": of_embeddings.transform(embeddings)}
-    found: dict[str, Any] = {}
+    report: dict[str, Any] = {}
     for space, points in spaces.items():
         for pair in combinations(SPLITS, 2):
             classes = {}
             for label, name in enumerate(data.classes):
-                mine = np.flatnonzero(np.isin(splits, pair) & (labels == label))
-                second = splits[mine] == pair[1]
-                if folds(second, groups[mine]) >= 2:
-                    classes[name] = compare_samples(points[mine], second, groups[mine])
-            found.setdefault(space, {})["_".join(pair)] = classes
-    return found
+                members = np.flatnonzero(np.isin(splits, pair) & (labels == label))
+                second = splits[members] == pair[1]
+                if folds(second, groups[members]) >= 2:
+                    classes[name] = compare_samples(points[members], second, groups[members])
+            report.setdefault(space, {})["_".join(pair)] = classes
+    return report
 
 
 def _components(count: int) -> PCA:
@@ -74,6 +74,7 @@ def _components(count: int) -> PCA:
 
 
 def compare_samples(points: np.ndarray, second: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+    """One entry of metrics/shift.json; `chance_low` and `chance_high`: the AUCs of `chance_band`."""
     low, high = chance_band(second)
     distance, p_value = energy_distance(points, second)
     return {
@@ -86,7 +87,7 @@ def compare_samples(points: np.ndarray, second: np.ndarray, groups: np.ndarray) 
 
 
 def shrunk(images: np.ndarray) -> np.ndarray:
-    """(N, H, W) uint8 to at most 28 pixels a side."""
+    """(N, H, W) uint8 resized to `SIDE` x `SIDE` pixels, unless they are that small already."""
     if images.shape[1] <= SIDE:
         return images
     grey = torch.from_numpy(images).unsqueeze(1).to(torch.float32)
@@ -95,27 +96,27 @@ def shrunk(images: np.ndarray) -> np.ndarray:
 
 
 def folds(second: np.ndarray, groups: np.ndarray) -> int:
-    """How many folds `domain_auc` can have, at most 5; it needs 2, that is two groups in each sample."""
+    """The number of folds that `domain_auc` can have, at most 5; it needs 2, so two groups in each sample."""
     return min(FOLDS, *(len(np.unique(groups[second == side])) for side in (False, True)))
 
 
 def domain_auc(points: np.ndarray, second: np.ndarray, groups: np.ndarray) -> float:
-    """Cross-validated AUC of a logistic regression that is to tell the second sample from the first
+    """Cross-validated AUC of a logistic regression that is to distinguish the second sample from the first
     (classifier two-sample test: Lopez-Paz & Oquab, 2017, https://arxiv.org/abs/1610.06545).
 
-    0.5: it cannot, so there is no shift that a linear function of these points could see; other points of the
-    same images may show one. 1: it always can. groups: (N,) what must not stand on both sides of a fold, such
-    as a patient, whom the classifier would recognise again; unknown patients make the AUC too high.
+    0.5: no shift that a linear function of these points could detect; other features of the same images may
+    show one. 1: perfect separation. groups: (N,) what must not be on both sides of a fold, such as a patient,
+    whom the classifier would recognise; where patients are unknown the AUC is too high.
     """
     model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-    cut = StratifiedGroupKFold(folds(second, groups), shuffle=True, random_state=0)
-    scores = cross_val_predict(model, points, second, groups=groups, cv=cut, method="decision_function")
+    splitter = StratifiedGroupKFold(folds(second, groups), shuffle=True, random_state=0)
+    scores = cross_val_predict(model, points, second, groups=groups, cv=splitter, method="decision_function")
     return float(roc_auc_score(second, scores))
 
 
 def chance_band(second: np.ndarray) -> tuple[float, float]:
-    """The AUCs between which 95 % of samples lie that do not differ at all: the normal approximation of the
-    Mann-Whitney statistic (1947), for images that are independent of each other."""
+    """The 95 % range of the AUC under no shift: the normal approximation of the Mann-Whitney statistic
+    (1947), for images that are independent of each other."""
     m, n = np.sum(~second), np.sum(second)
     half = float(norm.ppf(0.975) * np.sqrt((m + n + 1) / (12 * m * n)))
     return 0.5 - half, 0.5 + half
@@ -125,8 +126,8 @@ def energy_distance(points: np.ndarray, second: np.ndarray) -> tuple[float, floa
     """The energy distance (Szekely & Rizzo, 2013, https://doi.org/10.1016/j.jspi.2013.03.018) and the p-value
     of its permutation test.
 
-    The distance is the share of the mean distance between the samples that is owed to their difference:
-    about 0 if there is none (below it too, since it is unbiased), 1 if each sample is a single place. Each
+    The distance is relative to the mean distance between points of the two samples: about 0 if their
+    distributions are equal (also below, since it is unbiased), 1 if each sample is a single location. Each
     sample needs two points.
     """
     generator = np.random.default_rng(0)

@@ -1,7 +1,8 @@
 """Intervals and tests: stratified bootstrap, Wilson, predictive values at a declared prevalence, Holm.
 
 The bootstrap's resamples, drawn with replacement within each class, are counts instead of copies of the
-images: a metric that takes a weight for each image measures all of them at once (Efron & Tibshirani, 1993).
+images, so that a metric that takes a weight for each image is computed for all of them at once (Efron &
+Tibshirani, 1993).
 """
 
 from collections.abc import Iterator
@@ -15,9 +16,9 @@ Z = float(norm.ppf(0.975))
 
 
 def blocks(labels: np.ndarray, resamples: int) -> Iterator[np.ndarray]:
-    """(r, N) float64, `resamples` rows over all blocks: how often each image is drawn.
+    """(r, N) float64 blocks, of `resamples` rows together: how often each image is drawn.
 
-    labels: (N,) int. Every class keeps its number of images, so that no resample lacks one.
+    labels: (N,) int. Every class keeps its number of images, so that no resample is without a class.
     """
     generator = np.random.default_rng(0)
     groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
@@ -31,37 +32,37 @@ def blocks(labels: np.ndarray, resamples: int) -> Iterator[np.ndarray]:
 def interval(name: str, value: float, samples: np.ndarray) -> dict[str, float]:
     """`low` and `high`, the 95 % percentile interval of the metric `name`, `value` on the images themselves.
 
-    samples: (R,) float, its values on resamples. Those of `ece` are first moved by what their mean is above
-    `value`: a resample is noisier than the images it is drawn from, and noise only adds to this metric. The
-    interval then holds the ECE to expect of other images, as many as these.
+    samples: (R,) float, its values on resamples. Those of `ece` are first shifted so that their mean is
+    `value`: a resample is noisier than the images it is drawn from, and noise only increases this metric. The
+    interval then covers the expected ECE of as many other images.
     """
-    moved = samples - (samples.mean() - value) if name == "ece" else samples
-    low, high = np.percentile(moved, [2.5, 97.5])
+    shifted = samples - (samples.mean() - value) if name == "ece" else samples
+    low, high = np.percentile(shifted, [2.5, 97.5])
     return {"low": max(0.0, float(low)) if name == "ece" else float(low), "high": float(high)}
 
 
-def wilson(share: np.ndarray | float, count: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+def wilson(proportion: np.ndarray | float, count: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
     """The ends of Wilson's score interval (1927, https://doi.org/10.1080/01621459.1927.10502953).
 
-    share: (...) float, 0 to 1, found in `count` cases, above 0. It stays inside [0, 1] and has a width at a
-    share of 0 or 1, where a bootstrap has none (Brown, Cai & DasGupta, 2001,
+    proportion: (...) float, 0 to 1, of `count` cases, above 0. The interval stays inside [0, 1] and has a
+    width at a proportion of 0 or 1, where a bootstrap has none (Brown, Cai & DasGupta, 2001,
     https://doi.org/10.1214/ss/1009213286).
     """
-    share, count = np.asarray(share, np.float64), np.asarray(count, np.float64)
-    centre = share + Z**2 / (2 * count)
-    half = Z * np.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    proportion, count = np.asarray(proportion, np.float64), np.asarray(count, np.float64)
+    centre = proportion + Z**2 / (2 * count)
+    half = Z * np.sqrt(proportion * (1 - proportion) / count + Z**2 / (4 * count**2))
     low, high = (np.clip((centre + side) / (1 + Z**2 / count), 0, 1) for side in (-half, half))
-    return np.where(share == 0, 0.0, low), np.where(share == 1, 1.0, high)
+    return np.where(proportion == 0, 0.0, low), np.where(proportion == 1, 1.0, high)
 
 
 def predictive_value(
     right: int, cases: int, wrong: int, others: int, prevalence: float
 ) -> tuple[float, float, float] | None:
-    """A predictive value where `prevalence` (above 0 and below 1) of the images are cases: value, low, high.
+    """A predictive value at a `prevalence` (above 0 and below 1) of cases: value, low, high.
 
-    By Bayes' theorem, if `right` of `cases` images and `wrong` of `others` are given the answer in question.
-    For the positive one cases are the ill, for the negative one the healthy. None if no image is given it.
-    Logit interval for a study in which the number of each kind was fixed: Mercaldo, Lau & Zhou, 2007,
+    By Bayes' theorem, if `right` of `cases` images and `wrong` of `others` have the decision in question. For
+    the positive predictive value cases are the diseased, for the negative one the healthy. None if no image
+    has it. Logit interval for a study in which the number of each kind was fixed: Mercaldo, Lau & Zhou, 2007,
     https://doi.org/10.1002/sim.2677; with its adjusted counts where one of them is 0, as R's package bdpv.
     """
     if not right and not wrong:
@@ -78,12 +79,12 @@ def predictive_value(
     low, high = (float(expit(log_odds(hit, alarm) + side)) for side in (-half, half))
     joint = prevalence * right / cases
     value = joint / (joint + (1 - prevalence) * wrong / others)
-    # Adjusted counts draw the interval inwards; it still holds what was found.
+    # Adjusted counts make the interval narrower; it has to contain the value still.
     return value, min(low, value), max(high, value)
 
 
 def holm(p: list[float]) -> list[float]:
-    """p-values adjusted for being several (Holm, 1979), in the order given."""
+    """p-values adjusted for multiple comparisons (Holm, 1979), in the order given."""
     order = np.argsort(p)
     stepped = np.asarray(p)[order] * np.arange(len(p), 0, -1)
     adjusted = np.empty(len(p))

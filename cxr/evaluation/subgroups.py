@@ -1,4 +1,4 @@
-"""Accuracy in slices of the images: where a classifier fails, and how sure that is."""
+"""Accuracy in subgroups of the images, with intervals and tests against the other images."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,16 @@ from typing import TypedDict
 import numpy as np
 from scipy.stats import fisher_exact
 
+from cxr.core.dataset import Dataset
 from cxr.evaluation.statistics import holm, wilson
 
 TERCILES = ("low", "middle", "high")
 
 
 class Subgroup(TypedDict):
-    """images, errors: counts. low, high: the 95 % interval of the accuracy (Wilson, 1927). p: two-sided, that
-    the slice errs as often as all other images do (Fisher's exact test), adjusted by Holm's method for the
-    number of slices; 1 if there are no other images."""
+    """images, errors: counts. low, high: the 95 % interval of the accuracy (Wilson, 1927). p: two-sided, of
+    equal error rates in the subgroup and in all other images (Fisher's exact test), adjusted by Holm's method
+    for the number of subgroups; 1 if there are no other images."""
 
     images: int
     errors: int
@@ -29,67 +30,102 @@ Subgroups = dict[str, dict[str, Subgroup]]
 
 
 def limits(values: np.ndarray) -> list[float]:
-    """Where the lowest and the middle third of `values` end."""
+    """The upper limits of the lowest and the middle third of `values`, (N,) float."""
     return np.quantile(values, [1 / 3, 2 / 3]).tolist()
 
 
 def terciles(values: np.ndarray, limits: Sequence[float]) -> np.ndarray:
-    """(N,) str: in which of the thirds each of the (N,) `values` falls; a limit belongs to the one below."""
+    """(N,) str of `TERCILES`: the third of each of the (N,) `values`; a limit belongs to the lower third."""
     return np.array(TERCILES)[np.digitize(values, limits, right=True)]
 
 
-def duplicate_status(hashes: Sequence[str], mine: np.ndarray) -> np.ndarray:
-    """(n,) str for the images of one split, at `mine` of all `hashes`: "unique", "copy in its split", or
-    "copy in another split", whether or not there is one in its own too. Only pictures of equal bytes are
-    copies."""
-    within = Counter(hashes[i] for i in mine)
-    outside = set(np.delete(np.array(hashes), mine).tolist())
+def duplicate_status(hashes: Sequence[str], rows: np.ndarray) -> np.ndarray:
+    """(n,) str for the images of one split, the `rows` (n,) int of all `hashes`: "unique", "copy in its
+    split", or "copy in another split", whether or not there is one in its own split too. Copies have equal
+    pixels."""
+    within = Counter(hashes[row] for row in rows)
+    outside = set(np.delete(np.array(hashes), rows).tolist())
     status = []
-    for i in mine:
-        own = "copy in its split" if within[hashes[i]] > 1 else "unique"
-        status.append("copy in another split" if hashes[i] in outside else own)
+    for row in rows:
+        own = "copy in its split" if within[hashes[row]] > 1 else "unique"
+        status.append("copy in another split" if hashes[row] in outside else own)
     return np.array(status)
 
 
+def cut_into_subgroups(
+    data: Dataset, subclasses: np.ndarray, hashes: Sequence[str]
+) -> tuple[dict[str, np.ndarray], dict[str, list[float]]]:
+    """For each attribute of the T test images, the subgroup of each, (T,) str, "" for none; and the grey
+    levels that separate the thirds of train in `brightness` (the mean of an image) and `contrast` (its SD).
+
+    subclasses: (N,) str, hashes: N, of every image of the data set.
+    """
+    train, test = data.rows("train"), data.rows("test")
+    groups, cuts = {}, {}
+    for name, statistic in (("brightness", np.mean), ("contrast", np.std)):
+        values = np.array([statistic(image) for image in data.images])
+        cuts[name] = limits(values[train])
+        groups[name] = terciles(values[test], cuts[name])
+    groups["class"] = np.array(data.classes)[data.labels[test]]
+    groups["sub-class"] = subclasses[test]
+    groups["duplicates"] = duplicate_status(hashes, test)
+    return groups, cuts
+
+
 def measure_subgroups(right: np.ndarray, groups: Mapping[str, np.ndarray]) -> Subgroups:
-    """right: (N,) bool, whether each image is decided correctly. groups: for each way of slicing (N,) str,
-    the slice of each image, "" for none."""
-    found: Subgroups = {}
+    """right: (N,) bool, whether each image is classified correctly. groups: for each attribute (N,) str, the
+    subgroup of each image, "" for none."""
+    subgroups: Subgroups = {}
     for group, names in groups.items():
-        found[group] = {name: _slice(right, names == name) for name in _in_order(names)}
-    every = [each for subgroups in found.values() for each in subgroups.values()]
-    for each, p in zip(every, holm([each["p"] for each in every]), strict=True):
-        each["p"] = p
-    return found
+        subgroups[group] = {name: _measure(right, names == name) for name in _in_order(names)}
+    measured = [subgroup for names in subgroups.values() for subgroup in names.values()]
+    for subgroup, p in zip(measured, holm([subgroup["p"] for subgroup in measured]), strict=True):
+        subgroup["p"] = p
+    return subgroups
 
 
 def worst_subgroup(subgroups: Subgroups, overall: float) -> str:
-    """Where accuracy falls most surely, in words: the lowest p of the slices below the `overall` accuracy."""
-    count = sum(len(group) for group in subgroups.values())
+    """The subgroup of lower than the `overall` accuracy with the lowest p, in words."""
+    count = sum(len(names) for names in subgroups.values())
     below = [
-        (each["p"], each["accuracy"], group, name, each)
+        (subgroup["p"], subgroup["accuracy"], group, name, subgroup)
         for group, names in subgroups.items()
-        for name, each in names.items()
-        if each["accuracy"] < overall
+        for name, subgroup in names.items()
+        if subgroup["accuracy"] < overall
     ]
     if not below:
-        return "accuracy is the same in all slices"
-    p, _, group, name, each = min(below, key=lambda entry: entry[:4])
-    chance = "That is more than chance" if p < 0.05 else "That may be chance"
+        return "Accuracy is the same in all subgroups."
+    p, accuracy, group, name, subgroup = min(below, key=lambda entry: entry[:4])
+    start = (
+        f"Accuracy is significantly lower in the subgroup {group} = {name}"
+        if p < 0.05
+        else f"Accuracy is significantly lower in no subgroup; p is lowest in {group} = {name}"
+    )
     return (
-        f"Accuracy falls most surely where {group} is {name}: {each['accuracy']:.3f} ({each['low']:.3f} to "
-        f"{each['high']:.3f}; {each['errors']:,} of {each['images']:,} radiographs wrong) against {overall:.3f} "
-        f"over all. {chance}: p = {p:.2g} after Holm's correction for {count} slices, which overlap; the "
-        "intervals are not corrected."
+        f"{start}: {accuracy:.3f} (95 % CI {subgroup['low']:.3f} to {subgroup['high']:.3f}; "
+        f"{subgroup['errors']:,} of {subgroup['images']:,} radiographs misclassified), "
+        f"overall {overall:.3f}; p = {p:.2g} (Fisher's exact test, Holm's correction for {count} subgroups, "
+        "which overlap). Intervals are not corrected for multiplicity."
     )
 
 
+def as_table(subgroups: Subgroups) -> str:
+    """A line for each subgroup, below a line of headings."""
+    lines = [f"{'subgroup':36}{'images':>7}{'errors':>8}{'accuracy':>10}{'95 % CI':>18}{'p (Holm)':>10}"]
+    for group, names in subgroups.items():
+        for name, row in names.items():
+            interval = f"{row['low']:.3f} to {row['high']:.3f}"
+            numbers = f"{row['images']:>7,}{row['errors']:>8,}{row['accuracy']:>10.3f}{interval:>18}"
+            lines.append(f"{f'{group}: {name}':36}{numbers}{row['p']:>10.2g}")
+    return "\n".join(lines)
+
+
 def _in_order(names: np.ndarray) -> list[str]:
-    order = {name: place for place, name in enumerate(TERCILES)}
+    order = {name: position for position, name in enumerate(TERCILES)}
     return sorted(set(names.tolist()) - {""}, key=lambda name: (order.get(name, 0), name))
 
 
-def _slice(right: np.ndarray, inside: np.ndarray) -> Subgroup:
+def _measure(right: np.ndarray, inside: np.ndarray) -> Subgroup:
     images, correct = int(inside.sum()), int(right[inside].sum())
     others = int(right[~inside].sum())
     low, high = wilson(correct / images, images)

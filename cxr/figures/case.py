@@ -1,5 +1,4 @@
-"""One case as a picture: the image, where the classifier looks, and the images of the gallery most like
-it."""
+"""The figure of one case: its radiograph, the class activation map, and its nearest neighbours."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from cxr.figures.radiographs import show_image, show_map
 from cxr.figures.style import save_figure
 
-# Inches. Places are fixed: a layout by what they hold would take longer than all the rest.
+# Inches. Positions are fixed: an automatic layout would take longer than everything else.
 WIDTH, HEIGHT, EDGE = 9.6, 3.2, 0.1
 LARGE, SMALL, CAPTION = 2.6, 1.1, 0.22
 LINES, COLUMNS = 2, 3  # of neighbours
@@ -20,30 +19,31 @@ LINES, COLUMNS = 2, 3  # of neighbours
 def draw_case(
     path: Path,
     image: np.ndarray,
-    heat_map: np.ndarray,
+    activation: np.ndarray,
     decision: str,
     neighbours: Sequence[tuple[np.ndarray, str]],
     metric: str,
 ) -> None:
-    """A PNG at `path`. image: (S, S) uint8. heat_map: (S, S) float32 from 0 to 1, the Grad-CAM of the class
-    `decision`. neighbours: (S, S) uint8 images, each with its caption. metric: what the captions' values are.
+    """A PNG at `path`. image: (S, S) uint8. activation: (S, S) float32 in [0, 1], the Grad-CAM of the
+    class `decision`. neighbours: (S, S) uint8 images, each with its caption. metric: the name of the values
+    in the captions.
 
-    Nothing in it depends on the image's label: frames in the colour of the true class would tell it.
+    Nothing in the figure depends on the label, so there are no frames in the colour of the true class.
     """
     figure = Figure(figsize=(WIDTH, HEIGHT))
     radiograph = _place(figure, EDGE, EDGE, LARGE)
     show_image(radiograph, image)
-    radiograph.set_title(f"the radiograph, {len(image)} x {len(image)} pixels", fontsize=10)
-    heat = _place(figure, LARGE + 2 * EDGE, EDGE, LARGE)
-    show_map(heat, image, heat_map)
-    heat.set_title(f"Grad-CAM: what speaks for {decision}\n(yellow most, violet nothing)", fontsize=10)
+    radiograph.set_title(f"Radiograph, {len(image)} x {len(image)} pixels", fontsize=10)
+    overlay = _place(figure, LARGE + 2 * EDGE, EDGE, LARGE)
+    show_map(overlay, image, activation)
+    overlay.set_title(f"Grad-CAM of {decision}\n(yellow: maximum, transparent: 0)", fontsize=10)
     start, step = 2 * LARGE + 4 * EDGE, SMALL + CAPTION
     heading = (start / WIDTH, (LINES * step + 2 * EDGE) / HEIGHT)
-    figure.text(*heading, f"most similar radiographs of the gallery, {metric}", fontsize=10)
-    for place, (near, caption) in enumerate(neighbours):
-        line, column = divmod(place, COLUMNS)
+    figure.text(*heading, f"Nearest neighbours in the gallery, {metric}", fontsize=10)
+    for number, (neighbour, caption) in enumerate(neighbours):
+        line, column = divmod(number, COLUMNS)
         ax = _place(figure, start + column * (SMALL + EDGE), EDGE + (LINES - 1 - line) * step, SMALL)
-        show_image(ax, near)
+        show_image(ax, neighbour)
         ax.set_title(caption, fontsize=8, pad=3)
     save_figure(figure, path)
 

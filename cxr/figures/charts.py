@@ -10,20 +10,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cxr.figures.style import COLOURS, save_figure
+from cxr.figures.style import COLOURS, GREY, MARKED, PLAIN, SERIES, save_figure
 
 HISTOGRAM = np.linspace(0, 1, 21)
 
 
 @dataclass(frozen=True)
 class ReliabilityDiagram:
-    """probability: the mean of each of the B bins that are not empty; share: of its images with the event,
-    low and high: the ends of its interval, all (B,) float. images: (B,) int. bins: how many there are with
-    the empty ones. probabilities: (N,) float, of all images."""
+    """probability: the mean in each of the B bins that are not empty; observed: the frequency of the event in
+    it, 0 to 1, low and high: the ends of its interval, all (B,) float. images: (B,) int, in each bin. bins:
+    the number of all bins. probabilities: (N,) float, of all images."""
 
     title: str
     probability: np.ndarray
-    share: np.ndarray
+    observed: np.ndarray
     low: np.ndarray
     high: np.ndarray
     images: np.ndarray
@@ -34,61 +34,61 @@ class ReliabilityDiagram:
 def reliability_diagrams(
     path: Path | str, diagrams: Sequence[ReliabilityDiagram], title: str, axes: tuple[str, str]
 ) -> None:
-    """A panel for each diagram, and below it how many images are given which probability.
+    """A panel for each diagram, and below it the histogram of the probabilities.
 
-    axes: the labels of the horizontal and the vertical one.
+    axes: the labels of the horizontal and the vertical axis.
     """
     figure = Figure(figsize=(4.1 * len(diagrams), 6.4), layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(2, len(diagrams), squeeze=False, sharex=True, sharey="row", height_ratios=(3, 1))
     for number, diagram in enumerate(diagrams):
-        _draw(grid[0][number], diagram, COLOURS[number])
-        grid[1][number].hist(diagram.probabilities, HISTOGRAM, color=COLOURS[number])
+        _draw(grid[0][number], diagram)
+        grid[1][number].hist(diagram.probabilities, HISTOGRAM, color=GREY)
         grid[1][number].set(xlabel=axes[0], yscale="log")
     grid[0][0].set_ylabel(axes[1])
     grid[1][0].set_ylabel("images")
     save_figure(figure, path)
 
 
-def _draw(ax: Axes, diagram: ReliabilityDiagram, colour: str) -> None:
+def _draw(ax: Axes, diagram: ReliabilityDiagram) -> None:
     ax.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
-    ends = np.abs([diagram.share - diagram.low, diagram.high - diagram.share])
-    ax.errorbar(diagram.probability, diagram.share, ends, fmt="o-", color=colour, markersize=4, linewidth=1.2)
+    ends = np.abs([diagram.observed - diagram.low, diagram.high - diagram.observed])
+    ax.errorbar(
+        diagram.probability, diagram.observed, ends, fmt="o-", color=PLAIN, markersize=4, linewidth=1.2
+    )
     counts, used = diagram.images, len(diagram.images)
     images = f"{counts.min()} to {counts.max()}" if np.ptp(counts) else f"{counts[0]}"
     bins = f"{used} of {diagram.bins}" if used < diagram.bins else f"{used}"
-    ax.text(
-        0.97, 0.03, f"{bins} bins of {images} radiographs", ha="right", fontsize=9, transform=ax.transAxes
-    )
+    text = f"{bins} bins of {images} radiographs"
+    ax.text(0.97, 0.03, text, ha="right", fontsize=9, transform=ax.transAxes)
     ax.set(title=diagram.title, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
 
 
 def subgroup_table(
     path: Path | str, subgroups: Mapping[str, Mapping[str, Mapping[str, Any]]], overall: float, title: str
 ) -> None:
-    """Accuracy of each slice with its interval, beside the `overall` one.
+    """Accuracy of each subgroup with its interval; dashed: the `overall` one.
 
-    slices: by group and name, each with `images` and `errors` (counts), `accuracy`, `low`, `high` and `p`.
+    subgroups: by attribute and name, each with `images` and `errors` (counts), `accuracy`, `low`, `high`,
+    `p`.
     """
-    rows = [(group, name, each) for group, names in subgroups.items() for name, each in names.items()]
-    figure = Figure(figsize=(9.5, 1.4 + 0.36 * len(rows)), layout="constrained")
+    rows = [(group, name, row) for group, names in subgroups.items() for name, row in names.items()]
+    figure = Figure(figsize=(9.5, 1.6 + 0.36 * len(rows)), layout="constrained")
     ax = figure.subplots()
-    ax.axvline(overall, color="0.6", linestyle="--", label=f"all radiographs: {overall:.3f}")
-    for place, (_, _, each) in enumerate(rows):
-        colour = COLOURS[1] if each["p"] < 0.05 else COLOURS[0]
-        ax.plot([each["low"], each["high"]], [place, place], color=colour, linewidth=2)
-        ax.plot(each["accuracy"], place, "o", color=colour)
-        text = f"{each['errors']:,} of {each['images']:,} wrong"
-        ax.annotate(
-            text, (1.01, place), xycoords=("axes fraction", "data"), va="center", annotation_clip=False
-        )
+    ax.axvline(overall, color="0.6", linestyle="--")
+    for y, (_, _, row) in enumerate(rows):
+        colour = MARKED if row["p"] < 0.05 else PLAIN
+        ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2)
+        ax.plot(row["accuracy"], y, "o", color=colour)
+        text = f"{row['errors']:,} of {row['images']:,} misclassified"
+        ax.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
     ax.set_yticks(range(len(rows)), [f"{group}: {name}" for group, name, _ in rows])
     ax.invert_yaxis()
     ax.set(
-        title=f"{title}\norange: unlike all other radiographs (p < 0.05 after Holm's correction)",
-        xlabel="accuracy, with its 95 % interval (Wilson)",
+        title=f"{title} (dashed: all radiographs, {overall:.3f})\n"
+        "Purple: differs from all other radiographs (p < 0.05, Holm's correction)",
+        xlabel="accuracy (95 % CI, Wilson)",
     )
-    ax.legend(frameon=False, loc="lower left")
     save_figure(figure, path)
 
 
@@ -112,25 +112,27 @@ def class_counts(path: Path | str, counts: Mapping[str, Mapping[str, int]], titl
 def intensity(path: Path | str, levels: Mapping[str, Mapping[str, np.ndarray]], title: str) -> None:
     """One panel for each class, one line for each split in it.
 
-    levels: how often each grey level 0-255 occurs, (256,), by class and split. Drawn in bins of 8 levels.
+    levels: the number of pixels of each grey level 0-255, (256,) float, by class and split. Drawn in bins of
+    8 levels.
     """
     figure = Figure(figsize=(7, 1.2 + 1.8 * len(levels)), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(len(levels), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
     for ax, (name, panel) in zip(axes, levels.items(), strict=True):
-        for colour, (split, counts) in zip(COLOURS, panel.items(), strict=False):
-            shares = counts.reshape(-1, 8).sum(axis=1) / counts.sum()
-            ax.stairs(shares, np.arange(0, 257, 8), label=split, color=colour, linewidth=1.5)
-        ax.set(title=name, ylabel="share of pixels", xlim=(0, 256))
+        for colour, (split, counts) in zip(SERIES, panel.items(), strict=False):
+            fractions = counts.reshape(-1, 8).sum(axis=1) / counts.sum()
+            ax.stairs(fractions, np.arange(0, 257, 8), label=split, color=colour, linewidth=1.5)
+        ax.set(title=name, ylabel="fraction of pixels", xlim=(0, 256))
         ax.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1, decimals=0))
-    axes[-1].set(xlabel="grey level, 0 is black", xticks=range(0, 257, 32))
+    axes[-1].set(xlabel="grey level (0: black)", xticks=range(0, 257, 32))
     axes[0].legend(frameon=False)
     save_figure(figure, path)
 
 
 @dataclass(frozen=True)
 class SeverityCurve:
-    """Values at x = 1, 2, ... with the ends of their intervals; `colour` is that of the line and title."""
+    """Balanced errors at severities 1, 2, ... with the ends of their intervals, (S,) float, 0 to 1.
+    colour: of the line and the band."""
 
     title: str
     values: np.ndarray
@@ -140,7 +142,8 @@ class SeverityCurve:
 
 
 def severity_curves(path: Path | str, curves: Sequence[SeverityCurve], reference: float, title: str) -> None:
-    """A panel for each curve with its interval as a band, all on one scale; dashed: `reference`."""
+    """A panel for each curve with its interval as a band, all on one scale; dashed: `reference`, the balanced
+    error without corruption."""
     columns = 4
     rows = -(-len(curves) // columns)
     figure = Figure(figsize=(10, 1.1 + 2.1 * rows), layout="constrained")
@@ -148,13 +151,13 @@ def severity_curves(path: Path | str, curves: Sequence[SeverityCurve], reference
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for ax, curve in zip(grid, curves, strict=False):
         x = np.arange(1, len(curve.values) + 1)
-        ax.axhline(reference, color=COLOURS[6], linestyle="dashed", linewidth=1)
+        ax.axhline(reference, color="0.5", linestyle="dashed", linewidth=1)
         ax.fill_between(x, curve.low, curve.high, color=curve.colour, alpha=0.25, linewidth=0)
         ax.plot(x, curve.values, color=curve.colour, marker="o", markersize=4)
-        ax.set_title(curve.title, fontsize=10, color=curve.colour)
+        ax.set_title(curve.title, fontsize=10)
         ax.set(xticks=x)
         ax.tick_params(labelbottom=True)
-    grid[0].set_ylim(bottom=0)  # after all are drawn: the shared scale has to hold every one of them
+    grid[0].set_ylim(bottom=0)  # after all are drawn, since the scale is shared
     for ax in grid[len(curves) :]:
         ax.set_axis_off()
     figure.supxlabel("severity")
@@ -162,26 +165,26 @@ def severity_curves(path: Path | str, curves: Sequence[SeverityCurve], reference
     save_figure(figure, path)
 
 
-def projection(path: Path | str, points: np.ndarray, names: np.ndarray) -> None:
-    """First two principal components of `points` (n, d), one colour for each name."""
+def projection(path: Path | str, points: np.ndarray, names: np.ndarray, order: Sequence[str]) -> None:
+    """The first two principal components of `points`, (n, d) float, coloured by `names`, (n,) str.
+
+    order: all names, in the order of colours.
+    """
     centred = points - points.mean(axis=0)
     _, values, axes = np.linalg.svd(centred.T @ centred)
-    flat, share = centred @ axes[:2].T, values[:2] / values.sum()
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    plane, explained = centred @ axes[:2].T, values[:2] / values.sum()
+    figure = Figure(figsize=(8.5, 5), layout="constrained")
     ax = figure.subplots()
-    order = sorted(set(names))
-    for name in order:
-        mine = flat[names == name]
-        label = f"{name} ({len(mine):,})"
-        ax.scatter(
-            mine[:, 0], mine[:, 1], s=6, alpha=0.5, color=_colour(order, name), label=label, linewidths=0
-        )
+    for name in (name for name in order if name in names):
+        x, y = plane[names == name].T
+        label = f"{name} ({len(x):,})"
+        ax.scatter(x, y, s=6, alpha=0.5, color=_colour(order, name), label=label, linewidths=0)
     ax.set(
-        title="Training radiographs and their sub-classes",
-        xlabel=f"first principal component ({share[0]:.0%} of variance)",
-        ylabel=f"second principal component ({share[1]:.0%} of variance)",
+        title="Embeddings of the training radiographs by sub-class",
+        xlabel=f"first principal component ({explained[0]:.0%} of variance)",
+        ylabel=f"second principal component ({explained[1]:.0%} of variance)",
     )
-    ax.legend(markerscale=3, frameon=False)
+    ax.legend(markerscale=3, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     save_figure(figure, path)
 
 

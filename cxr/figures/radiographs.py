@@ -1,4 +1,4 @@
-"""Figures of radiographs: samples of each class, rows of neighbours."""
+"""Figures of radiographs: samples of each class, class activation maps, rows of neighbours."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cxr.figures.style import COLOURS, HEAT, save_figure
+from cxr.figures.style import HEAT, MARKED, PLAIN, save_figure
 
 MAP_ALPHA = 0.6  # the opacity of a class activation map where it is 1
 MAP_SCALE = "fraction of the map's maximum (low values are transparent)"  # the label of its colour bar
@@ -17,7 +17,10 @@ MAP_SCALE = "fraction of the map's maximum (low values are transparent)"  # the 
 def sample_grid(
     path: Path | str, images: np.ndarray, labels: np.ndarray, splits: np.ndarray, classes: Sequence[str]
 ) -> None:
-    """Eight images of each class of each split: the first ones, so that nothing is picked by eye."""
+    """The first eight radiographs of each class in each split, not a selection.
+
+    images: (N, H, W) uint8. labels: (N,) int, index into `classes`. splits: (N,) str.
+    """
     rows = {
         f"{split}\n{name}": list(images[np.flatnonzero((splits == split) & (labels == label))[:8]])
         for split in dict.fromkeys(splits.tolist())
@@ -27,7 +30,7 @@ def sample_grid(
 
 
 def image_rows(path: Path | str, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
-    """A labelled row of (H, W) uint8 images for each key of `rows`."""
+    """A row of (H, W) uint8 images for each key of `rows`, its label."""
     columns = max(len(images) for images in rows.values())
     figure = Figure(figsize=(1.6 + 1.05 * columns, 0.5 + 1.05 * len(rows)), layout="constrained")
     figure.suptitle(title)
@@ -42,9 +45,9 @@ def image_rows(path: Path | str, rows: Mapping[str, Sequence[np.ndarray]], title
 
 
 def show_image(ax: Axes, image: np.ndarray, frame: str | None = None) -> None:
-    """Draw a (H, W) uint8 image on its full grey scale; `frame` is the colour of a border.
+    """Draw a (H, W) uint8 image, black at 0 and white at 255; `frame` is the colour of a border.
 
-    A small image is shown pixel by pixel, one that has to shrink is smoothed.
+    Each pixel of a small image is visible; an image that has to shrink is antialiased.
     """
     ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
     ax.set(xticks=[], yticks=[])
@@ -74,39 +77,40 @@ def show_map(ax: Axes, image: np.ndarray, activation: np.ndarray, frame: str | N
 
 @dataclass(frozen=True)
 class Neighbours:
-    """A query image and its nearest images, nearest first; similarity: cosines, or distances."""
+    """A query, (H, W) uint8 of class `truth`, and its K nearest images, nearest first, with their classes and
+    `values`: cosines or distances."""
 
     title: str
     image: np.ndarray
     truth: str
     images: Sequence[np.ndarray]
     classes: Sequence[str]
-    similarity: Sequence[float]
+    values: Sequence[float]
 
 
 def neighbour_rows(
     path: Path | str,
     rows: Sequence[Neighbours],
     title: str,
-    measure: str = "cosine",
+    measure: str,
     group: str = "class",
 ) -> None:
-    """One row for each query; a neighbour of the query's class has a blue frame, any other an orange one.
+    """One row for each query; the frame of a neighbour shows whether it has the query's class.
 
-    measure: what `similarity` is called. group: what `truth` and `classes` are called.
+    measure: the name of `values`. group: what `truth` and `classes` are, a word.
     """
     columns = 1 + max((len(row.images) for row in rows), default=5)
-    figure = Figure(figsize=(1.6 * columns, 0.7 + 2.2 * max(1, len(rows))), layout="constrained")
-    figure.suptitle(f"{title}\nframe: blue = same {group} as the query, orange = another {group}")
+    figure = Figure(figsize=(1.6 * columns, 0.8 + 2.2 * len(rows) + (not rows)), layout="constrained")
+    figure.suptitle(f"{title}\nFrame: black = same {group} as the query, purple = another {group}")
     if not rows:
-        figure.text(0.5, 0.4, "no radiograph", ha="center")
+        figure.text(0.5, 0.2, "There is no such radiograph.", ha="center")
         save_figure(figure, path)
         return
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
         show_image(axes[0], row.image)
         axes[0].set_title(f"{row.title}\n{row.truth}", fontsize=10)
-        for ax, image, name, score in zip(axes[1:], row.images, row.classes, row.similarity, strict=True):
-            show_image(ax, image, frame=COLOURS[0] if name == row.truth else COLOURS[1])
-            ax.set_title(f"{name}\n{measure} {score:#.4g}", fontsize=10)
+        for ax, image, name, value in zip(axes[1:], row.images, row.classes, row.values, strict=True):
+            show_image(ax, image, frame=PLAIN if name == row.truth else MARKED)
+            ax.set_title(f"{name}\n{measure} {value:#.4g}", fontsize=10)
     save_figure(figure, path)

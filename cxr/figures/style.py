@@ -1,6 +1,10 @@
 """Colours and fonts of all figures, and PNG files whose bytes depend on their content alone.
 
-Colours are Okabe and Ito's, which stay apart for colour-blind readers (https://jfly.uni-koeln.de/color/).
+One palette, of the colours of Okabe and Ito, which colour-blind readers can distinguish
+(https://jfly.uni-koeln.de/color/), and grey. A class has the same colour in all figures, by its place in the
+order of classes: with two of them the first is blue, the second orange. What is no class never has a class's
+colour: `PLAIN` and `MARKED` distinguish two states (neighbour of the same or of another class, not
+significant or significant, covered or not covered by augmentation), `SERIES` splits and the like.
 """
 
 from pathlib import Path
@@ -10,8 +14,10 @@ from matplotlib.figure import Figure
 
 from cxr.core.files import atomic
 
-HEAT = "viridis"  # even in lightness, so that it reads in grey and for colour-blind eyes
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+HEAT = "viridis"  # of class activation maps: perceptually uniform, also in grey and for colour-blind readers
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#F0E442")  # of classes
+PLAIN, MARKED, GREY = "#000000", "#CC79A7", "#999999"  # black, reddish purple
+SERIES = (PLAIN, MARKED, GREY)
 
 mpl.use("Agg")
 mpl.rcParams.update(
@@ -20,5 +26,6 @@ mpl.rcParams.update(
 
 
 def save_figure(figure: Figure, path: Path | str) -> None:
+    """Write a PNG; raises `OSError` if `path` cannot be written."""
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""Each corruption equals an independent implementation or has the statistics its level promises."""
+"""Each corruption equals an independent implementation or has the statistics of its level."""
 
 from functools import cache
 from io import BytesIO
@@ -33,9 +33,9 @@ def grey(level: int) -> np.ndarray:
     return np.full((64, 28, 28), level, np.uint8)
 
 
-def box(image: np.ndarray, share: float) -> np.ndarray:
+def box(image: np.ndarray, fraction: float) -> np.ndarray:
     height, width = image.shape
-    size = int(width * share), int(height * share)
+    size = int(width * fraction), int(height * fraction)
     small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
     return np.asarray(small.resize((width, height), Image.Resampling.BOX))
 
@@ -57,12 +57,12 @@ REFERENCES = {
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if operation(kind) in REFERENCES])
 def test_equals_a_single_image_in_another_library(kind, severity):
-    """Within one level of 255, since some of them cut levels off where we round."""
+    """Within one level of 255, since some of them truncate levels that are rounded here."""
     reference = REFERENCES[operation(kind)]
     originals = images()
-    for image, found in zip(originals, corrupt(originals, kind, severity), strict=True):
+    for image, result in zip(originals, corrupt(originals, kind, severity), strict=True):
         expected = np.asarray(reference(image, KINDS[kind].levels[severity - 1]), float)
-        np.testing.assert_allclose(found, expected, atol=1.01)
+        np.testing.assert_allclose(result, expected, atol=1.01)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
@@ -76,8 +76,8 @@ def test_jpeg_rounds_the_cosine_transform_of_blocks(severity):
     rounded = np.rint(dctn(blocks, axes=(2, 3), norm="ortho") / table) * table
     expected = idctn(rounded, axes=(2, 3), norm="ortho").swapaxes(1, 2).reshape(64, 64) + 128
     expected = expected.clip(0, 255)
-    found = corrupt(original, "jpeg_compression", severity)[0]
-    assert np.mean(np.abs(found - expected) <= 1.5) > 0.9
+    result = corrupt(original, "jpeg_compression", severity)[0]
+    assert np.mean(np.abs(result - expected) <= 1.5) > 0.9
 
 
 def test_images_need_not_be_square():
@@ -101,13 +101,13 @@ def test_noise_is_as_strong_as_its_level(severity):
             assert noise.mean() == pytest.approx(0, abs=0.5), kind
 
 
-def test_impulses_are_black_and_white_alike():
+def test_impulses_are_black_or_white_with_equal_probability():
     for severity in SEVERITIES:
-        share = KINDS["impulse_noise"].levels[severity - 1]
-        found = corrupt(grey(100), "impulse_noise", severity)
-        assert set(np.unique(found)) == {0, 100, 255}
-        assert np.mean(found == 0) == pytest.approx(share / 2, rel=0.25)
-        assert np.mean(found == 255) == pytest.approx(share / 2, rel=0.25)
+        fraction = KINDS["impulse_noise"].levels[severity - 1]
+        result = corrupt(grey(100), "impulse_noise", severity)
+        assert set(np.unique(result)) == {0, 100, 255}
+        assert np.mean(result == 0) == pytest.approx(fraction / 2, rel=0.25)
+        assert np.mean(result == 255) == pytest.approx(fraction / 2, rel=0.25)
 
 
 @pytest.mark.parametrize("size", [16, 28, 64])
@@ -116,9 +116,9 @@ def test_severities_are_in_order(kind, size):
     originals = images(size, 60 if size == 16 else 12)
     change = []
     for severity in SEVERITIES:
-        found = corrupt(originals, kind, severity)
-        assert (found.dtype, found.shape) == (np.uint8, originals.shape)
-        change.append(np.abs(found - originals.astype(float)).mean())
+        result = corrupt(originals, kind, severity)
+        assert (result.dtype, result.shape) == (np.uint8, originals.shape)
+        change.append(np.abs(result - originals.astype(float)).mean())
     if (kind, size) == ("pixelate", 28):
         # Half of 28 pixels falls on whole ones and blurs less than the 16 of the severity before.
         change.pop(3)
@@ -127,16 +127,16 @@ def test_severities_are_in_order(kind, size):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_result_does_not_depend_on_what_follows_or_on_blocks(kind, monkeypatch):
+def test_result_depends_neither_on_later_images_nor_on_the_block_size(kind, monkeypatch):
     originals = images()
-    found = corrupt(originals, kind, 4)
-    assert np.array_equal(corrupt(originals[:5], kind, 4), found[:5])
+    result = corrupt(originals, kind, 4)
+    assert np.array_equal(corrupt(originals[:5], kind, 4), result[:5])
     monkeypatch.setattr(corruptions, "BLOCK", 7)
-    assert np.array_equal(corrupt(originals, kind, 4), found)
+    assert np.array_equal(corrupt(originals, kind, 4), result)
 
 
 @pytest.mark.parametrize("kind", NOISE)
-def test_every_image_and_severity_has_noise_of_its_own(kind):
+def test_every_image_and_severity_has_independent_noise(kind):
     def noise(severity: int) -> np.ndarray:
         return corrupt(grey(128), kind, severity)[:2].reshape(2, -1) - 128.0
 
@@ -153,10 +153,10 @@ def test_no_image_is_no_error():
 def test_overlap_follows_the_parameters():
     assert not any(overlap(kind, augmentation(rotation=10.0, erasing=0.3)) for kind in KINDS)
     settings = augmentation(gamma=0.2, noise=0.05)
-    found = {kind: words for kind in KINDS if (words := overlap(kind, settings))}
-    assert set(found) == {
+    result = {kind: words for kind in KINDS if (words := overlap(kind, settings))}
+    assert set(result) == {
         *("gaussian_noise", "speckle_noise", "shot_noise"),
         *("gamma_corr_up", "gamma_corr_down"),
     }
-    assert found["gamma_corr_up"] == "augment.gamma 0.2"
-    assert found["shot_noise"] == "augment.noise 0.05"
+    assert result["gamma_corr_up"] == "augment.gamma 0.2"
+    assert result["shot_noise"] == "augment.noise 0.05"

@@ -10,7 +10,7 @@ from tests.builders import drawn_predictions
 
 # 43 patients with ovarian cancer: albumin, total protein, K-G score and whether surgery helped (0) or not.
 # DeLong, DeLong & Clarke-Pearson (1988), as in the SAS/STAT User's Guide, chapter LOGISTIC, example
-# "Comparing Receiver Operating Characteristic Curves"; its figures are those of `test_published_example`.
+# "Comparing Receiver Operating Characteristic Curves"; its values are those of `test_published_example`.
 OVARIAN = """
 3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0  1.6 5.6 5 1
 3.8 5.7 5 1   3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1  4.3 7.0 4 1  3.6 6.7 4 0
@@ -29,8 +29,8 @@ def covariance(positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
     count = positive.sum()
     if min(count, len(positive) - count) < 2:
         raise ValueError("the variance of an AUC needs at least two positive and two negative cases")
-    found = placements(positive, np.atleast_2d(scores))
-    parts = [np.atleast_2d(np.cov(values)) / values.shape[1] for values in (found.positive, found.negative)]
+    result = placements(positive, np.atleast_2d(scores))
+    parts = [np.atleast_2d(np.cov(values)) / values.shape[1] for values in (result.positive, result.negative)]
     return parts[0] + parts[1]
 
 
@@ -61,9 +61,9 @@ def test_auc_equals_scikit_learn(decimals):
 def test_placements_and_covariance_equal_their_definition(decimals):
     positive, scores = sample(decimals=decimals)
     table = compared(positive, scores)
-    found = placements(positive, scores)
-    np.testing.assert_allclose(found.positive, table.mean(axis=2), atol=1e-12)
-    np.testing.assert_allclose(found.negative, table.mean(axis=1), atol=1e-12)
+    result = placements(positive, scores)
+    np.testing.assert_allclose(result.positive, table.mean(axis=2), atol=1e-12)
+    np.testing.assert_allclose(result.negative, table.mean(axis=1), atol=1e-12)
     expected = np.zeros((3, 3))
     for i in range(3):
         for j in range(3):
@@ -77,16 +77,16 @@ def test_published_example():
     albumin, protein, score, outcome = np.array(OVARIAN.split(), float).reshape(-1, 4).T
     scores = np.stack([albumin, 10 - score, protein])
     assert placements(outcome == 1, scores).auc == pytest.approx([0.7366, 0.7258, 0.6478], abs=5e-5)
-    found = covariance(outcome == 1, scores)
-    assert np.sqrt(np.diag(found)) == pytest.approx([0.0927, 0.1028, 0.1000], abs=5e-5)
+    result = covariance(outcome == 1, scores)
+    assert np.sqrt(np.diag(result)) == pytest.approx([0.0927, 0.1028, 0.1000], abs=5e-5)
     contrasts = np.array([[1, -1, 0], [0, -1, 1]])
-    differences, variability = (
+    differences, covariances = (
         contrasts @ placements(outcome == 1, scores).auc,
-        contrasts @ found @ contrasts.T,
+        contrasts @ result @ contrasts.T,
     )
     assert differences == pytest.approx([0.0108, -0.0780], abs=5e-5)
-    assert np.sqrt(np.diag(variability)) == pytest.approx([0.0953, 0.1046], abs=5e-5)
-    assert differences @ np.linalg.solve(variability, differences) == pytest.approx(2.5340, abs=5e-5)
+    assert np.sqrt(np.diag(covariances)) == pytest.approx([0.0953, 0.1046], abs=5e-5)
+    assert differences @ np.linalg.solve(covariances, differences) == pytest.approx(2.5340, abs=5e-5)
 
 
 @pytest.mark.parametrize("decimals", [9, 0])
@@ -100,11 +100,11 @@ def test_covariance_is_that_of_a_stratified_bootstrap(decimals):
     np.testing.assert_allclose(covariance(positive, scores), np.cov(aucs), rtol=0.08)
 
 
-def test_only_the_order_of_scores_counts():
+def test_only_the_order_of_scores_matters():
     positive, scores = sample()
     np.testing.assert_allclose(covariance(positive, np.exp(scores)), covariance(positive, scores), atol=1e-15)
-    turned = placements(positive, -scores)
-    np.testing.assert_allclose(turned.auc, 1 - placements(positive, scores).auc)
+    reversed_order = placements(positive, -scores)
+    np.testing.assert_allclose(reversed_order.auc, 1 - placements(positive, scores).auc)
     np.testing.assert_allclose(covariance(positive, -scores), covariance(positive, scores), atol=1e-15)
 
 
@@ -115,12 +115,12 @@ def test_constant_scores_are_chance_without_variance():
 
 
 @pytest.mark.parametrize("positive", [[True, True], [False, False]])
-def test_one_class_alone_is_refused(positive):
+def test_one_class_alone_raises(positive):
     with pytest.raises(ValueError, match="at least one positive and one negative"):
         placements(np.array(positive), np.zeros(2))
 
 
-def test_variance_from_a_single_case_is_refused():
+def test_variance_from_a_single_case_raises():
     with pytest.raises(ValueError, match="at least two positive and two negative"):
         covariance(np.array([True, False, False]), np.zeros((1, 3)))
 
@@ -128,15 +128,15 @@ def test_variance_from_a_single_case_is_refused():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_values_are_those_of_the_evaluation(classes):
     data = drawn_predictions([1.0, 2.0, 3.0], classes=classes)
-    found = contributions(data.labels, data.members)
+    result = contributions(data.labels, data.members)
     for i, p in enumerate(data.members):
         expected = headline(data.labels, p, data.classes, 0.5 if classes == 2 else None)
         expected["nll"] = log_loss(data.labels, p)
-        assert set(found) <= set(expected)
-        for name, metric in found.items():
+        assert set(result) <= set(expected)
+        for name, metric in result.items():
             assert metric.values[i] == pytest.approx(expected[name], abs=1e-9), name
-    assert next(iter(found)) == ("auc" if classes == 2 else "auc_ovr_macro")
-    assert ("sensitivity" in found) == (classes == 2)
+    assert next(iter(result)) == ("auc" if classes == 2 else "auc_ovr_macro")
+    assert ("sensitivity" in result) == (classes == 2)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -146,15 +146,15 @@ def test_variance_is_that_of_a_paired_stratified_bootstrap(classes):
     b = drawn_predictions([1.4, 1.2, 1.3], seed=1, images=150, classes=classes)
     both = np.concatenate([a.members, b.members])
     weights = np.array([-1 / 2, -1 / 2, 1 / 3, 1 / 3, 1 / 3])
-    found = contributions(a.labels, both)
+    result = contributions(a.labels, both)
     generator = np.random.default_rng(0)
     groups = [np.flatnonzero(a.labels == label) for label in range(classes)]
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in found}
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in result}
     for _ in range(800):
         rows = np.concatenate([generator.choice(group, len(group)) for group in groups])
         for name, metric in contributions(a.labels[rows], both[:, rows]).items():
             drawn[name].append(metric.values)
-    for name, metric in found.items():
+    for name, metric in result.items():
         samples = np.array(drawn[name])
         single = case_variance(metric.images, a.labels)
         np.testing.assert_allclose(np.sqrt(single), samples.std(axis=0), rtol=0.1, err_msg=name)
@@ -163,7 +163,7 @@ def test_variance_is_that_of_a_paired_stratified_bootstrap(classes):
 
 
 def test_equally_good_members_have_equal_values():
-    """Although they err on different images, and floats add up differently."""
+    """Although they misclassify different images, and sums of floats depend on the order."""
     labels = np.repeat([0, 1], [3, 7])
     p = np.full((2, 10, 2), 0.5)
     p[..., 1] += 0.4 * np.where(labels == 1, 1, -1)

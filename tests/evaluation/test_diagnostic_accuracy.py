@@ -15,10 +15,10 @@ def decisions(alarms: int, hits: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("alarms", "hits"), [(62, 388), (1, 200), (0, 390)])
-def test_shares_equal_scikit_learns_and_scipys(alarms, hits):
+def test_proportions_equal_scikit_learns_and_scipys(alarms, hits):
     chosen = decisions(alarms, hits)
-    found = diagnostic_accuracy(LABELS, chosen, 0.3)
-    assert np.array_equal(found["confusion"], sk.confusion_matrix(LABELS, chosen))
+    result = diagnostic_accuracy(LABELS, chosen, 0.3)
+    assert np.array_equal(result["confusion"], sk.confusion_matrix(LABELS, chosen))
     expected = {
         "sensitivity": (sk.recall_score(LABELS, chosen), hits, 390),
         "specificity": (sk.recall_score(LABELS, chosen, pos_label=0), 234 - alarms, 234),
@@ -27,7 +27,7 @@ def test_shares_equal_scikit_learns_and_scipys(alarms, hits):
     }
     for name, (value, count, total) in expected.items():
         ends = binomtest(count, total).proportion_ci(method="wilson")
-        assert found[name] == pytest.approx({"value": value, "low": ends.low, "high": ends.high}), name
+        assert result[name] == pytest.approx({"value": value, "low": ends.low, "high": ends.high}), name
 
 
 @pytest.mark.parametrize("prevalence", [0.1, 0.74])
@@ -37,19 +37,21 @@ def test_expected_values_are_those_of_images_drawn_at_the_prevalence(prevalence)
     rows = np.concatenate(
         [generator.integers(0, 234, healthy), 234 + generator.integers(0, 390, 1_000_000 - healthy)]
     )
-    found = diagnostic_accuracy(LABELS, chosen, prevalence)
+    result = diagnostic_accuracy(LABELS, chosen, prevalence)
     drawn = LABELS[rows], chosen[rows]
-    assert found["expected_ppv"]["value"] == pytest.approx(sk.precision_score(*drawn), abs=0.003)
-    assert found["expected_npv"]["value"] == pytest.approx(sk.precision_score(*drawn, pos_label=0), abs=0.003)
+    assert result["expected_ppv"]["value"] == pytest.approx(sk.precision_score(*drawn), abs=0.003)
+    assert result["expected_npv"]["value"] == pytest.approx(
+        sk.precision_score(*drawn, pos_label=0), abs=0.003
+    )
 
 
-def test_at_the_shares_of_the_images_expected_values_are_those_found():
-    found = diagnostic_accuracy(LABELS, decisions(62, 370), 390 / 624)
-    assert found["expected_ppv"]["value"] == pytest.approx(found["ppv"]["value"])
-    assert found["expected_npv"]["value"] == pytest.approx(found["npv"]["value"])
+def test_at_the_prevalence_in_the_images_expected_values_are_the_observed_ones():
+    result = diagnostic_accuracy(LABELS, decisions(62, 370), 390 / 624)
+    assert result["expected_ppv"]["value"] == pytest.approx(result["ppv"]["value"])
+    assert result["expected_npv"]["value"] == pytest.approx(result["npv"]["value"])
 
 
-def test_answer_that_no_image_gets_has_no_predictive_value():
-    found = diagnostic_accuracy(LABELS, np.ones(624, int), 0.3)
-    assert found.keys() == {"confusion", "sensitivity", "specificity", "ppv", "expected_ppv"}
-    assert found["expected_ppv"]["value"] == pytest.approx(0.3)
+def test_decision_that_no_image_has_has_no_predictive_value():
+    result = diagnostic_accuracy(LABELS, np.ones(624, int), 0.3)
+    assert result.keys() == {"confusion", "sensitivity", "specificity", "ppv", "expected_ppv"}
+    assert result["expected_ppv"]["value"] == pytest.approx(0.3)

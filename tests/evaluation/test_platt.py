@@ -1,4 +1,4 @@
-"""Platt scaling where its answer is known."""
+"""Platt scaling where the solution is known."""
 
 import numpy as np
 import pytest
@@ -20,24 +20,26 @@ def both(p: np.ndarray) -> np.ndarray:
 
 def test_slope_and_intercept_that_labels_were_drawn_with():
     generator = np.random.default_rng(0)
-    said = generator.normal(0, 1.5, 200_000)
-    labels = (generator.random(len(said)) < expit(1.8 * said - 0.7)).astype(int)
-    model = fit_platt(both(expit(said)), labels)
+    raw_logit = generator.normal(0, 1.5, 200_000)
+    labels = (generator.random(len(raw_logit)) < expit(1.8 * raw_logit - 0.7)).astype(int)
+    model = fit_platt(both(expit(raw_logit)), labels)
     assert model.coef_[0, 0] == pytest.approx(1.8, abs=0.03)
     assert model.intercept_[0] == pytest.approx(-0.7, abs=0.02)
-    found = apply_platt(model, both(expit(said)))
-    np.testing.assert_allclose(logit(found[:, 1]), model.coef_[0, 0] * said + model.intercept_[0], atol=1e-6)
+    result = apply_platt(model, both(expit(raw_logit)))
+    np.testing.assert_allclose(
+        logit(result[:, 1]), model.coef_[0, 0] * raw_logit + model.intercept_[0], atol=1e-6
+    )
 
 
-def test_four_images_have_an_answer_in_closed_form():
-    """Two probabilities and two parameters: each probability becomes the share that was found."""
+def test_two_probabilities_have_a_solution_in_closed_form():
+    """Two probabilities and two parameters: each probability becomes the observed frequency."""
     p = np.array([0.2] * 10 + [0.8] * 10)
     labels = np.array([1] * 4 + [0] * 6 + [1] * 7 + [0] * 3)
-    found = apply_platt(fit_platt(both(p), labels), both(p))[:, 1]
-    np.testing.assert_allclose(found, [0.4] * 10 + [0.7] * 10, atol=1e-3)
+    result = apply_platt(fit_platt(both(p), labels), both(p))[:, 1]
+    np.testing.assert_allclose(result, [0.4] * 10 + [0.7] * 10, atol=1e-3)
 
 
-def test_nothing_of_its_kind_is_likelier():
+def test_no_slope_and_intercept_have_a_lower_log_loss():
     generator = np.random.default_rng(1)
     p = expit(generator.normal(0, 2, 300))
     labels = (generator.random(300) < p**2).astype(int)
@@ -59,8 +61,8 @@ def test_three_classes():
 
 def test_separate_classes_and_certainty_stay_finite():
     p = np.array([0.0, 0.1, 0.9, 1.0])
-    found = apply_platt(fit_platt(both(p), np.array([0, 0, 1, 1])), both(p))
-    assert np.isfinite(nll(found, np.array([0, 0, 1, 1])))
+    result = apply_platt(fit_platt(both(p), np.array([0, 0, 1, 1])), both(p))
+    assert np.isfinite(nll(result, np.array([0, 0, 1, 1])))
 
 
 def published(released: Calibration, classes: int = 2) -> tuple[Predictions, np.ndarray]:
@@ -76,11 +78,11 @@ def test_calibration_can_be_undone(released):
     np.testing.assert_allclose(released.undo(released(p)), p, atol=1e-9)
 
 
-def test_ways_differ_by_what_they_are_named_after():
+def test_methods_differ_by_what_they_are_named_after():
     released = Calibration(0.6, None, PRIOR, PREVALENCE)
     data, raw = published(released)
-    found = calibration_methods(data, released, np.array(PREVALENCE))
-    before, temperature, platt = (logit(found[name][:, 1]) for name in ("before", "temperature", "platt"))
+    result = calibration_methods(data, released, np.array(PREVALENCE))
+    before, temperature, platt = (logit(result[name][:, 1]) for name in ("before", "temperature", "platt"))
     np.testing.assert_allclose(before, logit(raw[:, 1]) - logit(0.7), atol=1e-8)
     np.testing.assert_allclose(temperature, logit(raw[:, 1]) / 0.6 - logit(0.7), atol=1e-8)
     slope, intercept = np.polyfit(logit(raw[:, 1]), platt, 1)
@@ -88,7 +90,7 @@ def test_ways_differ_by_what_they_are_named_after():
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_val_prefers_platt_and_its_test_images_have_no_say(classes):
+def test_platt_is_best_on_val_and_independent_of_test_labels(classes):
     prior = [1 / classes] * classes
     raw = drawn_predictions([2.0], images=1500, classes=classes)
     val = raw.splits == "val"
@@ -97,22 +99,22 @@ def test_val_prefers_platt_and_its_test_images_have_no_say(classes):
         fit_temperature(raw.ensemble[val], raw.labels[val], prior, of_val.tolist()), None, prior, prior
     )
     data, _ = published(released, classes)
-    found = calibration_methods(data, released, of_val)  # so that Platt's refer to val's shares
+    result = calibration_methods(data, released, of_val)  # so that Platt's refer to val's prevalence
     at_val = Calibration(released.temperature, None, prior, of_val.tolist())(released.undo(data.ensemble))
-    assert nll(found["platt"][val], data.labels[val]) <= nll(at_val[val], data.labels[val]) + 1e-6
+    assert nll(result["platt"][val], data.labels[val]) <= nll(at_val[val], data.labels[val]) + 1e-6
 
     changed = vars(data) | {"labels": np.where(val, data.labels, 0)}
     again = calibration_methods(Predictions(**changed), released, of_val)
-    for name, p in found.items():
+    for name, p in result.items():
         assert np.array_equal(again[name], p), name
 
 
-def test_platt_is_moved_from_the_shares_of_val():
-    """It is fitted to val, so val's images, weighted to any prevalence, show it calibrated there."""
+def test_platt_is_shifted_from_the_prevalence_of_val():
+    """It is fitted to val, so it is calibrated on val's images weighted to any prevalence."""
     released = Calibration(1.0, None, PREVALENCE, PREVALENCE)
     data, _ = published(released)
     wanted = np.array([0.8, 0.2])
-    found = calibration_methods(data, released, wanted)["platt"]
+    result = calibration_methods(data, released, wanted)["platt"]
     val = data.splits == "val"
     weights = (wanted / (np.bincount(data.labels[val]) / val.sum()))[data.labels[val]]
-    assert scores(data.labels[val], found[val], weights[None])["ece"][0] < 0.05
+    assert scores(data.labels[val], result[val], weights[None])["ece"][0] < 0.05

@@ -21,36 +21,37 @@ UNIFORM = np.array([0.5, 0.5])
 
 
 def images(count: int, sharpen: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels, and probabilities (N, 2) that are true if `sharpen` is 1 and too sure if it is more."""
+    """Labels, and probabilities (N, 2) that are calibrated if `sharpen` is 1 and overconfident if it is
+    more."""
     generator = np.random.default_rng(seed)
     logit = generator.normal(0.5, 2, count)
     p = expit(sharpen * logit)
     return (generator.random(count) < expit(logit)).astype(int), np.stack([1 - p, p], axis=1)
 
 
-def one_by_one(probability: np.ndarray, found: np.ndarray) -> float:
+def one_by_one(probability: np.ndarray, observed: np.ndarray) -> float:
     """ECE of distinct probabilities: images dealt out to the bins in order, one after the other."""
     bins: list[list[int]] = [[] for _ in range(BINS)]
     for rank, image in enumerate(sorted(range(len(probability)), key=lambda i: probability[i])):
         bins[int((rank + 0.5) / len(probability) * BINS)].append(image)
-    gaps = [abs(probability[b].mean() - found[b].mean()) * len(b) for b in bins if b]
+    gaps = [abs(probability[b].mean() - observed[b].mean()) * len(b) for b in bins if b]
     return sum(gaps) / len(probability)
 
 
 @pytest.mark.parametrize("count", [4, 15, 100, 624])
 def test_error_equals_that_of_a_loop(count):
     labels, p = images(count, 1.7)
-    (found,) = calibration_error(p[:, 1], labels == 1, np.ones((1, count)))
-    assert found == pytest.approx(one_by_one(p[:, 1], labels == 1), abs=1e-12)
+    (result,) = calibration_error(p[:, 1], labels == 1, np.ones((1, count)))
+    assert result == pytest.approx(one_by_one(p[:, 1], labels == 1), abs=1e-12)
 
 
 def test_error_of_a_case_done_by_hand():
-    p, found = np.repeat([0.2, 0.9], 30), np.concatenate([np.arange(30) < 12, np.arange(30) < 24])
-    # 0.2 said and 0.4 found, 0.9 said and 0.8 found, in halves
-    assert calibration_error(p, found, np.ones((1, 60))) == pytest.approx((0.2 + 0.1) / 2)
+    p, observed = np.repeat([0.2, 0.9], 30), np.concatenate([np.arange(30) < 12, np.arange(30) < 24])
+    # half of the images: predicted 0.2, observed 0.4; the other half: predicted 0.9, observed 0.8
+    assert calibration_error(p, observed, np.ones((1, 60))) == pytest.approx((0.2 + 0.1) / 2)
 
 
-def test_order_of_images_does_not_count():
+def test_order_of_images_does_not_matter():
     labels, p = images(200)
     tied, order = p[:, 1].round(1), np.random.default_rng(1).permutation(200)
     ones = np.ones((1, 200))
@@ -59,33 +60,33 @@ def test_order_of_images_does_not_count():
     )
 
 
-def test_weight_is_as_good_as_copies():
+def test_weights_equal_copies():
     labels, p = images(120, 1.5)
     weights = np.random.default_rng(2).integers(0, 4, (5, 120))
-    found = scores(labels, p, weights.astype(float))
+    result = scores(labels, p, weights.astype(float))
     for row, counts in enumerate(weights):
         copies = np.repeat(np.arange(120), counts)
         alone = scores(labels[copies], p[copies], np.ones((1, len(copies))))
-        for name, values in found.items():
+        for name, values in result.items():
             assert values[row] == pytest.approx(alone[name][0], abs=1e-12), name
 
 
 def test_brier_score_and_log_loss_equal_scikit_learns():
     labels, p = images(300, 2)
     weights = np.random.default_rng(0).random((1, 300))
-    found = scores(labels, p, weights)
-    assert found["brier"] == pytest.approx(brier_score_loss(labels, p[:, 1], sample_weight=weights[0]))
-    assert found["nll"] == pytest.approx(log_loss(labels, p, sample_weight=weights[0]))
+    result = scores(labels, p, weights)
+    assert result["brier"] == pytest.approx(brier_score_loss(labels, p[:, 1], sample_weight=weights[0]))
+    assert result["nll"] == pytest.approx(log_loss(labels, p, sample_weight=weights[0]))
 
 
-def test_event_of_three_classes_is_being_right():
+def test_event_of_three_classes_is_a_correct_decision():
     p = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.4, 0.5, 0.1]])
     confidence, right = events(np.array([0, 1, 1]), p)
     assert confidence.tolist() == [0.5, 0.7, 0.5]
     assert right.tolist() == [True, False, True]
 
 
-def test_true_probabilities_have_the_error_of_chance_alone():
+def test_calibrated_probabilities_have_the_error_of_chance_alone():
     measured, expected = [], []
     for seed in range(20):
         labels, p = images(600, seed=seed)
@@ -96,8 +97,8 @@ def test_true_probabilities_have_the_error_of_chance_alone():
     assert scores(labels, p, np.ones((1, 600)))["ece"][0] > 2 * ece_by_chance(labels, p, 50)["high"]
 
 
-def test_images_weighted_to_the_prevalence_show_true_probabilities_to_be_true():
-    """Images of which 72 % are ill, and probabilities that are true where half are."""
+def test_calibrated_probabilities_have_no_error_on_images_weighted_to_their_prevalence():
+    """Images with a prevalence of 72 %, and probabilities that are calibrated for 50 %."""
     generator = np.random.default_rng(0)
     labels = (generator.random(20_000) < 0.72).astype(int)
     x = generator.normal(2.0 * labels - 1, 1.5)
@@ -123,29 +124,29 @@ def test_interval_is_that_of_copied_images():
     generator = np.random.default_rng(5)
     groups = [np.flatnonzero(labels == label) for label in (0, 1)]
     rows = [np.concatenate([generator.choice(group, len(group)) for group in groups]) for _ in range(600)]
-    losses = [log_loss(labels[each], p[each]) for each in rows]
+    losses = [log_loss(labels[resample], p[resample]) for resample in rows]
     low, high = np.quantile(losses, [0.025, 0.975])
-    found = calibration_scores(labels, p, 600)["nll"]
-    assert (found["low"], found["high"]) == pytest.approx((low, high), abs=0.12 * (high - low))
+    result = calibration_scores(labels, p, 600)["nll"]
+    assert (result["low"], result["high"]) == pytest.approx((low, high), abs=0.12 * (high - low))
 
 
 def test_diagram_of_equally_common_classes_counts_images():
     labels, p = images(3000, 2)
-    found = reliability_curve(labels, p, np.bincount(labels) / 3000)
-    assert found.images.tolist() == [200] * BINS
+    result = reliability_curve(labels, p, np.bincount(labels) / 3000)
+    assert result.images.tolist() == [200] * BINS
     for b, rows in enumerate(np.array_split(np.argsort(p[:, 1]), BINS)):
-        assert found.probability[b] == pytest.approx(p[rows, 1].mean())
-        assert found.share[b] == pytest.approx(labels[rows].mean())
+        assert result.probability[b] == pytest.approx(p[rows, 1].mean())
+        assert result.observed[b] == pytest.approx(labels[rows].mean())
         ends = binomtest(int(labels[rows].sum()), 200).proportion_ci(method="wilson")
-        assert (found.low[b], found.high[b]) == pytest.approx((ends.low, ends.high))
-    assert found.error == pytest.approx(np.abs(found.probability - found.share).mean())
+        assert (result.low[b], result.high[b]) == pytest.approx((ends.low, ends.high))
+    assert result.error == pytest.approx(np.abs(result.probability - result.observed).mean())
 
 
 def test_diagram_leaves_out_bins_without_images():
     labels = np.tile([0, 1], 50)
     p = np.tile([0.3, 0.6], 50)
-    found = reliability_curve(labels, np.stack([1 - p, p], axis=1), UNIFORM)
-    assert found.images.tolist() == [50, 50]
-    np.testing.assert_allclose(found.probability, [0.3, 0.6])
-    assert found.share.tolist() == [0, 1]
-    assert found.error == pytest.approx(0.35)
+    result = reliability_curve(labels, np.stack([1 - p, p], axis=1), UNIFORM)
+    assert result.images.tolist() == [50, 50]
+    np.testing.assert_allclose(result.probability, [0.3, 0.6])
+    assert result.observed.tolist() == [0, 1]
+    assert result.error == pytest.approx(0.35)

@@ -1,11 +1,11 @@
-"""The sanity checks tell maps apart that differ, and random weights are random and nothing else."""
+"""The sanity checks distinguish different maps; a randomised classifier is new in the chosen part alone."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import rankdata
 
-from cxr.evaluation.sanity import randomised, similarity
+from cxr.evaluation.sanity import contrasted_classes, randomised, similarity
 from tests.builders import small_classifier
 
 
@@ -13,7 +13,7 @@ def maps(seed: int, count: int = 6) -> np.ndarray:
     return np.random.default_rng(seed).random((count, 16, 16), dtype=np.float32)
 
 
-def test_equal_maps_are_alike_and_others_are_not():
+def test_equal_maps_are_similar_and_others_are_not():
     a = maps(0)
     assert similarity(a, a) == pytest.approx({"pairs": 6, "empty": 0, "rank_correlation": 1, "ssim": 1})
     inverted = similarity(a, 1 - a)
@@ -25,7 +25,7 @@ def test_equal_maps_are_alike_and_others_are_not():
 
 
 def test_rank_correlation_is_that_of_mean_ranks():
-    """As many places of a map are 0, most ranks are shared."""
+    """Many pixels of a map are 0, so most ranks are tied."""
     a, b = maps(0), maps(1)
     a[a < 0.5], b[b < 0.3] = 0, 0
     expected = [
@@ -34,7 +34,7 @@ def test_rank_correlation_is_that_of_mean_ranks():
     assert similarity(a, b)["rank_correlation"] == pytest.approx(np.mean(expected))
 
 
-def test_empty_maps_do_not_count():
+def test_empty_maps_are_not_compared():
     a, b = maps(0), maps(0)
     b[:2] = 0
     assert similarity(a, b) == pytest.approx({"pairs": 4, "empty": 2 / 6, "rank_correlation": 1, "ssim": 1})
@@ -50,14 +50,20 @@ def test_only_the_part_is_random(part):
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert not drawn.training
-    found, same, different = (each.state_dict() for each in (drawn, again, other))
-    assert all(torch.equal(value, same[key]) for key, value in found.items())
-    for key, value in found.items():
+    first, same, different = (copied.state_dict() for copied in (drawn, again, other))
+    assert all(torch.equal(value, same[key]) for key, value in first.items())
+    for key, value in first.items():
         if key.endswith("head.weight"):
             assert not torch.equal(value, before[key])
             assert not torch.equal(value, different[key])
         elif ".base." in key and part == "head":
             assert torch.equal(value, before[key]), key
     convolution = "members.0.base.block1.0.weight"
-    assert torch.equal(found[convolution], before[convolution]) == (part == "head")
-    assert not torch.equal(found["members.0.head.weight"], found["members.1.head.weight"])
+    assert torch.equal(first[convolution], before[convolution]) == (part == "head")
+    assert not torch.equal(first["members.0.head.weight"], first["members.1.head.weight"])
+
+
+def test_other_class_is_the_true_one_or_the_second_most_probable():
+    p = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.1, 0.3, 0.6]])
+    decisions, others = contrasted_classes(np.array([2, 0, 2]), p)
+    assert (decisions.tolist(), others.tolist()) == ([0, 0, 2], [2, 1, 1])

@@ -1,4 +1,4 @@
-"""Samples of one source cannot be told apart, shifted ones can, and distances are those of the formula."""
+"""Samples of one distribution are indistinguishable, shifted ones are not; distances equal their formula."""
 
 from itertools import permutations
 
@@ -22,7 +22,7 @@ def samples(first: int, second: int, move: float = 0, dimensions: int = 8, seed:
     return points, which, np.arange(first + second)
 
 
-def test_halves_of_one_sample_cannot_be_told_apart():
+def test_halves_of_one_sample_are_indistinguishable():
     inside = []
     for seed in range(20):
         points, second, groups = samples(150, 100, seed=seed)
@@ -31,7 +31,7 @@ def test_halves_of_one_sample_cannot_be_told_apart():
     assert np.mean(inside) >= 0.8  # 0.95 but for chance
 
 
-def test_shifted_samples_are_told_apart():
+def test_shifted_samples_are_distinguished():
     points, second, groups = samples(150, 100, move=6)
     assert domain_auc(points, second, groups) > 0.99
 
@@ -49,8 +49,8 @@ def test_chance_band_holds_95_percent_of_random_scores():
     assert np.mean((low < aucs) & (aucs < high)) == pytest.approx(0.95, abs=0.03)
 
 
-def test_a_patient_is_not_recognised_again():
-    """Patients differ, samples do not: only who has seen a patient before knows the sample."""
+def test_grouped_folds_prevent_recognition_of_patients():
+    """Patients differ, samples do not: only a classifier that was trained on a patient knows the sample."""
     generator = np.random.default_rng(0)
     patients = np.repeat(np.arange(40), 5)
     points = 3 * generator.normal(size=(40, 30))[patients] + generator.normal(size=(200, 30))
@@ -77,7 +77,7 @@ def test_energy_distance_equals_the_formula():
 
 
 def test_energy_distance_agrees_with_scipy_in_one_dimension():
-    """SciPy's is the root, not as a share, and counts a point's distance of 0 from itself."""
+    """SciPy's is the root, not relative, and includes a point's distance of 0 from itself."""
     points, second, _ = samples(400, 300, move=1, dimensions=1)
     x, y = points[~second, 0], points[second, 0]
     across = cdist(x[:, None], y[:, None]).mean()
@@ -104,7 +104,7 @@ def test_rows_are_all_or_as_many_as_allowed_of_each_class_and_split(tmp_path, mo
         assert np.sum((data.splits[rows] == split) & (data.labels[rows] == label)) == count
 
 
-def test_report_has_each_view_pair_and_class(tmp_path, monkeypatch):
+def test_report_has_each_space_pair_and_class(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (40, 30, 20), "val": (12, 1, 9), "test": (15, 12, 10)}, ["a", "b", "c"])
     data = load_dataset()
@@ -113,21 +113,21 @@ def test_report_has_each_view_pair_and_class(tmp_path, monkeypatch):
     embeddings[(data.splits == "test") & (data.labels == 2)] += 5
     report = compare_splits(data, rows, embeddings, rows)
     assert set(report) == {"pixels", "embeddings"}
-    for view in report.values():
-        classes = {pair: set(found) for pair, found in view.items()}
+    for space in report.values():
+        classes = {pair: set(result) for pair, result in space.items()}
         assert classes == {
-            "train_val": {"a", "c"},  # one image of b has nothing to be compared with
+            "train_val": {"a", "c"},  # val has a single image of b
             "train_test": {"a", "b", "c"},
             "val_test": {"a", "c"},
         }
-    found = report["embeddings"]["train_test"]
-    assert (found["c"]["auc"], found["c"]["p_value"]) == (pytest.approx(1), 1 / (shift.PERMUTATIONS + 1))
+    result = report["embeddings"]["train_test"]
+    assert (result["c"]["auc"], result["c"]["p_value"]) == (pytest.approx(1), 1 / (shift.PERMUTATIONS + 1))
     for name in ("a", "b"):
-        assert found[name]["chance_low"] - 0.1 < found[name]["auc"] < found[name]["chance_high"] + 0.1
-        assert found[name]["p_value"] > 0.01
+        assert result[name]["chance_low"] - 0.1 < result[name]["auc"] < result[name]["chance_high"] + 0.1
+        assert result[name]["p_value"] > 0.01
 
 
-def test_large_images_are_made_smaller_and_small_ones_left_alone():
+def test_large_images_are_resized_and_small_ones_are_not():
     large = np.arange(2 * 56 * 56).reshape(2, 56, 56) % 251
     small = shift.shrunk(large.astype(np.uint8))
     assert (small.shape, small.dtype) == ((2, 28, 28), np.uint8)

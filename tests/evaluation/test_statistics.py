@@ -1,4 +1,4 @@
-"""Counts of a stratified bootstrap: of every class as many images as there are, in blocks of bounded size."""
+"""Intervals and their coverage; counts of a stratified bootstrap, in blocks of bounded size."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_every_class_keeps_its_number_of_images():
     assert len(np.unique(counts, axis=0)) == 300
 
 
-def test_images_are_drawn_independently_and_alike():
+def test_images_are_drawn_independently_with_equal_probability():
     counts = np.concatenate([*statistics.blocks(LABELS, 20_000)])
     np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.03)
     for label, images in enumerate((7, 20, 13)):  # the variance of a multinomial count of 1 in n images
@@ -41,9 +41,9 @@ def test_interval_is_that_of_the_percentiles():
 
 
 @pytest.mark.parametrize("sharpen", [1.0, 2.0])
-def test_interval_of_a_calibration_error_holds_what_other_images_would_show(sharpen):
-    """The percentiles alone miss it, even the value on the images themselves, where probabilities are
-    true."""
+def test_interval_of_a_calibration_error_covers_its_expectation_on_other_images(sharpen):
+    """The percentiles alone do not, not even the value on the images themselves, where probabilities are
+    calibrated."""
     generator, ones = np.random.default_rng(0), np.ones((1, 100))
 
     def images() -> tuple[np.ndarray, np.ndarray]:
@@ -51,17 +51,17 @@ def test_interval_of_a_calibration_error_holds_what_other_images_would_show(shar
         return expit(sharpen * logit), generator.random(100) < expit(logit)
 
     expected = np.mean([calibration_error(*images(), ones) for _ in range(500)])
-    held = []
+    covered = []
     for _ in range(100):
-        p, found = images()
-        value = calibration_error(p, found, ones).item()
+        p, event = images()
+        value = calibration_error(p, event, ones).item()
         samples = [
-            calibration_error(p, found, counts) for counts in statistics.blocks(found.astype(int), 200)
+            calibration_error(p, event, counts) for counts in statistics.blocks(event.astype(int), 200)
         ]
         ends = statistics.interval("ece", value, np.concatenate(samples))
         assert 0 <= ends["low"] <= value <= ends["high"]
-        held.append(ends["low"] <= expected <= ends["high"])
-    assert np.mean(held) > 0.9
+        covered.append(ends["low"] <= expected <= ends["high"])
+    assert np.mean(covered) > 0.9
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 10), (10, 10), (3, 10), (131, 135), (388, 390), (1, 1)])
@@ -71,62 +71,66 @@ def test_wilson_equals_scipys(count, total):
 
 
 def test_wilson_published_example():
-    """81 of 263: Newcombe, 1998, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<857::AID-SIM777>3.0.CO;2-E,
-    table I, method 3."""
+    """81 of 263: Newcombe, 1998,
+    https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<857::AID-SIM777>3.0.CO;2-E, table I, method 3."""
     low, high = wilson(81 / 263, 263)
     assert (low, high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
 
 
-def test_wilson_ends_are_where_a_score_test_stops_to_reject():
-    share, count = np.array([0.2, 0.97]), np.array([33.5, 412.0])  # effective numbers need not be whole
-    for end in wilson(share, count):
-        np.testing.assert_allclose(np.abs(share - end) / np.sqrt(end * (1 - end) / count), Z)
+def test_wilson_ends_are_the_limits_of_a_score_test():
+    proportion, count = np.array([0.2, 0.97]), np.array([33.5, 412.0])  # effective numbers need not be whole
+    for end in wilson(proportion, count):
+        np.testing.assert_allclose(np.abs(proportion - end) / np.sqrt(end * (1 - end) / count), Z)
 
 
 @pytest.mark.parametrize("prevalence", [0.05, 0.5, 0.8])
-def test_predictive_value_is_the_share_in_a_population(prevalence):
-    """Counted: images of 90 ill, of whom 81 are called ill, and of 50 healthy, of whom 10 are, drawn with
-    replacement so that `prevalence` of them are ill."""
+def test_predictive_value_is_the_proportion_in_a_population(prevalence):
+    """By simulation: 90 diseased, of whom 81 test positive, and 50 healthy, of whom 10 do, drawn with
+    replacement so that `prevalence` of them are diseased."""
     generator = np.random.default_rng(0)
-    ill = generator.random(2_000_000) < prevalence
-    called = np.where(ill, generator.integers(0, 90, len(ill)) < 81, generator.integers(0, 50, len(ill)) < 10)
+    diseased = generator.random(2_000_000) < prevalence
+    hits, alarms = (
+        generator.integers(0, 90, len(diseased)) < 81,
+        generator.integers(0, 50, len(diseased)) < 10,
+    )
+    positive = np.where(diseased, hits, alarms)
     ppv, npv = predictive_value(81, 90, 10, 50, prevalence), predictive_value(40, 50, 9, 90, 1 - prevalence)
     assert ppv is not None
     assert npv is not None
-    assert ppv[0] == pytest.approx(ill[called].mean(), abs=0.005)
-    assert npv[0] == pytest.approx((~ill)[~called].mean(), abs=0.005)
+    assert ppv[0] == pytest.approx(diseased[positive].mean(), abs=0.005)
+    assert npv[0] == pytest.approx((~diseased)[~positive].mean(), abs=0.005)
 
 
-def test_at_the_prevalence_of_the_images_it_is_the_share_in_the_images():
-    found = predictive_value(81, 90, 10, 50, 90 / 140)
-    assert found is not None
-    assert found[0] == pytest.approx(81 / 91)
+def test_at_the_prevalence_of_the_images_it_is_the_proportion_in_the_images():
+    result = predictive_value(81, 90, 10, 50, 90 / 140)
+    assert result is not None
+    assert result[0] == pytest.approx(81 / 91)
 
 
 @pytest.mark.parametrize(("sensitivity", "specificity"), [(0.9, 0.8), (0.97, 0.95), (0.99, 0.99)])
 @pytest.mark.parametrize("prevalence", [0.1, 0.6])
-def test_interval_holds_the_truth_in_95_of_100_studies(sensitivity, specificity, prevalence):
+def test_interval_covers_the_truth_in_95_of_100_studies(sensitivity, specificity, prevalence):
     generator = np.random.default_rng(0)
     truth = prevalence * sensitivity
     truth /= truth + (1 - prevalence) * (1 - specificity)
     hits, alarms = generator.binomial(390, sensitivity, 4000), generator.binomial(234, 1 - specificity, 4000)
-    held = 0
+    covered = 0
     for hit, alarm in zip(hits.tolist(), alarms.tolist(), strict=True):
-        found = predictive_value(hit, 390, alarm, 234, prevalence)
-        assert found is not None
-        held += found[1] <= truth <= found[2]
-    # 1 of 100 images or fewer is called ill by mistake: two or so of 234, where no interval is exact.
-    assert 0.94 < held / 4000 < (0.97 if specificity < 0.99 else 0.99)
+        result = predictive_value(hit, 390, alarm, 234, prevalence)
+        assert result is not None
+        covered += result[1] <= truth <= result[2]
+    # 1 % or fewer false positives are about two of 234, where no interval is exact.
+    assert 0.94 < covered / 4000 < (0.97 if specificity < 0.99 else 0.99)
 
 
 @pytest.mark.parametrize("counts", [(90, 90, 0, 50), (0, 90, 5, 50), (90, 90, 50, 50), (80, 90, 0, 50)])
-def test_interval_holds_what_was_found_and_has_a_width(counts):
-    found = predictive_value(*counts, 0.3)
-    assert found is not None
-    value, low, high = found
+def test_interval_contains_the_value_and_has_a_width(counts):
+    result = predictive_value(*counts, 0.3)
+    assert result is not None
+    value, low, high = result
     assert 0 <= low <= value <= high <= 1
     assert high - low > 0.01
 
 
-def test_without_a_image_there_is_no_value():
+def test_without_images_there_is_no_value():
     assert predictive_value(0, 90, 0, 50, 0.3) is None

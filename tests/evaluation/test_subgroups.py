@@ -1,4 +1,4 @@
-"""Slices have the right images, published intervals, and a verdict that counts how many were looked at."""
+"""Subgroups have the right images, published intervals, and p-values adjusted for their number."""
 
 import math
 
@@ -11,7 +11,7 @@ from cxr.evaluation.subgroups import Subgroup, Subgroups, measure_subgroups, wor
 
 
 def table(**changes: tuple[int, int, float]) -> Subgroups:
-    """One slice a name: images, errors, p."""
+    """A subgroup for each name: images, errors, p."""
     return {
         "group": {
             name: Subgroup(images=n, errors=k, accuracy=1 - k / n, low=0.1, high=0.9, p=p)
@@ -23,26 +23,28 @@ def table(**changes: tuple[int, int, float]) -> Subgroups:
 @pytest.mark.parametrize(("right", "images"), [(10, 10), (0, 3), (208, 234), (1, 2)])
 def test_interval_is_wilsons(right, images):
     """Against the formula, with the normal quantile."""
-    (found,) = measure_subgroups(np.arange(images) < right, {"all": np.full(images, "x")})["all"].values()
+    (result,) = measure_subgroups(np.arange(images) < right, {"all": np.full(images, "x")})["all"].values()
     z, p = 1.959963985, right / images
     centre = (p + z**2 / (2 * images)) / (1 + z**2 / images)
     half = z / (1 + z**2 / images) * math.sqrt(p * (1 - p) / images + z**2 / (4 * images**2))
-    assert (found["low"], found["high"]) == pytest.approx((centre - half, centre + half), abs=1e-8)
-    assert (found["images"], found["errors"], found["p"]) == (images, images - right, 1)
+    assert (result["low"], result["high"]) == pytest.approx((centre - half, centre + half), abs=1e-8)
+    assert (result["images"], result["errors"], result["p"]) == (images, images - right, 1)
 
 
 def test_p_is_fishers_with_holms_correction():
     right = np.array([True] * 40 + [False] * 10)
     names = np.array(["a"] * 35 + ["b"] * 15)
-    found = measure_subgroups(right, {"one": names, "two": np.array(["", "c"] * 25)})
-    assert set(found["one"]) == {"a", "b"}
-    assert set(found["two"]) == {"c"}
+    result = measure_subgroups(right, {"one": names, "two": np.array(["", "c"] * 25)})
+    assert set(result["one"]) == {"a", "b"}
+    assert set(result["two"]) == {"c"}
     odds = hypergeom(50, 10, 15)  # errors among the 15
     observed = odds.pmf(10)
     p = sum(odds.pmf(k) for k in range(11) if odds.pmf(k) <= observed * (1 + 1e-7))
-    assert found["one"]["b"]["p"] == pytest.approx(min(1, 3 * p))
-    assert found["one"]["a"]["p"] == pytest.approx(min(1, 3 * p))  # never below one that is stepped before it
-    assert found["two"]["c"]["p"] == 1
+    assert result["one"]["b"]["p"] == pytest.approx(min(1, 3 * p))
+    assert result["one"]["a"]["p"] == pytest.approx(
+        min(1, 3 * p)
+    )  # never below one that is stepped before it
+    assert result["two"]["c"]["p"] == 1
 
 
 def test_thirds_of_train_are_thirds():
@@ -60,12 +62,12 @@ def test_thirds_of_train_are_thirds():
     ]
 
 
-def test_slices_stand_in_their_order():
+def test_subgroups_are_in_their_order():
     right = np.ones(3, bool)
-    found = measure_subgroups(
+    result = measure_subgroups(
         right, {"x": np.array(["high", "low", "middle"]), "y": np.array(["b", "a", "b"])}
     )
-    assert [list(names) for names in found.values()] == [["low", "middle", "high"], ["a", "b"]]
+    assert [list(names) for names in result.values()] == [["low", "middle", "high"], ["a", "b"]]
 
 
 def test_duplicates_are_those_with_equal_hashes():
@@ -79,12 +81,14 @@ def test_duplicates_are_those_with_equal_hashes():
     ]
 
 
-def test_worst_slice_is_the_surest_not_the_smallest():
+def test_worst_subgroup_is_the_most_significant_not_the_smallest():
     words = worst_subgroup(table(tiny=(2, 1, 0.8), large=(200, 40, 0.001), good=(300, 1, 1e-6)), 0.9)
-    assert words.startswith(
-        "Accuracy falls most surely where group is large: 0.800 (0.100 to 0.900; 40 of 200 "
+    assert words == (
+        "Accuracy is significantly lower in the subgroup group = large: 0.800 (95 % CI 0.100 to 0.900; 40 of "
+        "200 radiographs misclassified), overall 0.900; p = 0.001 (Fisher's exact test, Holm's correction "
+        "for 3 subgroups, which overlap). Intervals are not corrected for multiplicity."
     )
-    assert "against 0.900 over all. That is more than chance: p = 0.001" in words
-    assert "for 3 slices" in words
-    assert "That may be chance: p = 0.8" in worst_subgroup(table(tiny=(2, 1, 0.8)), 0.9)
-    assert worst_subgroup(table(a=(5, 0, 1.0)), 1.0) == "accuracy is the same in all slices"
+    assert worst_subgroup(table(tiny=(2, 1, 0.8)), 0.9).startswith(
+        "Accuracy is significantly lower in no subgroup; p is lowest in group = tiny: 0.500 "
+    )
+    assert worst_subgroup(table(a=(5, 0, 1.0)), 1.0) == "Accuracy is the same in all subgroups."

@@ -1,4 +1,4 @@
-"""k-means finds the sub-classes that are there, says how sure they are, and never mixes classes."""
+"""k-means finds known sub-classes, measures their stability, and never mixes classes."""
 
 import numpy as np
 import pytest
@@ -27,20 +27,20 @@ def blobs(groups: int, images: int = 40, dimensions: int = 6) -> tuple[np.ndarra
 @pytest.mark.parametrize("automatic", [True, False])
 def test_separate_groups_are_found(groups, automatic):
     points, truth = blobs(groups)
-    found = find_clusters(points, "auto" if automatic else groups, k_max=6, seed=0)
-    assert adjusted_rand_score(truth, found.assignment) == 1
-    assert found.silhouette == pytest.approx(silhouette_score(points, truth), abs=1e-6)
-    means = [points[found.assignment == number].mean(axis=0) for number in range(groups)]
-    np.testing.assert_allclose(found.centroids, means, atol=1e-4)
+    result = find_clusters(points, "auto" if automatic else groups, k_max=6, seed=0)
+    assert adjusted_rand_score(truth, result.assignment) == 1
+    assert result.silhouette == pytest.approx(silhouette_score(points, truth), abs=1e-6)
+    means = [points[result.assignment == number].mean(axis=0) for number in range(groups)]
+    np.testing.assert_allclose(result.centroids, means, atol=1e-4)
 
 
-def test_stability_tells_groups_from_a_cloud():
+def test_stability_distinguishes_groups_from_a_single_cloud():
     groups, cloud = blobs(2)[0], np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
     assert find_clusters(groups, 2, 6, seed=0).stability == 1
     assert find_clusters(cloud, 6, 6, seed=0).stability < 0.7
 
 
-def test_seed_decides():
+def test_clusters_depend_on_the_seed_alone():
     cloud = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
     first = find_clusters(cloud, 5, 6, seed=1)
     again, other = find_clusters(cloud, 5, 6, seed=1), find_clusters(cloud, 5, 6, seed=2)
@@ -56,7 +56,7 @@ def test_seed_decides():
         ("auto", 21, "params.yaml: cluster.k_max is 21, but the class has 20 different training radiographs"),
     ],
 )
-def test_more_clusters_than_images_are_refused(k, k_max, message):
+def test_more_clusters_than_images_raise(k, k_max, message):
     with refused(message):
         find_clusters(blobs(2, images=10)[0], k, k_max, seed=0)
 
@@ -66,7 +66,7 @@ def test_highest_seed_works():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_identical_images_are_refused():
+def test_identical_images_raise():
     with refused("cluster.k is 2, but the class has 1 different training radiographs"):
         find_clusters(np.ones((30, 4), np.float32), 2, 6, seed=0)
 
@@ -80,11 +80,11 @@ def test_identical_images_are_refused():
         (["sick", "normal", "sick"], ["normal", "sick"]),
     ],
 )
-def test_which_classes_are_split(setting, names):
+def test_chosen_classes(setting, names):
     assert chosen_classes(setting, np.array([0, 1, 1, 2]), CLASSES) == names
 
 
-def test_unknown_class_is_refused():
+def test_unknown_class_raises():
     with refused("params.yaml: cluster.classes names 'flu'; the classes are normal, covid, sick"):
         chosen_classes(["normal", "flu"], np.array([0, 1]), CLASSES)
 
@@ -121,8 +121,8 @@ def test_subclasses_refine_the_chosen_classes(run, setting, split):
         assert name in ((f"{own}_0", f"{own}_1") if own in split else (own,))
     assert list(metrics) == split
     for name in split:
-        mine = data.labels[train] == data.classes.index(name)
-        assert adjusted_rand_score(side[train][mine], np.array(names)[mine]) == 1
+        mask = data.labels[train] == data.classes.index(name)
+        assert adjusted_rand_score(side[train][mask], np.array(names)[mask]) == 1
         sizes = [names.count(f"{name}_0"), names.count(f"{name}_1")]
         assert metrics[name] == {
             "k": 2,
@@ -130,7 +130,7 @@ def test_subclasses_refine_the_chosen_classes(run, setting, split):
             "silhouette": metrics[name]["silhouette"],
             "stability": 1,
         }
-        assert sum(sizes) == mine.sum()
+        assert sum(sizes) == mask.sum()
     points = np.load("data/embeddings.npy")[train]
     means = [points[np.array(names) == f"{name}_{i}"].mean(axis=0) for name in split for i in (0, 1)]
     np.testing.assert_allclose(np.load("data/centroids.npy"), means, atol=1e-4)
@@ -143,7 +143,7 @@ def test_images_nearest_a_centroid():
     assert nearest_to_centroid(points, images, rows, inside, np.array([0.9])) == [105, 101, 103, 109]
 
 
-def test_refused_stage_writes_nothing(run, tmp_path):
+def test_failed_stage_writes_nothing(run, tmp_path):
     before = files_below(tmp_path)
     with refused("cluster.k is 15, but the class has 12 different"):
         run(classes="all", k=15)

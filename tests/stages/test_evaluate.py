@@ -1,4 +1,4 @@
-"""Every published number equals scikit-learn's, and can be had again from metrics/predictions.csv alone."""
+"""Every published number equals scikit-learn's, and follows from metrics/predictions.csv alone."""
 
 import statistics
 from pathlib import Path
@@ -16,7 +16,6 @@ from cxr.evaluation.metrics import (
     decide,
     headline,
     majority_baseline,
-    most_frequent_error,
     per_class,
     summarise,
     weighted_headline,
@@ -43,12 +42,11 @@ def sample(classes: int, images: int = 200, members: int = 3, seed: int = 0) -> 
     return Predictions(CLASSES[:classes], np.arange(images) * 3, splits, labels, p.mean(axis=0), p)
 
 
-def calibration_error(probability: np.ndarray, found: np.ndarray) -> float:
-    """Of 15 bins of equal mass; a radiograph's place among radiographs of equal probability is their
-    middle."""
-    place = (rankdata(probability) - 0.5) / len(probability)
-    bins = np.floor(place * 15 + 1e-9)
-    return sum(abs((found - probability)[bins == b].sum()) for b in range(15)) / len(probability)
+def calibration_error(probability: np.ndarray, observed: np.ndarray) -> float:
+    """Of 15 bins of equal mass; radiographs of equal probability share their mean rank."""
+    rank = (rankdata(probability) - 0.5) / len(probability)
+    bins = np.floor(rank * 15 + 1e-9)
+    return sum(abs((observed - probability)[bins == b].sum()) for b in range(15)) / len(probability)
 
 
 def reference(labels: np.ndarray, p: np.ndarray, threshold: float | None) -> dict[str, float]:
@@ -87,34 +85,34 @@ def reference(labels: np.ndarray, p: np.ndarray, threshold: float | None) -> dic
 @pytest.mark.parametrize("seed", [0, 1])
 def test_headline_equals_scikit_learn(classes, threshold, seed):
     data = sample(classes, seed=seed)
-    found = headline(data.labels, data.ensemble, data.classes, threshold)
-    assert found == pytest.approx(reference(data.labels, data.ensemble, threshold), abs=1e-12)
+    result = headline(data.labels, data.ensemble, data.classes, threshold)
+    assert result == pytest.approx(reference(data.labels, data.ensemble, threshold), abs=1e-12)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_weighted_images_measure_as_their_copies(classes):
+def test_weighted_images_equal_their_copies(classes):
     """All resamples at once, and one after the other with scikit-learn."""
     data, threshold = sample(classes, images=90), THRESHOLD if classes == 2 else None
     data.ensemble[:30] = data.ensemble[30:60]  # ties
     (counts,) = blocks(data.labels, 25)
-    found = weighted_headline(data.labels, data.ensemble, data.classes, threshold, counts)
+    result = weighted_headline(data.labels, data.ensemble, data.classes, threshold, counts)
     for row, images in enumerate(counts.astype(int)):
         copies = np.repeat(np.arange(90), images)
         expected = reference(data.labels[copies], data.ensemble[copies], threshold)
-        assert {name: values[row] for name, values in found.items()} == pytest.approx(expected, abs=1e-9)
+        assert {name: values[row] for name, values in result.items()} == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("favourite", [0, 1])
 @pytest.mark.filterwarnings("ignore:invalid value")
-def test_model_that_always_says_the_same_has_no_undefined_metric(favourite):
+def test_constant_classifier_has_no_undefined_metric(favourite):
     labels = np.array([0, 0, 1, 1, 1])
     p = np.full((5, 2), 0.1)
     p[:, favourite] = 0.9
-    found = headline(labels, p, CLASSES[:2], 0.5)
-    assert np.isfinite(list(found.values())).all()
-    assert found == pytest.approx(reference(labels, p, 0.5))
-    assert (found["mcc"], found["auc"], found["balanced_accuracy"]) == (0, 0.5, 0.5)
-    assert found["precision_pneumonia"] == pytest.approx(0.6 * favourite)
+    result = headline(labels, p, CLASSES[:2], 0.5)
+    assert np.isfinite(list(result.values())).all()
+    assert result == pytest.approx(reference(labels, p, 0.5))
+    assert (result["mcc"], result["auc"], result["balanced_accuracy"]) == (0, 0.5, 0.5)
+    assert result["precision_pneumonia"] == pytest.approx(0.6 * favourite)
 
 
 def test_decisions():
@@ -132,15 +130,15 @@ def test_table_and_per_class_equal_scikit_learn(classes):
     table = confusion(data.labels, decisions, classes)
     assert np.array_equal(table, sk.confusion_matrix(data.labels, decisions))
     expected = sk.precision_recall_fscore_support(data.labels, decisions, zero_division=0)
-    found = per_class(data.labels, decisions, data.classes)
-    assert list(found) == data.classes
+    result = per_class(data.labels, decisions, data.classes)
+    assert list(result) == data.classes
     for name, *numbers in zip(data.classes, *expected, strict=True):
         keys = ("precision", "recall", "f1", "images")
-        assert found[name] == pytest.approx(dict(zip(keys, numbers, strict=True)))
+        assert result[name] == pytest.approx(dict(zip(keys, numbers, strict=True)))
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_summary_tells_members_and_cases_apart(classes):
+def test_summary_distinguishes_members_and_ensemble(classes):
     data, threshold = sample(classes), THRESHOLD if classes == 2 else None
     summary = summarise(data, threshold, 100).headline()
     members = [reference(data.labels, p, threshold) for p in data.members]
@@ -168,24 +166,24 @@ def test_interval_equals_that_of_another_bootstrap(classes):
     samples = [np.concatenate([generator.choice(rows, len(rows)) for rows in of_class]) for _ in range(2000)]
     for name, values in of_image.items():
         low, high = np.quantile([values[rows].mean() for rows in samples], [0.025, 0.975])
-        found = (summary[name]["low"], summary[name]["high"])
-        # As close as the ends of 400 samples can be told.
-        assert found == pytest.approx((low, high), abs=0.15 * (high - low))
+        result = (summary[name]["low"], summary[name]["high"])
+        # The precision of percentiles of 400 samples.
+        assert result == pytest.approx((low, high), abs=0.15 * (high - low))
 
 
-def test_summary_is_repeatable_and_one_member_has_no_spread():
+def test_summary_is_repeatable_and_one_member_has_no_sd():
     data = sample(2, members=1)
     first = summarise(data, THRESHOLD, 100).headline()
     assert summarise(data, THRESHOLD, 100).headline() == first
     assert all(value["std"] == 0 for value in first.values())
 
 
-@pytest.mark.parametrize(("labels", "share"), [([0, 1, 1, 1], 0.75), ([2, 2, 0, 1], 0.5), ([0, 1], 0.5)])
-def test_majority_baseline(labels, share):
-    assert majority_baseline(np.array(labels)) == share
+@pytest.mark.parametrize(("labels", "accuracy"), [([0, 1, 1, 1], 0.75), ([2, 2, 0, 1], 0.5), ([0, 1], 0.5)])
+def test_majority_baseline(labels, accuracy):
+    assert majority_baseline(np.array(labels)) == accuracy
 
 
-@pytest.mark.parametrize("names", [CLASSES, ["normal", "ill, very", "m0_p_ x"]])
+@pytest.mark.parametrize("names", [CLASSES, ["normal", "sick, very", "m0_p_ x"]])
 def test_predictions_survive_their_file(tmp_path, names):
     data = sample(3, members=12)
     data = Predictions(sorted(names, key=lambda n: (n != "normal", n)), *list(vars(data).values())[1:])
@@ -233,7 +231,7 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
-def test_stage_publishes_what_its_table_says(run, classes):
+def test_published_metrics_follow_from_the_predictions(run, classes):
     run(classes)
     table = [row for row in read_csv("metrics/predictions.csv") if row["split"] == "test"]
     data = load_dataset()
@@ -258,7 +256,7 @@ def test_stage_publishes_what_its_table_says(run, classes):
 
 
 @pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
-def test_stage_draws_what_its_table_says(run, classes):
+def test_curves_follow_from_the_predictions(run, classes):
     run(classes)
     test = load_predictions().of("test")
     shown = [1] if len(classes) == 2 else [0, 1, 2]
@@ -291,15 +289,6 @@ def test_stage_draws_what_its_table_says(run, classes):
     )
 
 
-def test_most_frequent_mistake_is_said_in_words():
-    labels, decisions = np.repeat([0, 1, 2], [5, 4, 3]), np.array([0, 0, 0, 0, 1, 1, 1, 2, 0, 0, 0, 2])
-    assert (
-        most_frequent_error(labels, decisions, CLASSES)
-        == "tuberculosis misclassified as normal: 2 of 3 radiographs"
-    )
-    assert most_frequent_error(labels, labels, CLASSES) == "no radiograph is misclassified as another class"
-
-
 def test_learning_curve_is_the_mean_of_the_members(run):
     run(CLASSES[:2])
     rows = read_csv("plots/learning_curve.csv")
@@ -315,22 +304,24 @@ def test_learning_curve_is_the_mean_of_the_members(run):
 def test_details_follow_from_the_published_predictions(run, classes):
     run(classes)
     uniform, released = np.full(len(classes), 1 / len(classes)), load_calibration()
-    for split, found in read_json("metrics/details.json").items():
+    for split, result in read_json("metrics/details.json").items():
         data = load_predictions().of(split)
         as_is = calibration_scores(data.labels, data.ensemble, 100)
         weighted = calibration_scores(data.labels, data.ensemble, 100, prevalence=uniform)
         for name in ("ece", "brier", "nll"):
-            of_name = found["calibration"]["temperature"]
-            assert of_name[name] == pytest.approx(as_is[name], abs=1e-6)
-            assert of_name[f"{name}_at_prevalence"] == pytest.approx(weighted[name], abs=1e-6)
+            calibrated = result["calibration"]["temperature"]
+            assert calibrated[name] == pytest.approx(as_is[name], abs=1e-6)
+            assert calibrated[f"{name}_at_prevalence"] == pytest.approx(weighted[name], abs=1e-6)
+        counts = np.bincount(data.labels)
+        assert result["calibration"]["class_prevalence"] == pytest.approx(counts / counts.sum(), abs=1e-6)
         raw = released.undo(data.ensemble)
         nll = -np.log(raw[np.arange(len(raw)), data.labels]).mean()
-        assert found["calibration"]["before"]["nll"]["value"] == pytest.approx(nll, abs=1e-6)
-        assert found["shifted"]["prevalence"] == pytest.approx(
+        assert result["calibration"]["before"]["nll"]["value"] == pytest.approx(nll, abs=1e-6)
+        assert result["shifted"]["prevalence"] == pytest.approx(
             np.divide((10, 14, 12)[: len(classes)], 24 + 12 * (len(classes) > 2)), abs=1e-6
         )
-        assert ("operating_points" in found) == (len(classes) == 2)
-        for point in found.get("operating_points", {}).values():
+        assert ("operating_points" in result) == (len(classes) == 2)
+        for point in result.get("operating_points", {}).values():
             table = sk.confusion_matrix(data.labels, data.ensemble[:, 1] >= point["threshold"])
             assert point["confusion"] == table.tolist()
 
@@ -341,32 +332,32 @@ def test_reliability_diagram_is_written_as_numbers_too(run, classes):
     test, rows = load_predictions().of("test"), read_csv("metrics/reliability.csv")
     expected = reliability_curve(test.labels, test.ensemble, np.full(len(classes), 1 / len(classes)))
     assert len(rows) == len(expected.images)
-    for row, p, share, images in zip(
-        rows, expected.probability, expected.share, expected.images, strict=True
+    for row, p, observed, images in zip(
+        rows, expected.probability, expected.observed, expected.images, strict=True
     ):
         assert float(row["probability"]) == float(row["calibrated"]) == pytest.approx(p, rel=1e-6)
-        assert float(row["found"]) == pytest.approx(share, abs=1e-6)
-        assert float(row["low"]) - 1e-6 <= share <= float(row["high"]) + 1e-6
+        assert float(row["observed"]) == pytest.approx(observed, abs=1e-6)
+        assert float(row["low"]) - 1e-6 <= observed <= float(row["high"]) + 1e-6
         assert int(row["images"]) == images
-    with Image.open("plots/reliability.png") as picture:
-        assert min(picture.size) > 400
+    with Image.open("plots/reliability.png") as figure:
+        assert min(figure.size) > 400
 
 
-def test_calibration_without_a_prevalence_is_refused(run):
+def test_calibration_without_a_prevalence_raises(run):
     run(CLASSES[:2])
     save_calibration(Calibration(1.7, THRESHOLD))
     with refused("models/calibration.json: states no prevalence; build it again with `dvc repro calibrate`"):
         evaluate.main()
 
 
-def test_one_number_for_three_classes_is_refused(run):
+def test_one_number_for_three_classes_raises(run):
     run(CLASSES)
     write_params(Path(), {"evaluate.prevalence": 0.1, "compute.threads": 1, "compute.device": "cpu"})
     with refused("params.yaml: evaluate.prevalence is 0.1, one number for 3 classes"):
         evaluate.main()
 
 
-def test_stage_without_a_calibration_is_refused(tmp_path, monkeypatch):
+def test_stage_without_a_calibration_raises(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (2, 2), "val": (2, 2), "test": (2, 2)}, CLASSES[:2])
     write_params(tmp_path, {"compute.threads": 1})

@@ -1,4 +1,4 @@
-"""Grad-CAM equals a computation by hand and knows all families; the stage counts what a loop counts."""
+"""Grad-CAM equals a computation by hand and works for all families; the stage counts what a loop counts."""
 
 import json
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def by_hand(
         weights = gradient.mean(dim=(2, 3), keepdim=True)
         total = total + (weights * maps.detach()).sum(dim=1, keepdim=True)
     fine = interpolate(total.relu(), images.shape[1:], mode="bilinear")[:, 0].numpy()
-    return np.array([each / each.max() if each.max() else each for each in fine])
+    return np.array([one / one.max() if one.max() else one for one in fine])
 
 
 @pytest.mark.parametrize(
@@ -64,21 +64,21 @@ def by_hand(
 def test_maps_equal_a_computation_by_hand(changes, scores):
     model, images = small_classifier(**changes), noise_images(5)
     for label in (0, 1):
-        found = gradcam(model, images, np.full(5, label), CPU)
-        assert (found.shape, found.dtype) == ((5, 16, 16), np.float32)
-        np.testing.assert_allclose(found, by_hand(model, images, scores[label]), atol=1e-5)
+        result = gradcam(model, images, np.full(5, label), CPU)
+        assert (result.shape, result.dtype) == ((5, 16, 16), np.float32)
+        np.testing.assert_allclose(result, by_hand(model, images, scores[label]), atol=1e-5)
     mixed = gradcam(model, images, np.array([0, 1, 0, 1, 1]), CPU)
-    assert np.array_equal(mixed[[1, 3, 4]], found[[1, 3, 4]])
+    assert np.array_equal(mixed[[1, 3, 4]], result[[1, 3, 4]])
 
 
-def test_one_logit_speaks_for_one_class_at_a_place():
+def test_one_logit_raises_one_class_at_a_location():
     model, images = small_classifier(logits=1), noise_images(3)
     for a, b in zip(*(gradcam(model, images, np.full(3, label), CPU) for label in (0, 1)), strict=True):
-        # The layer has 4 x 4 places of 4 pixels; in their midst little comes from the places around.
+        # The layer has 4 x 4 locations of 4 pixels; their centres depend little on neighbouring locations.
         assert not ((a[2::4, 2::4] > 0.9) & (b[2::4, 2::4] > 0.9)).any()
 
 
-def test_the_classifier_stays_as_it_was():
+def test_the_classifier_is_not_modified():
     model, images = small_classifier(), noise_images(3)
     before = classifier.predict(model, images, CPU).probabilities
     gradcam(model, images, np.ones(3, int), CPU)
@@ -112,13 +112,13 @@ LARGE = {
 
 
 def check_family(name: str, channels: int, size: int, layer: str | None, grid: int) -> None:
-    # With one logit any attribution but 0 shows in one of the classes.
+    # With one logit any attribution but 0 is in the map of one of the classes.
     options = {"logits": 1, "mean": [0.4] * channels, "std": [0.2] * channels, "input_size": size, "size": 28}
     model = small_classifier(members=1, backbone=name, **options)
-    found = find_layer(model.members[0].base, torch.randn(2, channels, size, size))
-    assert found is not None
-    assert found.grid == grid
-    assert layer in (None, found.name)
+    result = find_layer(model.members[0].base, torch.randn(2, channels, size, size))
+    assert result is not None
+    assert result.grid == grid
+    assert layer in (None, result.name)
     maps = gradcam(model, noise_images(2, 28), np.array([0, 1]), CPU)
     assert maps.shape == (2, 28, 28)
     assert np.isfinite(maps).all()
@@ -140,47 +140,24 @@ def test_every_large_family_has_maps(name):
     check_family(name, *LARGE[name])
 
 
-def test_a_base_without_places_is_refused():
+def test_a_base_without_spatial_layout_raises():
     model = small_classifier(members=1)
     model.members[0].base = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 128))
-    with refused("compact_cnn: no layer of it keeps the places", "model.backbone in params.yaml"):
+    with refused("compact_cnn: no layer of it preserves the spatial layout", "model.backbone in params.yaml"):
         gradcam(model, noise_images(1), np.array([0]), CPU)
 
 
-def test_images_of_another_size_are_refused():
+def test_images_of_another_size_raise():
     with refused("images are 20 x 20 pixels, the classifier takes 16 x 16"):
         gradcam(small_classifier(), noise_images(1, 20), np.array([0]), CPU)
 
 
-def test_places_of_a_transformer_are_its_patches_row_by_row():
+def test_locations_of_a_transformer_are_its_patches_row_by_row():
     tokens = torch.arange(2 * 101 * 64).reshape(2, 101, 64).float()
     maps = to_maps(tokens, 10)
     assert maps.shape == (2, 64, 10, 10)
     assert torch.equal(maps[1, :, 3, 4], tokens[1, 1 + 34])
     assert torch.equal(_from_maps(maps, tokens), tokens)
-
-
-def test_errors_are_the_most_confident_of_each_kind_in_order():
-    generator = np.random.default_rng(0)
-    labels = generator.integers(0, 3, 300)
-    p = generator.dirichlet(np.ones(3), 300)
-    found = explain.most_confident_errors(labels, p)
-    assert list(found) == [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
-    for (truth, taken), (total, positions) in found.items():
-        every = [i for i in range(300) if labels[i] == truth and p[i].argmax() == taken]
-        assert total == len(every)
-        assert positions.tolist() == sorted(every, key=lambda i: -p[i, taken])[:4]
-    assert len(explain.most_confident_errors(labels[:0], p[:0])) == 0
-    two = explain.most_confident_errors(np.repeat([0, 1], 20), np.tile([0.4, 0.6], (40, 1)))
-    assert {kind: (total, list(chosen)) for kind, (total, chosen) in two.items()} == {
-        (0, 1): (20, list(range(16)))
-    }
-
-
-def test_other_class_is_the_truth_or_the_runner_up():
-    p = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.1, 0.3, 0.6]])
-    decided, other = explain.explained(np.array([2, 0, 2]), p)
-    assert (decided.tolist(), other.tolist()) == ([0, 0, 2], [2, 1, 1])
 
 
 def build_gallery(data: dataset.Dataset, embedding: str = "classifier", val: bool = False) -> Gallery:
@@ -237,9 +214,9 @@ def test_stage_counts_what_a_loop_counts(run):
             counted.setdefault(("sub-class", f"pneumonia_{number}"), []).append(right)
     assert {(group, name) for group, names in report["subgroups"].items() for name in names} == set(counted)
     for (group, name), right in counted.items():
-        found = report["subgroups"][group][name]
-        assert (found["images"], found["errors"]) == (len(right), len(right) - sum(right))
-        assert found["accuracy"] == pytest.approx(np.mean(right), abs=1e-6)
+        result = report["subgroups"][group][name]
+        assert (result["images"], result["errors"]) == (len(right), len(right) - sum(right))
+        assert result["accuracy"] == pytest.approx(np.mean(right), abs=1e-6)
     assert report["limits"] == {name: pytest.approx(values, abs=1e-6) for name, values in thirds.items()}
     assert report["accuracy"] == pytest.approx(
         np.mean(table.ensemble.argmax(axis=1) == table.labels), abs=1e-6
@@ -248,7 +225,7 @@ def test_stage_counts_what_a_loop_counts(run):
     assert report["top_confusion"] == details["top_confusion"]
 
 
-def test_stage_writes_pictures_and_finite_checks_and_the_same_twice(run):
+def test_stage_writes_figures_and_finite_checks_and_the_same_twice(run):
     explain.main()
     report = read_json("metrics/explain.json")
     assert report["images"] == 25
@@ -273,7 +250,7 @@ def test_subclass_of_a_training_image_is_the_one_that_k_means_gave(run):
     assert set(names[data.labels == 0]) == {""}
 
 
-def test_a_classifier_that_is_always_right_or_wrong_has_pictures_too(run):
+def test_a_classifier_that_is_always_right_or_wrong_has_figures_too(run):
     table = load_predictions()
     for truth in (0.9, 0.1):
         p = np.where(np.eye(2)[table.labels] > 0, truth, 1 - truth)
@@ -285,7 +262,7 @@ def test_a_classifier_that_is_always_right_or_wrong_has_pictures_too(run):
 
 
 @pytest.mark.parametrize("what", ["rows", "labels", "members"])
-def test_predictions_of_another_run_are_refused(run, what):
+def test_predictions_of_another_run_raise(run, what):
     lines = predictions.PATH.read_text().splitlines()
     test = next(i for i, line in enumerate(lines) if ",test," in line)
     if what == "rows":
@@ -297,19 +274,19 @@ def test_predictions_of_another_run_are_refused(run, what):
     else:
         lines = [line.rsplit(",", 2)[0] for line in lines]
     predictions.PATH.write_text("\n".join(lines) + "\n")
-    with refused("metrics/predictions.csv does not belong to models/classifier.safetensors", f"other {what}"):
+    with refused("metrics/predictions.csv does not belong to data/labels.csv", f"other {what}"):
         explain.main()
     assert not Path("metrics/subgroups.json").exists()
 
 
-def test_an_index_of_another_model_is_refused(run):
+def test_an_index_of_another_model_raises(run):
     save_classifier(small_classifier(seed=1))
     with refused("models/index.faiss was built with another model than models/classifier.safetensors"):
         explain.main()
     assert not Path("metrics/subgroups.json").exists()
 
 
-def test_an_index_of_other_images_is_refused(run):
+def test_an_index_of_other_images_raises(run):
     meta = json.loads(Path("models/index.json").read_text())
     meta["rows"][0] += 1
     write_json("models/index.json", meta)
@@ -322,16 +299,18 @@ def test_the_nearest_image_comes_from_whatever_gallery_there_is(run, embedding, 
     _, _, points = run
     data, test = load_dataset(), load_predictions().of("test")
     gallery = build_gallery(data, embedding, val)
-    explain.check(test, data, load_classifier(), gallery.meta)
+    gallery.check(data)
     errors = {"some": np.array([3, 0]), "others": np.array([20])}
-    found = nearest_to_errors(errors, gallery, test, data, load_params(), CPU)
-    assert list(found) == [3, 0, 20]
+    result = nearest_to_errors(errors, gallery, test, data, load_params(), CPU)
+    assert list(result) == [3, 0, 20]
     rows = data.rows("train", "val") if val else data.rows("train")
     vectors = (
-        points if embedding == "encoder" else classifier.predict(load_classifier(), data.images, CPU).embeddings
+        points
+        if embedding == "encoder"
+        else classifier.predict(load_classifier(), data.images, CPU).embeddings
     )
     similarity = cosine_similarity(vectors[test.rows], vectors[rows])
-    for i, (row, cosine) in found.items():
+    for i, (row, cosine) in result.items():
         assert cosine == pytest.approx(similarity[i].max(), abs=1e-6)
         assert similarity[i][rows.tolist().index(row)] == pytest.approx(cosine, abs=1e-6)
 

@@ -1,4 +1,4 @@
-"""The balanced error of every corruption is the one that a recomputation finds, and its words are true."""
+"""The balanced error of every corruption equals a recomputation, and is grouped by augmentation."""
 
 from pathlib import Path
 
@@ -31,23 +31,23 @@ def drawn(classes: int, conditions: int, images: int = 60) -> tuple[np.ndarray, 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_balanced_errors_equal_scikit_learn(classes):
     labels, probabilities = drawn(classes, conditions=4)
-    found = balanced_errors(labels, probabilities, resamples=30)
+    result = balanced_errors(labels, probabilities, resamples=30)
     weights = np.concatenate([np.ones((1, len(labels))), *blocks(labels, 30)])
-    assert found.shape == (31, 4)
-    for row, weight in zip(found, weights, strict=True):
+    assert result.shape == (31, 4)
+    for row, weight in zip(result, weights, strict=True):
         for value, p in zip(row, probabilities, strict=True):
             accuracy = balanced_accuracy_score(labels, p.argmax(axis=1), sample_weight=weight)
             assert value == pytest.approx(1 - accuracy)
 
 
-def test_intervals_are_of_the_same_images():
-    """A corruption that changes nothing adds nothing, in every sample."""
+def test_intervals_are_paired():
+    """A corruption that changes nothing adds no error in any resample."""
     labels, probabilities = drawn(2, conditions=1)
     errors = balanced_errors(labels, np.repeat(probabilities, 6, axis=0), resamples=200)
-    found = mean_errors(errors[:, 0], [errors[:, 1:]])
-    assert [found[name] for name in ("rbe", "rbe_low", "rbe_high")] == pytest.approx([0, 0, 0])
-    assert found["be"] == pytest.approx(errors[0, 0])
-    assert found["be_low"] < found["be"] < found["be_high"]
+    result = mean_errors(errors[:, 0], [errors[:, 1:]])
+    assert [result[name] for name in ("rbe", "rbe_low", "rbe_high")] == pytest.approx([0, 0, 0])
+    assert result["be"] == pytest.approx(errors[0, 0])
+    assert result["be_low"] < result["be"] < result["be_high"]
 
 
 def test_auc_equals_scikit_learn():
@@ -65,7 +65,7 @@ def run(tmp_path, monkeypatch):
     def call(tta: str) -> dict:
         write_packed({"train": (20, 30), "val": (12, 14), "test": (15, 25)}, ["normal", "sick"])
         save_classifier(small_classifier(tta=tta))
-        # Its threshold is not the decision here, its prevalence moves the most probable class.
+        # The threshold is not used here; the prevalence affects which class is most probable.
         save_calibration(calibration.Calibration(1.5, 0.9, prior=[0.59, 0.41], prevalence=[0.5, 0.5]))
         write_params(tmp_path, {"compute.threads": 1, "compute.device": "cpu", "evaluate.bootstrap": 100})
         robustness.main()
@@ -74,7 +74,7 @@ def run(tmp_path, monkeypatch):
     return call
 
 
-def test_stage_publishes_what_a_recomputation_finds(run):
+def test_published_errors_equal_a_recomputation(run):
     report = run("none")
     data, model, calibrate = load_dataset(), load_classifier(), load_calibration()
     test = data.rows("test")
@@ -89,10 +89,10 @@ def test_stage_publishes_what_a_recomputation_finds(run):
         kind: [error(corrupt(data.images[test], kind, severity)) for severity in SEVERITIES] for kind in KINDS
     }
     for kind, errors in expected.items():
-        found = report["kinds"][kind]
-        assert found["be"] == pytest.approx(np.mean(errors), abs=1e-6)
-        assert found["rbe"] == pytest.approx(np.mean(errors) - clean, abs=1e-6)
-        assert found["be_low"] <= found["be"] <= found["be_high"]
+        result = report["kinds"][kind]
+        assert result["be"] == pytest.approx(np.mean(errors), abs=1e-6)
+        assert result["rbe"] == pytest.approx(np.mean(errors) - clean, abs=1e-6)
+        assert result["be_low"] <= result["be"] <= result["be_high"]
     assert report["all"]["be"] == pytest.approx(np.mean(list(expected.values())), abs=1e-6)
     assert len({round(float(np.mean(errors)), 6) for errors in expected.values()}) > 5
 
@@ -102,18 +102,18 @@ def test_stage_publishes_what_a_recomputation_finds(run):
         assert [float(row[kind]) for row in table] == pytest.approx([clean, *errors], abs=1e-6)
 
 
-@pytest.mark.parametrize("alike", [[], ["contrast_up", "contrast_down"], list(KINDS)])
-def test_means_are_kept_apart_by_the_augmentation(alike):
+@pytest.mark.parametrize("covered", [[], ["contrast_up", "contrast_down"], list(KINDS)])
+def test_means_are_separate_by_augmentation(covered):
     labels, probabilities = drawn(2, conditions=1 + len(KINDS) * len(SEVERITIES))
     errors = balanced_errors(labels, probabilities, resamples=20)
-    overlaps = {kind: "augment.contrast 0.3" if kind in alike else None for kind in KINDS}
+    overlaps = {kind: "augment.contrast 0.3" if kind in covered else None for kind in KINDS}
     report = robustness_report(errors, errors[0] / 2, overlaps)
     of_kind = errors[0, 1:].reshape(len(KINDS), len(SEVERITIES)).mean(axis=1)
-    for name, known in (("covered_by_augmentation", True), ("not_covered", False)):
-        kinds = [kind for kind in KINDS if (kind in alike) == known]
+    for name, is_covered in (("covered_by_augmentation", True), ("not_covered", False)):
+        kinds = [kind for kind in KINDS if (kind in covered) == is_covered]
         assert (name in report) == bool(kinds)
         for kind in kinds:
-            words = "alike in training: augment.contrast 0.3" if known else "new to the classifier"
+            words = "covered by augment.contrast 0.3" if is_covered else "not covered by augmentation"
             assert report["kinds"][kind]["training"] == words
         if kinds:
             mean = np.mean([value for kind, value in zip(KINDS, of_kind, strict=True) if kind in kinds])
@@ -122,7 +122,7 @@ def test_means_are_kept_apart_by_the_augmentation(alike):
             assert report[name]["auc"] == pytest.approx(mean / 2)
 
 
-def test_equal_runs_write_equal_bytes_from_one_view(run):
+def test_equal_runs_write_equal_bytes_without_test_time_augmentation(run):
     def outputs(tta: str) -> list[bytes]:
         run(tta)
         written = [*Path("metrics").iterdir(), *Path("plots").iterdir()]
@@ -130,7 +130,7 @@ def test_equal_runs_write_equal_bytes_from_one_view(run):
         return [path.read_bytes() for path in sorted(written)]
 
     one, six = outputs("none"), outputs("flip_zoom")
-    assert one[1:] == six[1:]  # robustness.json comes first and names the views that are released
-    assert six[0] == one[0].replace(b"shipped: none", b"shipped: flip_zoom") != one[0]
-    with Image.open("plots/robustness.png") as picture:
-        assert picture.width <= 1100
+    assert one[1:] == six[1:]  # robustness.json comes first and names the released augmentation
+    assert six[0] == one[0].replace(b"released: none", b"released: flip_zoom") != one[0]
+    with Image.open("plots/robustness.png") as figure:
+        assert figure.width <= 1100
