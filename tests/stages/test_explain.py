@@ -143,7 +143,7 @@ def test_every_large_family_has_maps(name):
 def test_a_base_without_spatial_layout_raises():
     model = small_classifier(members=1)
     model.members[0].base = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 128))
-    with refused("compact_cnn: no layer of it preserves the spatial layout", "model.backbone in params.yaml"):
+    with refused("compact_cnn: no layer preserves the spatial layout", "model.backbone in params.yaml"):
         gradcam(model, noise_images(1), np.array([0]), CPU)
 
 
