@@ -1,10 +1,10 @@
-"""`make review`: what a pull request is judged by, as Markdown; .github/workflows/review.yml runs it.
+"""`make review`: checks and comparison of a pull request, as Markdown; .github/workflows/review.yml runs it.
 
     python -m scripts.review [BASE] [--steps NAME...]
 
-Runs the checks on the working tree, then compares what the commits BASE and HEAD left in Git. All steps run,
-whatever came of those before; the exit code is 1 if one failed. The summary goes to build/review/summary.md
-and, inside of a GitHub workflow, onto the run's page.
+Runs the checks on the working tree, then compares the results committed at BASE and HEAD. All steps run, also
+after one that failed; the exit code is 1 if one did. The summary goes to build/review/summary.md and, inside
+a GitHub workflow, to the run's page.
 """
 
 import argparse
@@ -30,7 +30,7 @@ STEPS = {
     "metrics": "dvc metrics diff {base} HEAD --md",
 }
 REPORTS = ("compare", "params", "metrics")  # they print Markdown
-OPTIONAL = ("images", "sheet")  # without the radiographs a review has no pictures, but it is one
+OPTIONAL = ("images", "sheet")  # without the radiographs a review has no figures, and is still complete
 TAIL = 40  # lines of a failed step in the summary
 
 
@@ -48,7 +48,7 @@ class Outcome:
         return self.code != 0 and self.name not in OPTIONAL
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         if not self.code:
             return "passed"
         return f"**failed** (exit code {self.code})" if self.failed else f"left out: {self.reason}"
@@ -56,13 +56,15 @@ class Outcome:
     @property
     def reason(self) -> str:
         """The line of a `UserError`, or else the last one."""
-        said = [line.strip() for line in self.lines if line.strip()]
-        return next((line for line in said if line.startswith("error: ")), (said or ["no reason given"])[-1])
+        lines = [line.strip() for line in self.lines if line.strip()] or ["no reason given"]
+        return next((line for line in lines if line.startswith("error: ")), lines[-1])
 
 
 def main() -> None:
     """Raises `UserError` if BASE is no revision of this repository, or if a step's program is not there."""
-    parser = argparse.ArgumentParser(prog="scripts.review", description="What a pull request is judged by.")
+    parser = argparse.ArgumentParser(
+        prog="scripts.review", description="Checks and comparison of a pull request."
+    )
     parser.add_argument("base", nargs="?", default="main", help="what HEAD is compared with; default: main")
     parser.add_argument(
         "--steps", nargs="+", choices=STEPS, default=list(STEPS), metavar="NAME", help=", ".join(STEPS)
@@ -72,7 +74,7 @@ def main() -> None:
     if any("{base}" in command for command in commands.values()):
         runs.resolve(arguments.base)  # before the tests have run for minutes
     if FOLDER.exists():
-        shutil.rmtree(FOLDER)  # a picture of an earlier review must not pass for one of this
+        shutil.rmtree(FOLDER)  # figures of an earlier review must not remain
     FOLDER.mkdir(parents=True)
     outcomes = [
         run(name, command, arguments.base)
@@ -108,12 +110,12 @@ def run(name: str, command: str, base: str) -> Outcome:
 def summary(outcomes: list[Outcome]) -> str:
     """Markdown: how each step ended, then the reports, and the last lines of what failed."""
     parts = ["# Review", "", "| step | command | outcome |", "|---|---|---|"]
-    parts += [f"| {each.name} | `{each.command}` | {each.words} |" for each in outcomes]
-    for each in outcomes:
-        if each.failed:
-            parts += ["", f"## {each.name}: the last lines", "", "````", *each.lines[-TAIL:], "````"]
-        elif each.name in REPORTS:
-            parts += ["", f"## `{each.command}`", "", *each.lines]
+    parts += [f"| {outcome.name} | `{outcome.command}` | {outcome.text} |" for outcome in outcomes]
+    for outcome in outcomes:
+        if outcome.failed:
+            parts += ["", f"## {outcome.name}: the last lines", "", "````", *outcome.lines[-TAIL:], "````"]
+        elif outcome.name in REPORTS:
+            parts += ["", f"## `{outcome.command}`", "", *outcome.lines]
     return "\n".join([*parts, ""])
 
 

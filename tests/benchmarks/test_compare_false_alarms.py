@@ -1,4 +1,4 @@
-"""Pools of trained members: groups of a pair never share a run, and what cannot be drawn is refused."""
+"""Pools of trained members: the groups of a pair share no run, and unusable pools are an error."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from benchmarks.compare_false_alarms import from_pools, one_pair
 
 @pytest.fixture
 def pool(tmp_path):
-    """Write a pool in which run i says, of radiograph 0, i / 100."""
+    """Write a pool in which run i gives radiograph 0 the probability (first + i) / 100."""
 
     def write(name: str, runs: int, images: int = 40, first: int = 0):
         generator = np.random.default_rng(first)
@@ -24,14 +24,14 @@ def pool(tmp_path):
 
 def test_groups_of_one_pool_are_disjoint_and_change(pool):
     draw, generator = from_pools([pool("a.npz", 9)], 4), np.random.default_rng(0)
-    seen = set()
+    drawn = set()
     for _ in range(20):
         labels, a, b = draw(generator)
         assert (len(labels), a.shape, b.shape) == (40, (4, 40), (4, 40))
         runs = np.concatenate([a[:, 0], b[:, 0]])
         assert len(set(runs)) == 8
-        seen.add(tuple(runs))
-    assert len(seen) > 10
+        drawn.add(tuple(runs))
+    assert len(drawn) > 10
 
 
 def test_two_pools_give_a_group_each(pool):
@@ -49,6 +49,6 @@ def test_two_pools_give_a_group_each(pool):
         ([("a.npz", 9), ("b.npz", 9, 30)], "not about the same radiographs"),
     ],
 )
-def test_unusable_pools_are_refused(pool, pools, message):
+def test_unusable_pools_are_an_error(pool, pools, message):
     with pytest.raises(SystemExit, match=message):
-        from_pools([pool(*each) for each in pools], 3)
+        from_pools([pool(*arguments) for arguments in pools], 3)

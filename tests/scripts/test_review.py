@@ -1,4 +1,4 @@
-"""`make review` for real, in a repository whose checks are quick, and the workflow that calls it."""
+"""`make review`, in a repository whose checks are quick, and the workflow that calls it."""
 
 import os
 import re
@@ -17,7 +17,7 @@ MAKEFILE = "lint test fresh demo:\n\t@echo $@ is fine\n"
 PIPELINE = """\
 stages:
   split:
-    cmd: mkdir -p data && cp ../films/* data/
+    cmd: mkdir -p data && cp ../images/* data/
     outs:
     - data/images.npy
     - data/labels.csv
@@ -28,8 +28,7 @@ metrics:
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch) -> Path:
-    """A run on main, and a better one with more epochs on the branch at hand. Radiographs are out of
-    reach."""
+    """A run on main, and a better one with fewer epochs on the current branch. There are no radiographs."""
     folder = tmp_path / "repository"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -70,28 +69,27 @@ def outcomes(summary: str) -> dict[str, str]:
 
 
 def test_all_steps_as_in_a_pull_request(reviewed, repository, monkeypatch):
-    """The base is a commit without a name, radiographs come from the pipeline, the summary goes to the
-    page."""
+    """The base is an unnamed commit, the pipeline provides the radiographs, the summary goes to the page."""
     images = repository.parent / "images"
     write_images(drawn_predictions([1.0]))
     Path("data").rename(images)
     page = repository.parent / "page.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
-    page.write_text("what an earlier step said\n")
+    page.write_text("summary of an earlier step\n")
 
     summary = reviewed("HEAD^1")
 
-    assert page.read_text() == "what an earlier step said\n" + summary
+    assert page.read_text() == "summary of an earlier step\n" + summary
     assert outcomes(summary) == dict.fromkeys(review.STEPS, "passed")
     assert "**AUC on test: better**" in summary
-    assert re.search(r"^\| wrong in A, right in B, test: row ", summary, re.MULTILINE)
+    assert re.search(r"^\| newly correct, test: row ", summary, re.MULTILINE)
     assert re.search(r"^\| params.yaml +\| train.epochs +\| 36 +\| 7 +\|$", summary, re.MULTILINE)
     assert re.search(r"^\| metrics/test.json +\| auc.mean ", summary, re.MULTILINE)
     assert files_below(review.FOLDER) == ["compare.json", "flips.png", "summary.md"]
     assert read_json("build/review/compare.json")["verdict"]["test"] == "better"
 
 
-def test_one_failure_stops_nothing_but_is_not_forgotten(reviewed):
+def test_one_failure_stops_no_other_step_and_fails_the_review(reviewed):
     Path("Makefile").write_text(MAKEFILE.replace("lint test", "lint") + "test:\n\t@seq 100; exit 3\n")
     summary = reviewed("--steps", "demo", "test", "lint", code=1)
     assert outcomes(summary) == {"lint": "passed", "test": "**failed** (exit code 2)", "demo": "passed"}
@@ -101,14 +99,14 @@ def test_one_failure_stops_nothing_but_is_not_forgotten(reviewed):
     assert "\n12\n" not in tail
 
 
-def test_a_review_without_images_has_no_pictures_and_says_why(reviewed):
+def test_a_review_without_images_has_no_figures_and_gives_the_reason(reviewed):
     review.FOLDER.mkdir(parents=True)
     (review.FOLDER / "flips.png").write_text("of an earlier review")
     summary = reviewed("main", "--steps", "compare", "images", "sheet")
-    found = outcomes(summary)
-    assert found["compare"] == "passed"
-    assert re.fullmatch("left out: .*split.*", found["images"])
-    assert found["sheet"].startswith("left out: error: data/images.npy: no such file")
+    by_step = outcomes(summary)
+    assert by_step["compare"] == "passed"
+    assert re.fullmatch("left out: .*split.*", by_step["images"])
+    assert by_step["sheet"].startswith("left out: error: data/images.npy: no such file")
     assert files_below(review.FOLDER) == ["compare.json", "summary.md"]
 
 
@@ -135,7 +133,7 @@ def test_a_mistake_is_one_line(repository, monkeypatch, arguments, path, parts):
     assert not Path("build/review/summary.md").exists()
 
 
-def test_workflow_calls_the_script_and_does_nothing_else():
+def test_workflow_calls_the_script_only():
     workflow = YAML(typ="safe").load(WORKFLOW)
     (job,) = workflow["jobs"].values()
     steps = job["steps"]
@@ -154,7 +152,7 @@ def test_workflow_calls_the_script_and_does_nothing_else():
     assert job["timeout-minutes"] == 90
 
 
-def test_workflow_gives_forks_nothing():
+def test_workflow_gives_forks_no_permissions():
     workflow = YAML(typ="safe").load(WORKFLOW)
     assert set(workflow) == {"name", "on", "permissions", "concurrency", "jobs"}
     assert set(workflow["on"]) == {"pull_request"}
@@ -166,7 +164,7 @@ def test_workflow_gives_forks_nothing():
     assert checkout["with"]["persist-credentials"] is False
 
 
-def test_make_and_ci_know_the_steps():
+def test_make_and_ci_name_existing_steps():
     assert "python -m scripts.review $(BASE)" in (ROOT / "Makefile").read_text()
     (names,) = re.findall(r'make review STEPS="(.*)"', (ROOT / ".ci/run").read_text())
     assert set(names.split()) <= set(review.STEPS)

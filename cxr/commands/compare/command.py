@@ -1,4 +1,4 @@
-"""`cxr compare`: is a change progress or noise? Two runs compared radiograph by radiograph."""
+"""`cxr compare`: is the difference between two runs more than chance?"""
 
 import argparse
 from pathlib import Path
@@ -8,29 +8,29 @@ from typing import Any
 def add(commands: Any) -> None:
     command = commands.add_parser(
         "compare",
-        help="is a change progress or noise?",
-        description="Compares the predictions of two Git revisions, A and B, or of one and the workspace: "
-        "Markdown that says whether B is better, worse, or cannot be told from A.",
+        help="is a change an improvement or noise?",
+        description="Compares the predictions of two Git revisions, A and B, or of one and the workspace, on "
+        "the same radiographs. Prints Markdown: B is better, worse, or the comparison is inconclusive.",
     )
     command.add_argument("a", nargs="?", default="main", metavar="REV", help="A; default: main")
     command.add_argument("b", nargs="?", metavar="REV", help="B; default: the workspace")
     command.add_argument(
-        "--json", type=Path, metavar="FILE", help="write everything, all flipped radiographs too"
+        "--json", type=Path, metavar="FILE", help="write all results, with every changed decision"
     )
     command.add_argument(
-        "--sheet", type=Path, metavar="FILE", help="draw the flipped radiographs of test, as PNG"
+        "--sheet", type=Path, metavar="FILE", help="draw the test radiographs with changed decisions (PNG)"
     )
     command.set_defaults(call=call)
 
 
 def call(arguments: argparse.Namespace) -> None:
-    """Raises `UserError` if a side cannot be read, or if the two, or the radiographs of --sheet, are not
-    about the same radiographs."""
+    """Raises `UserError` if a side cannot be read, or if the two sides, or data/ for --sheet, do not hold the
+    same radiographs."""
     from cxr.commands.compare import contact_sheet, runs
     from cxr.commands.compare.comparison import compare_runs
     from cxr.commands.compare.contact_sheet import draw_contact_sheet
     from cxr.commands.compare.review import Review, as_json
-    from cxr.commands.compare.runs import read_run, evaluations_on_test
+    from cxr.commands.compare.runs import evaluations_on_test, read_run
     from cxr.core.files import write_json
 
     a, b = read_run(arguments.a), read_run(arguments.b)
@@ -38,7 +38,7 @@ def call(arguments: argparse.Namespace) -> None:
     splits = compare_runs(a.predictions, b.predictions, (a.name, b.name))
     review = Review(a, b, splits, runs.changed_params(a, b), evaluations_on_test(a, b))
     if arguments.sheet:
-        draw_contact_sheet(arguments.sheet, splits[0], contact_sheet.images(a.predictions))
+        draw_contact_sheet(arguments.sheet, splits[0], contact_sheet.images_of(a.predictions))
     if arguments.json:
         write_json(arguments.json, as_json(review))
     print(review.markdown())

@@ -1,14 +1,14 @@
-"""Is one run better than another, or is it chance? Metrics and decisions of both on the same radiographs.
+"""Is one run better than another, or is the difference chance? Both are evaluated on the same radiographs.
 
-What is compared is the mean over members. The variance of the difference has two parts: radiographs, what
-different members of a side have in common because they judge the same radiographs, and members, s^2/m of each
-side. That is the method of Obuchowski & Rockette (1995) with readers nested within tests, as described by
-Hillis, 2014, https://doi.org/10.1002/sim.5926, but with Welch and Satterthwaite's degrees of freedom, since
-one side may spread more than the other. To add s^2/m to the whole case variance of the difference would count
-twice that members err on different radiographs, and hardly ever find a difference: see
-benchmarks/compare_false_alarms.py.
+What is compared is the mean over members (networks that differ in their seed). The variance of the difference
+of two means is the sum of a between-case part, the covariance of members that are evaluated on the same
+radiographs, and a between-seed part, s^2 / m of each side. That is the method of Obuchowski & Rockette (1995)
+with readers nested within tests, as described by Hillis, 2014, https://doi.org/10.1002/sim.5926, with the
+degrees of freedom of Welch and Satterthwaite, since s^2 may differ between the sides. Adding s^2 / m to the
+total case variance of the difference would count the interaction of member and case twice and have little
+power: see benchmarks/compare_false_alarms.py.
 
-Members of A and of B count as independent. Where they share seeds the variance is too large, if anything.
+Members of A and of B are treated as independent. If they share seeds, the variance is overestimated at worst.
 """
 
 import math
@@ -23,26 +23,29 @@ from cxr.evaluation.delong import LOWER_IS_BETTER, Contributions, case_variance,
 from cxr.evaluation.statistics import holm
 from cxr.inference.predictions import Predictions
 
-LEVEL = 0.05  # how often two equal trainings may be called different
-POWER = 0.8  # of a plan: how often a difference of the observed size is to be found
+LEVEL = 0.05  # two-sided significance level
+POWER = 0.8  # for the numbers of radiographs and members needed
 MOST_MEMBERS = 10_000
 SPLITS = ("test", "val")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The difference B - A of a metric's means over members, and the parts of its variance.
+    """The difference B - A of a metric's means over members, and the components of its variance.
 
-    radiographs: what the members of a side have in common, so that only more radiographs lower it. spread:
-    s^2 over the members of A and of B. noise: the part of it that is due to these radiographs, which more
-    radiographs lower too. members: how many A and B have. With a single one on a side spread and noise are
-    unknown and 0, and `images` is the case variance of the difference between the very models at hand.
+    between_case: the part that members of a side share because they are evaluated on the same radiographs;
+    only more radiographs reduce it. between_seed: s^2 over the members of A and of B. interaction: the part
+    of each s^2 that is due to these radiographs (interaction of member and case), which more radiographs
+    reduce as well. members: the number of members of A and of B.
+
+    With a single member on a side between_seed and interaction are unknown and 0, and between_case is the
+    total case variance of the difference between these two models (DeLong's, for AUC).
     """
 
     difference: float
-    images: float
-    variability: tuple[float, float]
-    noise: tuple[float, float]
+    between_case: float
+    between_seed: tuple[float, float]
+    interaction: tuple[float, float]
     members: tuple[int, int]
 
     @property
@@ -50,61 +53,63 @@ class Estimate:
         return min(self.members) == 1
 
     @property
-    def of_members(self) -> float:
-        return self.variability[0] / self.members[0] + self.variability[1] / self.members[1]
+    def seed_variance(self) -> float:
+        """The between-seed part of the variance of the difference: the sum of s^2 / m."""
+        return self.between_seed[0] / self.members[0] + self.between_seed[1] / self.members[1]
 
     @property
-    def lasting(self) -> float:
-        """What would stay of `of_members` with any number of radiographs."""
+    def irreducible(self) -> float:
+        """What would remain of `seed_variance` with any number of radiographs."""
         return sum(
-            max(s - i, 0.0) / m for s, i, m in zip(self.variability, self.noise, self.members, strict=True)
+            max(s - i, 0.0) / m
+            for s, i, m in zip(self.between_seed, self.interaction, self.members, strict=True)
         )
 
     @property
-    def error(self) -> float:
-        """The standard error of the difference."""
-        return math.sqrt(self.images + self.of_members)
+    def standard_error(self) -> float:
+        return math.sqrt(self.between_case + self.seed_variance)
 
     @property
-    def freedom(self) -> float:
-        """Degrees of freedom; the radiographs' part counts as known."""
-        parts = [(s / m) ** 2 / (m - 1) for s, m in zip(self.variability, self.members, strict=True) if s]
-        return (self.images + self.of_members) ** 2 / sum(parts) if parts else math.inf
+    def degrees_of_freedom(self) -> float:
+        """After Welch and Satterthwaite; the between-case part counts as known. May be infinite."""
+        parts = [(s / m) ** 2 / (m - 1) for s, m in zip(self.between_seed, self.members, strict=True) if s]
+        return (self.between_case + self.seed_variance) ** 2 / sum(parts) if parts else math.inf
 
     @property
     def interval(self) -> tuple[float, float]:
-        half = float(t.ppf(1 - LEVEL / 2, self.freedom)) * self.error
+        half = float(t.ppf(1 - LEVEL / 2, self.degrees_of_freedom)) * self.standard_error
         return self.difference - half, self.difference + half
 
     @property
     def p(self) -> float:
-        """Two-sided, of no difference."""
-        if not self.error:
+        """Two-sided p-value of no difference."""
+        if not self.standard_error:
             return float(self.difference == 0)
-        return float(2 * t.sf(abs(self.difference) / self.error, self.freedom))
+        return float(2 * t.sf(abs(self.difference) / self.standard_error, self.degrees_of_freedom))
 
     def images_needed(self, images: int, level: float) -> int | None:
-        """How many radiographs instead of `images` would tell a difference of this size at `level`; None: no
-        number.
+        """How many radiographs in place of `images` would detect a difference of this size at `level` with
+        `POWER`; None: no number would.
 
-        The variance over radiographs is taken to fall with 1 / radiographs.
+        The variance over radiographs is assumed to fall with 1 / radiographs.
         """
-        quantile = float(t.ppf(1 - level / 2, self.freedom) + t.ppf(POWER, self.freedom))
-        room = (self.difference / quantile) ** 2 - self.lasting
-        if room <= 0:
+        degrees = self.degrees_of_freedom
+        quantile = float(t.ppf(1 - level / 2, degrees) + t.ppf(POWER, degrees))
+        allowed = (self.difference / quantile) ** 2 - self.irreducible
+        if allowed <= 0:
             return None
-        return math.ceil(images * (self.images + self.of_members - self.lasting) / room)
+        return math.ceil(images * (self.between_case + self.seed_variance - self.irreducible) / allowed)
 
     def members_needed(self, level: float) -> int | None:
-        """How many members on each side would tell it with the same radiographs; None: not even
-        MOST_MEMBERS."""
-        if not any(self.variability):
+        """How many members on each side would detect it on the same radiographs; None: not even
+        `MOST_MEMBERS`."""
+        if not any(self.between_seed):
             return None
         counts = np.arange(2, MOST_MEMBERS + 1)
-        variance = self.images + sum(self.variability) / counts
-        squares = sum(s**2 for s in self.variability) / counts**2 / (counts - 1)
-        freedom = variance**2 / squares
-        quantile = t.ppf(1 - level / 2, freedom) + t.ppf(POWER, freedom)
+        variance = self.between_case + sum(self.between_seed) / counts
+        squares = sum(s**2 for s in self.between_seed) / counts**2 / (counts - 1)
+        degrees = variance**2 / squares
+        quantile = t.ppf(1 - level / 2, degrees) + t.ppf(POWER, degrees)
         enough = quantile**2 * variance <= self.difference**2
         return int(counts[enough.argmax()]) if enough.any() else None
 
@@ -112,39 +117,40 @@ class Estimate:
 def estimate(a: Contributions, b: Contributions, labels: np.ndarray) -> Estimate:
     """a, b: one metric of the members of two sides, on the same radiographs. labels: (N,) int."""
     difference = float(b.values.mean() - a.values.mean())
-    both = float(case_variance(b.images.mean(axis=0) - a.images.mean(axis=0), labels))
+    total = float(case_variance(b.images.mean(axis=0) - a.images.mean(axis=0), labels))
     members = len(a.values), len(b.values)
-    known_models = Estimate(difference, both, (0.0, 0.0), (0.0, 0.0), members)
-    if known_models.single:
-        return known_models
-    variability = float(a.values.var(ddof=1)), float(b.values.var(ddof=1))
-    if not any(variability):
-        # All members of a side are equally good. That they are so in different radiographs may push the
-        # shared part to 0; the difference would then seem to be known without any error.
-        return known_models
-    noise = interaction(a, labels), interaction(b, labels)
-    shared = both - noise[0] / members[0] - noise[1] / members[1]
-    return Estimate(difference, max(shared, 0.0), variability, noise, members)
+    fixed_models = Estimate(difference, total, (0.0, 0.0), (0.0, 0.0), members)
+    if fixed_models.single:
+        return fixed_models
+    between_seed = float(a.values.var(ddof=1)), float(b.values.var(ddof=1))
+    if not any(between_seed):
+        # All members of a side have equal values. If they err on different radiographs, the shared part may
+        # be estimated as 0, and the difference would seem to be known without error.
+        return fixed_models
+    interaction = member_case_interaction(a, labels), member_case_interaction(b, labels)
+    shared = total - interaction[0] / members[0] - interaction[1] / members[1]
+    return Estimate(difference, max(shared, 0.0), between_seed, interaction, members)
 
 
-def interaction(side: Contributions, labels: np.ndarray) -> float:
-    """How much more a member varies with the radiographs than it does together with another member."""
+def member_case_interaction(side: Contributions, labels: np.ndarray) -> float:
+    """The mean case variance of a member minus the mean covariance of two members."""
     members = len(side.values)
     own = case_variance(side.images, labels).mean()
     return float((own - case_variance(side.images.mean(axis=0), labels)) * members / (members - 1))
 
 
-def mcnemar(lost: int, won: int) -> float:
-    """The exact two-sided p-value that a radiograph is as likely lost as won (McNemar, 1947)."""
-    total, fewer = lost + won, min(lost, won)
+def mcnemar(newly_misclassified: int, newly_correct: int) -> float:
+    """The exact two-sided p-value of McNemar's test (1947) that both numbers of discordant pairs are equally
+    probable."""
+    total, fewer = newly_misclassified + newly_correct, min(newly_misclassified, newly_correct)
     return min(1.0, 2 * sum(math.comb(total, k) for k in range(fewer + 1)) / 2**total)
 
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric. a, b: means over members. estimate: of their difference. ensemble...: the same of what is
-    released, as two single models. p: the estimate's, for a secondary metric adjusted by Holm's method.
-    films_needed, members_needed: to tell a difference of this size, None if no number would."""
+    """One metric. a, b: means over members. estimate: of their difference. ensemble...: the same of the
+    released ensembles, as two single models. p: the estimate's, for a secondary metric adjusted by Holm's
+    method. images_needed, members_needed: to detect a difference of this size, None if no number would."""
 
     metric: str
     a: float
@@ -159,24 +165,26 @@ class MetricRow:
 
     @property
     def verdict(self) -> str:
-        """One of "better", "worse" and "cannot tell". A single model cannot tell of its training."""
+        """One of "better", "worse" and "inconclusive", which it always is with a single member on a side:
+        the between-seed variability is unknown."""
         if self.estimate.single or self.p >= LEVEL:
-            return "cannot tell"
+            return "inconclusive"
         return "better" if (self.estimate.difference > 0) != (self.metric in LOWER_IS_BETTER) else "worse"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """B against A on one split. rows: the primary metric first. lost, won: positions in the split of the
-    radiographs that the ensemble of A has right and that of B wrong, and the reverse, the greatest change
-    first. mcnemar: the p-value of these two numbers."""
+    """B against A on one split. rows: the primary metric first. newly_misclassified, newly_correct: (n,) int
+    positions in the split of the discordant pairs: radiographs that the ensemble of A classifies correctly
+    and that of B does not, and the reverse, by decreasing change of the true class's probability. mcnemar:
+    the p-value of their numbers."""
 
     split: str
     a: Predictions
     b: Predictions
     rows: list[MetricRow]
-    lost: np.ndarray
-    won: np.ndarray
+    newly_misclassified: np.ndarray
+    newly_correct: np.ndarray
     mcnemar: float
 
 
@@ -205,8 +213,8 @@ def check_same_images(a: Predictions, b: Predictions, names: tuple[str, str]) ->
         counts = np.bincount(a.of(split).labels, minlength=len(a.classes))
         if counts.min() < 2:
             raise UserError(
-                f"{where}: {split} has {counts.min()} radiographs of {a.classes[counts.argmin()]}; 2 of each class "
-                "are the least that a comparison needs"
+                f"{where}: {split} has {counts.min()} radiographs of {a.classes[counts.argmin()]}; a "
+                "comparison needs at least 2 of each class"
             )
 
 
@@ -219,48 +227,49 @@ def _compare_split(split: str, a: Predictions, b: Predictions) -> Comparison:
     adjusted = holm([estimates[name].p for name in secondary])
     rows = []
     for name, p in zip(estimates, [estimates[primary].p, *adjusted], strict=True):
-        found = estimates[name]
+        of_metric = estimates[name]
         level = LEVEL if name == primary else LEVEL / len(secondary)  # Holm's strictest
         rows.append(
             MetricRow(
                 name,
                 float(members[0][name].values.mean()),
                 float(members[1][name].values.mean()),
-                found,
+                of_metric,
                 float(ensembles[0][name].values[0]),
                 float(ensembles[1][name].values[0]),
                 estimate(ensembles[0][name], ensembles[1][name], labels),
                 p,
-                found.images_needed(len(labels), level),
-                found.members_needed(level),
+                of_metric.images_needed(len(labels), level),
+                of_metric.members_needed(level),
             )
         )
-    right = a.ensemble.argmax(axis=1) == labels, b.ensemble.argmax(axis=1) == labels
-    change = -np.abs(of_truth(b) - of_truth(a))
-    lost, won = (
-        positions[np.argsort(change[positions], kind="stable")]
-        for positions in (np.flatnonzero(right[0] & ~right[1]), np.flatnonzero(~right[0] & right[1]))
+    correct = a.ensemble.argmax(axis=1) == labels, b.ensemble.argmax(axis=1) == labels
+    order = -np.abs(true_class_probability(b) - true_class_probability(a))
+    newly_misclassified, newly_correct = (
+        positions[np.argsort(order[positions], kind="stable")]
+        for positions in (np.flatnonzero(correct[0] & ~correct[1]), np.flatnonzero(~correct[0] & correct[1]))
     )
-    return Comparison(split, a, b, rows, lost, won, mcnemar(len(lost), len(won)))
+    p = mcnemar(len(newly_misclassified), len(newly_correct))
+    return Comparison(split, a, b, rows, newly_misclassified, newly_correct, p)
 
 
-def of_truth(split: Predictions) -> np.ndarray:
-    """(N,) the ensemble's probability of the true class."""
+def true_class_probability(split: Predictions) -> np.ndarray:
+    """(N,) float64 from 0 to 1, by the ensemble."""
     return split.ensemble[np.arange(len(split.labels)), split.labels]
 
 
 def flips(split: Comparison, positions: np.ndarray) -> list[dict[str, Any]]:
-    """What both ensembles say of the radiographs at `positions`: decisions, and the true class's
-    probability."""
+    """The radiographs at `positions`, (n,) int: row of the data set, label, and of both ensembles the
+    decision and the probability of the label."""
     names, a, b = split.a.classes, split.a, split.b
     return [
         {
             "row": int(a.rows[i]),
-            "truth": names[a.labels[i]],
+            "label": names[a.labels[i]],
             "decision_a": names[a.ensemble[i].argmax()],
             "decision_b": names[b.ensemble[i].argmax()],
-            "p_truth_a": float(of_truth(a)[i]),
-            "p_truth_b": float(of_truth(b)[i]),
+            "p_label_a": float(true_class_probability(a)[i]),
+            "p_label_b": float(true_class_probability(b)[i]),
         }
         for i in positions
     ]

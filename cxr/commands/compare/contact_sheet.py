@@ -1,5 +1,4 @@
-"""The radiographs whose decision changed between two runs, as one picture that a reviewer can judge by
-eye."""
+"""The radiographs whose decision changed between two runs, as one figure for visual review."""
 
 from pathlib import Path
 from typing import Any
@@ -7,81 +6,75 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cxr.commands.compare.comparison import Comparison, flips
+from cxr.commands.compare.comparison import SPLITS, Comparison, flips
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.errors import UserError
 from cxr.figures import style
 from cxr.figures.radiographs import show_image
 from cxr.figures.style import save_figure
-from cxr.inference.predictions import Predictions
+from cxr.inference.predictions import Predictions, check_predictions
 
 COLUMNS = 6
-SHOWN = 48  # each way; the JSON of `cxr compare` has them all
-WAYS = {
-    "newly_misclassified": ("Right in A, wrong in B", style.COLOURS[1]),
-    "newly_correct": ("Wrong in A, right in B", style.COLOURS[0]),
+SHOWN = 48  # of each direction; `cxr compare --json` lists all
+# The direction of a change, as `Comparison` names it: the side that misclassifies, title, colour.
+DIRECTIONS = {
+    "newly_misclassified": ("b", "Newly misclassified (right in A, wrong in B)", style.COLOURS[1]),
+    "newly_correct": ("a", "Newly correct (wrong in A, right in B)", style.COLOURS[0]),
 }
 
 
 def draw_contact_sheet(path: Path | str, split: Comparison, images: np.ndarray) -> None:
-    """A PNG of `split`'s flipped radiographs, the greatest change first. images: (N, H, W) uint8, by row
-    number."""
-    methods = {way: flips(split, getattr(split, way)) for way in WAYS}
-    lines = [max(1, -(-len(radiographs[:SHOWN]) // COLUMNS)) for radiographs in methods.values()]
-    heights = [
-        0.5 + 2.35 * n if radiographs else 0.7 for n, radiographs in zip(lines, methods.values(), strict=True)
-    ]
+    """A PNG of the radiographs of `split` with another decision in B than in A, the greatest change of
+    probability first. images: (N, H, W) uint8, by row of the data set."""
+    changed = {direction: flips(split, getattr(split, direction)) for direction in DIRECTIONS}
+    lines = [max(1, -(-len(listed[:SHOWN]) // COLUMNS)) for listed in changed.values()]
+    heights = [0.5 + 2.35 * n if listed else 0.7 for n, listed in zip(lines, changed.values(), strict=True)]
     figure = Figure(figsize=(1.6 * COLUMNS, 0.5 + sum(heights)), layout="constrained")
     figure.suptitle(f"Decisions on {split.split} that changed from A to B; p: probability of the true class")
     parts = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
-    for part, count, (way, radiographs) in zip(parts, lines, methods.items(), strict=True):
-        title, colour = WAYS[way]
-        more = f", the {SHOWN} most changed" if len(radiographs) > SHOWN else ""
-        part.suptitle(f"{title}: {len(radiographs):,}{more}", color=colour, weight="bold")
-        if radiographs:
-            _grid(part.subplots(count, COLUMNS, squeeze=False).ravel(), radiographs, way, images, colour)
+    for part, count, (direction, listed) in zip(parts, lines, changed.items(), strict=True):
+        wrong, title, colour = DIRECTIONS[direction]
+        more = f", the {SHOWN} most changed" if len(listed) > SHOWN else ""
+        part.suptitle(f"{title}: {len(listed):,}{more}", color=colour, weight="bold")
+        if listed:
+            _grid(part.subplots(count, COLUMNS, squeeze=False).ravel(), listed, wrong, images, colour)
     save_figure(figure, path)
 
 
 def _grid(
-    cells: np.ndarray, radiographs: list[dict[str, Any]], way: str, images: np.ndarray, colour: str
+    cells: np.ndarray, listed: list[dict[str, Any]], wrong: str, images: np.ndarray, colour: str
 ) -> None:
     for ax in cells:
         ax.set_axis_off()
-    for ax, image in zip(cells, radiographs[:SHOWN], strict=False):
+    for ax, flip in zip(cells, listed[:SHOWN], strict=False):
         ax.set_axis_on()
-        show_image(ax, images[image["row"]], frame=colour)
-        called = f"B: {image['decision_b']}" if way == "newly_misclassified" else f"A: {image['decision_a']}"
+        show_image(ax, images[flip["row"]], frame=colour)
         ax.set_title(
-            f"row {image['row']}\ntruth: {image['truth']}\n{called}\n"
-            f"p {image['p_truth_a']:.2f} → {image['p_truth_b']:.2f}",
+            f"row {flip['row']}\ntrue class: {flip['label']}\n{wrong.upper()}: {flip[f'decision_{wrong}']}\n"
+            f"p {flip['p_label_a']:.2f} → {flip['p_label_b']:.2f}",
             fontsize=9,
         )
 
 
-def images(predictions: Predictions) -> np.ndarray:
+def images_of(predictions: Predictions) -> np.ndarray:
     """data/images.npy of the working directory, (N, H, W) uint8.
 
-    Raises `UserError` if it is not there, or if data/labels.csv says that its rows are other radiographs than
-    those that `predictions` speaks of.
+    Raises `UserError` if it is missing, or if `predictions` are not about the val and test radiographs of
+    data/labels.csv.
     """
     for path in (dataset.IMAGES, dataset.LABELS):
         if not path.is_file():
             raise UserError(
-                f"{path}: no such file; run `dvc repro split` to draw radiographs, or leave out --sheet"
+                f"{path}: no such file; run `dvc repro split` to get the radiographs, or leave out --sheet"
             )
-    data, rows = load_dataset(), predictions.rows
-    known = min(len(data.images), len(data.labels))
-    if (
-        data.classes != predictions.classes
-        or rows.min() < 0
-        or rows.max() >= known
-        or not np.array_equal(data.labels[rows], predictions.labels)
-        or not np.array_equal(data.splits[rows], predictions.splits)
-    ):
+    data = load_dataset()
+    try:
+        for split in SPLITS:
+            check_predictions(predictions, data, split=split)
+    except UserError as error:
+        difference = str(error).partition(";")[0]
         raise UserError(
-            f"{dataset.LABELS}: its rows are not the radiographs of metrics/predictions.csv (other rows, splits or "
-            "classes); run `dvc repro split` with the params.yaml of that revision"
-        )
+            f"{difference}; run `dvc repro split` with the params.yaml of that revision, or leave out --sheet"
+        ) from None
     return data.images

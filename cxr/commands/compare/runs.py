@@ -1,8 +1,7 @@
-"""What a run left in Git: predictions, test metrics and parameters at a revision, without DVC's cache."""
+"""What a run committed to Git: predictions, test metrics and parameters, read without DVC's cache."""
 
 import json
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 from cxr import params, recipes
 from cxr.core.errors import UserError
 from cxr.inference import predictions
-from cxr.inference.predictions import Predictions, load_predictions
+from cxr.inference.predictions import Predictions, parse_predictions
 
 TEST = Path("metrics/test.json")
 
@@ -22,7 +21,7 @@ TEST = Path("metrics/test.json")
 @dataclass(frozen=True)
 class Run:
     """name: as the user gave it, or "the workspace". commit: the full hash; None for the workspace. params:
-    values by dotted key. test: what metrics/test.json says."""
+    values by dotted key. test: the content of metrics/test.json."""
 
     name: str
     commit: str | None
@@ -33,7 +32,8 @@ class Run:
 
 @dataclass(frozen=True)
 class EvaluationsOnTest:
-    """others: commits that published other test results. complete: False if history is cut off (shallow)."""
+    """others: commits that published other test results. complete: False if the clone is shallow, so that
+    `others` is a lower bound."""
 
     others: int
     complete: bool
@@ -64,24 +64,24 @@ def resolve(revision: str) -> str:
     inside = _git("rev-parse", "--git-dir")
     if inside.returncode:
         raise UserError(f"{Path.cwd()}: not in a Git repository ({_reason(inside)}); go to your clone's root")
-    found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    if found.returncode:
+    commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if commit.returncode:
         raise UserError(
             f"{revision}: no such Git revision here; name a branch, tag or commit (`git log --oneline`, "
             "`git branch --all`)"
         )
-    return found.stdout.decode().strip()
+    return commit.stdout.decode().strip()
 
 
 def changed_params(a: Run, b: Run) -> dict[str, tuple[Any, Any]]:
-    """The parameters that differ, by dotted key; None stands for one that a side does not have."""
+    """The parameters that differ, by dotted key; None is the value of one that a side does not have."""
     keys = dict.fromkeys([*a.params, *b.params])
     pairs = {key: (a.params.get(key), b.params.get(key)) for key in keys}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def check_same_data(a: Run, b: Run) -> None:
-    """Raises `UserError` if parameters say that a row of the data set is not the same radiograph in both
+    """Raises `UserError` if, by their parameters, a row of the data set is not the same radiograph in both
     runs."""
     source = a.params.get("download.source")
     wanted = ["download.source", "split."]
@@ -95,8 +95,8 @@ def check_same_data(a: Run, b: Run) -> None:
 
 
 def evaluations_on_test(a: Run, b: Run) -> EvaluationsOnTest:
-    """How often the test split has been looked at besides B: commits in the history of either side that
-    changed the predictions, without the one that brought B's."""
+    """Test-set evaluations besides B: commits in the history of either side that changed the predictions,
+    without the one that added B's."""
     ends = [run.commit or resolve("HEAD") for run in (a, b)]
     path = predictions.PATH.as_posix()
     history = _git("rev-list", "--count", "--full-history", "--no-merges", *ends, "--", f":(top){path}")
@@ -116,8 +116,8 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Git's own first line of complaint."""
-    return (done.stderr.decode(errors="replace").strip().splitlines() or ["git says no more"])[0]
+    """The first line of Git's error message."""
+    return (done.stderr.decode(errors="replace").strip().splitlines() or ["git gives no reason"])[0]
 
 
 def _at(commit: str, path: Path, name: str) -> bytes:
@@ -140,16 +140,13 @@ def _here(path: Path) -> bytes:
 
 
 def _predictions(content: bytes, name: str) -> Predictions:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "predictions.csv"
-        path.write_bytes(content)
-        try:
-            found = load_predictions(path)
-        except (LookupError, ValueError, TypeError):  # TypeError: a row that is too short
-            raise _broken(predictions.PATH, name) from None
-    if not (np.isfinite(found.ensemble).all() and np.isfinite(found.members).all()):
+    try:
+        parsed = parse_predictions(content.decode("utf-8"))
+    except ValueError:  # UnicodeDecodeError is one
+        raise _broken(predictions.PATH, name) from None
+    if not (np.isfinite(parsed.ensemble).all() and np.isfinite(parsed.members).all()):
         raise _broken(predictions.PATH, name)
-    return found
+    return parsed
 
 
 def _params(content: bytes, name: str) -> dict[str, Any]:
@@ -165,13 +162,13 @@ def _params(content: bytes, name: str) -> dict[str, Any]:
 
 def _test(content: bytes, name: str) -> dict[str, Any]:
     try:
-        found = json.loads(content)
+        tree = json.loads(content)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        tree = None
+    if not isinstance(tree, dict):
         raise _broken(TEST, name)
-    return found
+    return tree
 
 
 def _broken(path: Path, name: str) -> UserError:
-    return UserError(f"{path}: at {name} it is not what this pipeline writes; run `dvc repro` there")
+    return UserError(f"{path}: at {name} it is not a file that this pipeline wrote; run `dvc repro` there")

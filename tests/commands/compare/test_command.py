@@ -1,4 +1,4 @@
-"""`cxr compare` as a reviewer meets it: the verdict first, then what it rests on."""
+"""`cxr compare` as a reviewer reads it: the verdict first, then the evidence."""
 
 import re
 import subprocess
@@ -52,23 +52,22 @@ def test_verdict_comes_first(compared):
         )
 
 
-def test_other_metrics_that_are_decided_follow_the_verdict(compared):
-    def lean(p):  # the same order of radiographs, other decisions
+def test_changed_secondary_metrics_follow_the_verdict(compared):
+    def shifted(p):  # the same ranking of radiographs, other decisions
         return np.stack([1 - p[..., 1] ** 0.2, p[..., 1] ** 0.2], axis=-1)
 
     a = drawn_predictions(GOOD)
-    lines = compared(a, replace(a, ensemble=lean(a.ensemble), members=lean(a.members))).splitlines()
-    assert lines[0].startswith("**AUC on test: cannot tell**")
+    lines = compared(a, replace(a, ensemble=shifted(a.ensemble), members=shifted(a.members))).splitlines()
+    assert lines[0].startswith("**AUC on test: inconclusive**")
     assert re.match(r"Other metrics on test: \*\*worse\*\* in `accuracy`.*`specificity`.*  $", lines[2])
     assert "(McNemar's exact test: p < 0.001)" in "\n".join(lines)
 
 
-def test_what_would_tell_is_said_where_nothing_can_be_told(compared):
-    first = compared(drawn_predictions(GOOD), drawn_predictions([*GOOD[:2], 3.3, 3.2], seed=1)).splitlines()[
-        0
-    ]
-    assert first.startswith("**AUC on test: cannot tell**")
-    assert re.search(r"(needed|alone can tell it)\)", first)
+def test_an_inconclusive_verdict_names_the_numbers_needed(compared):
+    out = compared(drawn_predictions(GOOD), drawn_predictions([*GOOD[:2], 3.3, 3.2], seed=1))
+    first = out.splitlines()[0]
+    assert first.startswith("**AUC on test: inconclusive**")
+    assert re.search(r"(needed|would suffice)\)", first)
 
 
 def test_table_has_every_metric_of_both_splits(compared):
@@ -97,31 +96,31 @@ def test_parameters_members_and_seed_are_named(compared):
     assert "besides B, 1 commit in the history" in out
 
 
-def test_another_seed_needs_no_remark(compared):
+def test_another_seed_needs_no_caveat(compared):
     out = compared(drawn_predictions(POOR), drawn_predictions(GOOD, seed=1), changes={"seed": 7})
     assert "`seed` 0, 7" in out
     assert "Both sides use seed" not in out
 
 
-def test_single_members_are_said_to_speak_for_themselves_only(compared):
+def test_a_single_member_is_a_caveat(compared):
     out = compared(drawn_predictions(POOR[:1]), drawn_predictions(GOOD, seed=1))
-    assert out.startswith("**AUC on test: cannot tell**")
-    assert "over radiographs alone: one side has a single member" in out.splitlines()[0]
+    assert out.startswith("**AUC on test: inconclusive**")
+    assert "between-case only: one side has a single member" in out.splitlines()[0]
     assert "main has a single member" in out
     assert "the workspace has a single member" not in out
 
 
-def test_equal_runs_are_said_to_be_equal(compared):
-    """As in every pull request that changes documents or tests: no tables of equal numbers."""
+def test_identical_runs_are_reported_as_identical(compared):
+    """As in a pull request that changes documents or tests alone: no tables of equal numbers."""
     out = compared(drawn_predictions(GOOD), drawn_predictions(GOOD), "--json", "all.json")
     assert out.startswith("**The predictions of A and B are identical**")
     assert re.search(r"A: `main` \([0-9a-f]{7}\), 4 members. B: the workspace, 4 members.", out)
     assert out.endswith("**Parameters (A, B):** none differs\n")
-    assert read_json("all.json")["verdict"] == {"test": "cannot tell", "val": "cannot tell"}
+    assert read_json("all.json")["verdict"] == {"test": "inconclusive", "val": "inconclusive"}
 
 
 def test_parameters_of_one_side_alone_are_named_too(compared, capsys):
-    """A side from before a parameter existed: what it is now may be the very change."""
+    """A side from before a parameter existed: the parameter may be the change."""
     compared(drawn_predictions(POOR), drawn_predictions(GOOD, seed=1), changes={"train.epochs": 7})
     params = Path("params.yaml")
     params.write_text(params.read_text().replace("\nseed: 0\n", "\nluck: 3\n"))
@@ -131,17 +130,17 @@ def test_parameters_of_one_side_alone_are_named_too(compared, capsys):
     )
 
 
-def test_ten_flipped_images_each_way_are_shown_and_the_others_counted(compared):
+def test_ten_changed_decisions_of_each_direction_are_shown_and_the_others_counted(compared):
     a, b = drawn_predictions(POOR, images=600), drawn_predictions(GOOD, seed=1, images=600)
     out = compared(a, b, "--json", "all.json")
     content = read_json("all.json")["splits"]["test"]
-    won = content["newly_correct"]
-    assert len(won) == content["mcnemar"]["newly_correct"] > 10
-    shown = re.search(r"\| wrong in A, right in B, test: row .*\n\|---.*\n((?:\|.*\n)*)", out)[1].splitlines()
+    correct = content["newly_correct"]
+    assert len(correct) == content["mcnemar"]["newly_correct"] > 10
+    shown = re.search(r"\| newly correct, test: row .*\n\|---.*\n((?:\|.*\n)*)", out)[1].splitlines()
     assert len(shown) == 11
-    assert shown[10].startswith(f"| and {len(won) - 10} more")
-    assert [int(line.split("|")[1]) for line in shown[:10]] == [image["row"] for image in won[:10]]
-    assert f"wins {len(won)} that A has wrong" in out
+    assert shown[10].startswith(f"| and {len(correct) - 10} more")
+    assert [int(line.split("|")[1]) for line in shown[:10]] == [flip["row"] for flip in correct[:10]]
+    assert f", {len(correct)} are newly correct (McNemar's exact test: " in out
 
 
 def test_json_has_everything(compared):
@@ -158,7 +157,9 @@ def test_json_has_everything(compared):
     }
     auc = content["splits"]["test"]["metrics"]["auc"]
     assert auc["low"] < auc["difference"] < auc["high"]
-    assert auc["error"] ** 2 == pytest.approx(auc["error_images"] ** 2 + auc["error_members"] ** 2, rel=0.01)
+    parts = auc["between_case_se"] ** 2 + auc["between_seed_se"] ** 2
+    assert auc["standard_error"] ** 2 == pytest.approx(parts, rel=0.01)
+    assert content["test_set_evaluations"] == {"others": 1, "complete": True}
     assert f"({auc['difference']:+.4f}, 95 % interval {auc['low']:+.4f} to {auc['high']:+.4f})" in out
     assert all(f"- {caveat}" in out for caveat in content["caveats"])
 
@@ -166,17 +167,17 @@ def test_json_has_everything(compared):
 def test_json_of_single_members_has_no_infinity(compared):
     compared(drawn_predictions(POOR[:1]), drawn_predictions(GOOD[:1], seed=1), "--json", "all.json")
     auc = read_json("all.json")["splits"]["test"]["metrics"]["auc"]
-    assert (auc["freedom"], auc["error_members"], auc["members_needed"]) == (None, None, None)
+    assert (auc["degrees_of_freedom"], auc["between_seed_se"], auc["members_needed"]) == (None, None, None)
 
 
-def test_flipped_images_are_drawn(compared):
+def test_images_with_changed_decisions_are_drawn(compared):
     a, b = drawn_predictions(POOR), drawn_predictions(GOOD, seed=1)
     write_images(a)
     compared(a, b, "--sheet", "x/flips.png")
     assert Path("x/flips.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_its_images_a_sheet_is_refused_and_nothing_written(compared):
+def test_a_sheet_without_its_images_is_an_error_and_nothing_is_written(compared):
     data = drawn_predictions(GOOD)
     error = compared(data, data, "--sheet", "flips.png", "--json", "all.json", code=1)
     assert error.startswith("error: data/images.npy: no such file")
@@ -184,7 +185,7 @@ def test_without_its_images_a_sheet_is_refused_and_nothing_written(compared):
     assert not {"flips.png", "all.json"} & {path.name for path in Path().iterdir()}
 
 
-def test_metrics_from_elsewhere_are_noticed(compared):
+def test_metrics_of_another_run_are_a_caveat(compared):
     a, b = drawn_predictions(POOR), drawn_predictions(GOOD, seed=1)
     assert "metrics/test.json" not in compared(a, b)
     out = compared(a, b, test={"auc": {"mean": 0.5}})

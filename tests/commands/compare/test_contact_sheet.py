@@ -1,5 +1,5 @@
-"""The sheet shows the radiographs that flipped, these alone, and refuses radiographs that are not those of
-the run."""
+"""The contact sheet shows the radiographs with another decision and no others; radiographs of another data
+set are an error."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,23 +22,23 @@ POOR = [1.0, 1.1]
 def data(tmp_path, monkeypatch) -> Predictions:
     """Radiographs in the working directory, and predictions of them."""
     monkeypatch.chdir(tmp_path)
-    found = drawn_predictions(POOR)
-    write_images(found)
-    return found
+    predictions = drawn_predictions(POOR)
+    write_images(predictions)
+    return predictions
 
 
 def on_test(a: Predictions, b: Predictions) -> Comparison:
     return compare_runs(a, b, ("A", "B"))[0]
 
 
-def places(path: str, level: int) -> np.ndarray:
-    """(n,) how far down the picture, in pixels, each pixel of a grey level is."""
+def heights(path: str, level: int) -> np.ndarray:
+    """(n,) the vertical position, in pixels from the top of the figure, of each pixel of a grey level."""
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
     return np.argwhere((np.abs(pixels - level) <= 2).all(axis=2))[:, 0]  # matplotlib rounds
 
 
 def flipped(a: Predictions, rows: list[int]) -> Predictions:
-    """`a`, but that in `rows` the true class and the best of the others have changed places."""
+    """`a` with the probabilities of the true class and of the most probable other one swapped in `rows`."""
     ensemble = a.ensemble.copy()
     for i in np.flatnonzero(np.isin(a.rows, rows)):
         truth = a.labels[i]
@@ -48,48 +48,48 @@ def flipped(a: Predictions, rows: list[int]) -> Predictions:
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_flipped_images_are_shown_and_no_others(classes):
+def test_images_with_another_decision_are_shown_and_no_others(classes):
     a = drawn_predictions(POOR, classes=classes)
     split = on_test(a, flipped(a, list(range(1110, 1130))))
-    assert min(len(split.lost), len(split.won)) > 0
+    assert min(len(split.newly_misclassified), len(split.newly_correct)) > 0
     images = np.full((1300, 16, 16), 200, np.uint8)
-    images[split.a.rows[split.lost]] = 60
-    images[split.a.rows[split.won]] = 120
+    images[split.a.rows[split.newly_misclassified]] = 60
+    images[split.a.rows[split.newly_correct]] = 120
     draw_contact_sheet("sheet.png", split, images)
-    lost, won, others = (places("sheet.png", level) for level in (60, 120, 200))
-    one = len(won) / len(split.won)
-    assert len(lost) / one == pytest.approx(len(split.lost), rel=0.02)
+    misclassified, correct, others = (heights("sheet.png", level) for level in (60, 120, 200))
+    one = len(correct) / len(split.newly_correct)
+    assert len(misclassified) / one == pytest.approx(len(split.newly_misclassified), rel=0.02)
     assert one > 100 * 100
     assert len(others) < one / 2  # specks of the letters
-    assert np.median(lost) < np.median(won)
+    assert np.median(misclassified) < np.median(correct)
 
 
 def test_of_many_the_most_changed_are_shown():
     a = drawn_predictions(POOR)
     split = on_test(a, flipped(a, a.rows.tolist()))
-    rows = split.a.rows[split.lost]
+    rows = split.a.rows[split.newly_misclassified]
     assert len(rows) > contact_sheet.SHOWN
     images = np.full((1300, 16, 16), 200, np.uint8)
     images[rows[: contact_sheet.SHOWN]] = 60
     images[rows[contact_sheet.SHOWN :]] = 120
     draw_contact_sheet("sheet.png", split, images)
-    shown, hidden = places("sheet.png", 60), places("sheet.png", 120)
+    shown, hidden = heights("sheet.png", 60), heights("sheet.png", 120)
     assert len(hidden) < len(shown) / contact_sheet.SHOWN / 2
 
 
-def test_equal_content_gives_equal_bytes_even_of_no_image(data):
+def test_equal_content_gives_equal_bytes_even_without_any_changed_decision(data):
     split = on_test(data, data)
-    images = contact_sheet.images(data)
+    images = contact_sheet.images_of(data)
     for name in ("first.png", "second.png"):
         draw_contact_sheet(name, split, images)
     assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
 
 
 @pytest.mark.parametrize("path", [dataset.IMAGES, dataset.LABELS])
-def test_missing_images_are_refused(data, path):
+def test_missing_images_are_an_error(data, path):
     path.unlink()
     with refused(f"{path}: no such file", "dvc repro split"):
-        contact_sheet.images(data)
+        contact_sheet.images_of(data)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,10 @@ def test_missing_images_are_refused(data, path):
         lambda p: replace(p, rows=p.rows - 1),
         lambda p: replace(p, labels=1 - p.labels),
         lambda p: replace(p, splits=np.where(p.splits == "val", "test", "val")),
-        lambda p: replace(p, classes=["normal", "ill"]),
+        lambda p: replace(p, classes=["normal", "diseased"]),
     ],
 )
-def test_images_of_another_run_are_refused(data, change):
-    assert len(contact_sheet.images(data)) == 1300
-    with refused("data/labels.csv: its rows are not the radiographs of metrics/predictions.csv"):
-        contact_sheet.images(change(data))
+def test_images_of_another_data_set_are_an_error(data, change):
+    assert len(contact_sheet.images_of(data)) == 1300
+    with refused("metrics/predictions.csv does not belong to data/labels.csv: other ", "dvc repro split"):
+        contact_sheet.images_of(change(data))

@@ -1,4 +1,4 @@
-"""What a run left in Git is read back as it was, from a clone or a bare one; what is missing is named."""
+"""What a run committed to Git is read as it was, from a clone or a bare one; what is missing is named."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cxr.commands.compare import runs
-from cxr.commands.compare.runs import EvaluationsOnTest, read_run, evaluations_on_test
+from cxr.commands.compare.runs import EvaluationsOnTest, evaluations_on_test, read_run
 from cxr.core.files import read_json
 from cxr.inference import predictions
 from scripts import workspace
@@ -65,24 +65,24 @@ def test_a_bare_clone_is_enough_for_two_revisions(repository, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("revision", ["nowhere", "--all", "HEAD~9", "HEAD:params.yaml"])
-def test_unknown_revision_is_refused(repository, revision):
+def test_unknown_revision_is_an_error(repository, revision):
     with refused(f"{revision}: no such Git revision here"):
         read_run(revision)
 
 
-def test_revision_without_results_is_refused(repository):
+def test_revision_without_results_is_an_error(repository):
     with refused("metrics/predictions.csv: cannot be read at empty", "the pipeline has run"):
         read_run("empty")
 
 
-def test_folder_without_a_repository_is_refused(tmp_path, monkeypatch):
+def test_folder_without_a_repository_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     with refused(str(tmp_path), "not in a Git repository"):
         read_run("main")
 
 
-def test_machine_without_git_is_refused(repository, monkeypatch):
+def test_machine_without_git_is_an_error(repository, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with refused("git: no such program"):
         read_run("main")
@@ -90,13 +90,13 @@ def test_machine_without_git_is_refused(repository, monkeypatch):
 
 @pytest.mark.parametrize("path", ["metrics/predictions.csv", "metrics/test.json", "params.yaml"])
 @pytest.mark.parametrize("content", ["", "[1, 2", "<<<<<<< HEAD\n", "row,split,label\n1,val,normal\n"])
-def test_a_file_that_the_pipeline_did_not_write_is_refused(repository, path, content):
+def test_a_file_that_the_pipeline_did_not_write_is_an_error(repository, path, content):
     Path(path).write_text(content)
-    with refused(f"{path}: at the workspace it is not what this pipeline writes"):
+    with refused(f"{path}: at the workspace it is not a file that this pipeline wrote"):
         read_run(None)
 
 
-def test_predictions_without_members_or_with_nan_are_refused(repository):
+def test_predictions_without_members_or_with_nan_are_an_error(repository):
     text = predictions.PATH.read_text()
     for broken in (text.replace("m0_p_", "x_"), text.replace(text.splitlines()[3].split(",")[3], "nan")):
         predictions.PATH.write_text(broken)
@@ -117,11 +117,11 @@ def test_parameters_that_differ(repository):
     [
         ({"download.source": "phantom"}, "download.source"),
         ({"split.seed": 4}, "split.seed"),
-        ({"phantom.seed": 3}, None),  # not what the radiographs come from
+        ({"phantom.seed": 3}, None),  # not the source of the radiographs
         ({"download.size": 64}, None),  # the same radiographs, larger
     ],
 )
-def test_other_data_are_refused(repository, changes, key):
+def test_other_data_are_an_error(repository, changes, key):
     write_run(drawn_predictions([1.0, 1.2]), changes)
     a, b = read_run("main"), read_run(None)
     if key is None:
@@ -131,7 +131,7 @@ def test_other_data_are_refused(repository, changes, key):
             runs.check_same_data(a, b)
 
 
-def test_other_phantoms_are_other_images(repository):
+def test_other_synthetic_radiographs_are_other_images(repository):
     write_run(drawn_predictions([1.0, 1.2]), {"download.source": "phantom", "phantom.seed": 1})
     a = read_run(None)
     write_run(drawn_predictions([1.0, 1.2]), {"download.source": "phantom", "phantom.seed": 2})
@@ -139,8 +139,8 @@ def test_other_phantoms_are_other_images(repository):
         runs.check_same_data(a, read_run(None))
 
 
-def test_looks_at_test_are_counted(repository):
-    """Commits that change something else do not count, nor does the one that brought B's results."""
+def test_test_set_evaluations_are_counted(repository):
+    """Commits that change something else do not count, nor does the one that added B's results."""
     Path("notes.txt").write_text("nothing")
     workspace.commit(repository, "no result")
     first, main, now = (read_run(name) for name in ("first", "main", None))
@@ -156,7 +156,7 @@ def test_two_revisions_can_be_read_from_a_subfolder(repository, monkeypatch):
     assert evaluations_on_test(first, main).others == 1
 
 
-def test_looks_on_other_branches_count_once_merged(repository):
+def test_evaluations_on_merged_branches_count(repository):
     workspace.call(repository, "git", "checkout", "--quiet", "-b", "side", "first")
     write_run(drawn_predictions([1.6, 1.7], seed=5))
     workspace.commit(repository, "side result")
@@ -167,7 +167,7 @@ def test_looks_on_other_branches_count_once_merged(repository):
     assert evaluations_on_test(read_run("first"), read_run("main")).others == 2
 
 
-def test_shallow_clone_says_that_it_cannot_count(repository, tmp_path, monkeypatch):
+def test_shallow_clone_gives_a_lower_bound(repository, tmp_path, monkeypatch):
     url = f"file://{repository}"
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, tmp_path / "shallow"], check=True)
     monkeypatch.chdir(tmp_path / "shallow")
@@ -176,7 +176,7 @@ def test_shallow_clone_says_that_it_cannot_count(repository, tmp_path, monkeypat
 
 
 def test_committed_results_of_this_repository_can_be_read(monkeypatch):
-    """Whatever they are: the pipeline writes what the comparison reads."""
+    """The pipeline writes what the comparison reads."""
     monkeypatch.chdir(ROOT)
     run = read_run(None)
     assert run.test == read_json("metrics/test.json")
