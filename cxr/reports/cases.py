@@ -1,5 +1,5 @@
-"""The cases that writers are given: which test radiographs, and all that may be known of them, nothing of
-their label."""
+"""The cases that report writers are given: test radiographs, with all that may be known about them without
+their labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,13 +22,12 @@ from cxr.reports import measurements
 from cxr.reports.measurements import Rank, rank_in_training, zone_fractions
 
 SIMILAR = 5  # radiographs of the gallery beside each case
-METRICS = {"cosine": "cosine", "l2": "Euclidean distance"}
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A radiograph of the gallery. row: of the data set. name: its class. value: cosine or Euclidean
-    distance."""
+    """A radiograph of the gallery. row: of the data set. name: of its class. value: cosine similarity (-1 to
+    1) or Euclidean distance (0 or more) to the case."""
 
     row: int
     name: str
@@ -39,11 +38,11 @@ class Neighbour:
 class Case:
     """A radiograph and what was measured on it.
 
-    row: of the data set. radiograph: (S, S) uint8. probabilities: calibrated, by class name, in the data
-    set's order. prevalence: the shares of the classes to which they refer. heat: (S, S) float32, the Grad-CAM
-    of the most probable class, 0 to 1. zones: shares of its mass (see `cxr.reports.measurements`), empty
-    where it is 0. exposure: see `cxr.reports.measurements`. neighbours: nearest first. metric: what their
-    values are.
+    row: of the data set. image: (S, S) uint8. probabilities: calibrated, by class name, in the data set's
+    order. prevalence: of the classes, to which the probabilities refer. heat: (S, S) float32 from 0 to 1, the
+    Grad-CAM map of the most probable class. zones: the fraction of its mass in each zone, empty for a map of
+    zeros. image_statistics: values and their ranks in the training radiographs (both see
+    `cxr.reports.measurements`). neighbours: nearest first. metric: of their values, cosine or distance.
     """
 
     row: int
@@ -67,8 +66,8 @@ class Case:
         return max(self.probabilities, key=lambda name: self.probabilities[name])
 
 
-def prevalence_in_words(shares: Mapping[str, float]) -> str:
-    return ", ".join(f"{100 * share:.0f} % {name}" for name, share in shares.items())
+def prevalence_in_words(prevalence: Mapping[str, float]) -> str:
+    return ", ".join(f"{100 * fraction:.0f} % {name}" for name, fraction in prevalence.items())
 
 
 def probabilities_in_words(probabilities: Mapping[str, float]) -> str:
@@ -78,8 +77,7 @@ def probabilities_in_words(probabilities: Mapping[str, float]) -> str:
 def describe_cases(
     data: Dataset, test: Predictions, chosen: np.ndarray, params: Params, device: torch.device
 ) -> list[Case]:
-    """The radiographs of `test` at the positions `chosen`, (n,) int. The labels of test radiographs have no
-    part in it.
+    """The radiographs of `test` at the positions `chosen`, (n,) int. Labels of test radiographs are not used.
 
     Raises `UserError` if model, calibration or gallery are missing or do not belong to each other or to the
     radiographs, or if the gallery holds fewer than five radiographs.
@@ -88,7 +86,7 @@ def describe_cases(
     images = data.images[rows]
     decisions = decide(test.ensemble[chosen], None)
     heats = gradcam(load_classifier(), images, decisions, device)
-    similar, metric = nearest_in_gallery(data, rows, params, device)
+    nearest, metric = nearest_in_gallery(data, rows, params, device)
     reference = measurements.image_statistics(data.images[data.rows("train")])
     stated = prevalence(data.classes)
     return [
@@ -100,11 +98,11 @@ def describe_cases(
             heat=heat,
             zones=zone_fractions(heat),
             image_statistics=rank_in_training(image, reference),
-            neighbours=found,
+            neighbours=neighbours,
             metric=metric,
         )
-        for row, image, probabilities, heat, found in zip(
-            rows, images, test.ensemble[chosen], heats, similar, strict=True
+        for row, image, probabilities, heat, neighbours in zip(
+            rows, images, test.ensemble[chosen], heats, nearest, strict=True
         )
     ]
 
@@ -112,28 +110,30 @@ def describe_cases(
 def nearest_in_gallery(
     data: Dataset, rows: np.ndarray, params: Params, device: torch.device
 ) -> tuple[list[tuple[Neighbour, ...]], str]:
-    """The radiographs of the gallery nearest to each of the data set's `rows`, and what their values are.
+    """The radiographs of the gallery nearest to each of the data set's `rows`, (n,) int, and the metric of
+    their values.
 
-    Raises `UserError` if the gallery holds a test radiograph, whose label is a secret here.
+    Raises `UserError` if the gallery holds a test radiograph: its class would disclose a label.
     """
     gallery = Gallery.load()
     if np.isin(gallery.meta.rows, data.rows("test")).any() or max(gallery.meta.rows) >= len(data.labels):
         raise UserError(
-            "models/index.json: its rows are no train or val radiographs of data/labels.csv; run `dvc repro index`"
+            "models/index.json: its rows are no train or val radiographs of data/labels.csv; run "
+            "`dvc repro index`"
         )
-    found = gallery.search(embed_rows(gallery.meta.embedding, data, rows, params, device), SIMILAR)
-    similar = [
+    result = gallery.search(embed_rows(gallery.meta.embedding, data, rows, params, device), SIMILAR)
+    nearest = [
         tuple(
             Neighbour(int(row), data.classes[data.labels[row]], float(value))
             for row, value in zip(of_image, values, strict=True)
         )
-        for of_image, values in zip(found.rows, found.values, strict=True)
+        for of_image, values in zip(result.rows, result.values, strict=True)
     ]
-    return similar, METRICS[gallery.meta.metric]
+    return nearest, gallery.meta.measure
 
 
 def prevalence(classes: list[str]) -> dict[str, float]:
-    """Raises `UserError` if the calibration does not say what its probabilities refer to."""
+    """By class name, of the calibration. Raises `UserError` if it does not state one."""
     stated = load_calibration().prevalence
     if stated is None or len(stated) != len(classes):
         raise UserError(
@@ -144,20 +144,20 @@ def prevalence(classes: list[str]) -> dict[str, float]:
 
 
 def choose_cases(labels: np.ndarray, decisions: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """(min(count, N),) int64 positions, in an order that says nothing about them.
+    """(min(count, N),) int64 positions, in random order.
 
-    labels, decisions: (N,) int. The kinds are each class decided correctly and each error that occurs. As
-    many radiographs are drawn of one as of another, as far as there are any, so that errors are far more
-    frequent than in all radiographs. The same arguments give the same radiographs.
+    labels, decisions: (N,) int. Radiographs are stratified by label and decision, with equal numbers from
+    each stratum as far as it has enough, so errors are far more frequent than among all radiographs. The same
+    arguments give the same positions.
     """
     generator = np.random.default_rng(seed)
     pairs = sorted(
         set(zip(labels.tolist(), decisions.tolist(), strict=True)), key=lambda p: (p[0] != p[1], p)
     )
-    kinds = [
-        generator.permutation(np.flatnonzero((labels == truth) & (decisions == taken)))
-        for truth, taken in pairs
+    strata = [
+        generator.permutation(np.flatnonzero((labels == label) & (decisions == decision)))
+        for label, decision in pairs
     ]
-    # Radiograph by radiograph, the first of each kind, then the second of each.
-    places = sorted((place, kind) for kind, images in enumerate(kinds) for place in range(len(images)))
-    return generator.permutation([kinds[kind][place] for place, kind in places[:count]])
+    # The first radiograph of each stratum, then the second of each, and so on.
+    order = sorted((index, number) for number, stratum in enumerate(strata) for index in range(len(stratum)))
+    return generator.permutation([strata[number][index] for index, number in order[:count]])

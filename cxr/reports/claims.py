@@ -1,4 +1,4 @@
-"""Claims that no one can see at the stored resolution, by the lexicon claims.yaml beside this file."""
+"""Claims in texts that cannot be seen at the stored resolution, by the lexicon claims.yaml."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from cxr.core.errors import UserError
 
 LEXICON = Path(__file__).with_name("claims.yaml")
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-# Who says so does not claim to have seen it.
+# A sentence that states that something cannot be judged makes no claim.
 NOT_JUDGED = re.compile(
     r"\b(?:can(?:no|')t|can not|could not|not possible|impossible|unable|too (?:low|small|coarse)|not be"
     r"|not (?:allow|permit|suffice)|beyond what)\b.*"
@@ -32,7 +32,8 @@ class _Entry(Section):
 
 @dataclass(frozen=True)
 class Claim:
-    """A kind of claim. from_size: pixels a side from which on a radiograph can show it, None for never."""
+    """A kind of claim. from_size: the smallest radiograph (pixels a side) that can show it, None for never.
+    why: the reason. pattern: for lower-case text."""
 
     name: str
     from_size: int | None
@@ -40,12 +41,12 @@ class Claim:
     pattern: re.Pattern[str]
 
     def beyond(self, size: int) -> bool:
-        """Whether radiographs of `size` pixels a side cannot show it."""
+        """Whether radiographs of `size` pixels a side cannot show what is claimed."""
         return self.from_size is None or size < self.from_size
 
 
 def load_claims(path: Path = LEXICON) -> list[Claim]:
-    """Raises `UserError` if the lexicon is not valid: another key, another type, a broken expression."""
+    """Raises `UserError` if the lexicon is not valid: an unknown key, a wrong type, an invalid expression."""
     try:
         tree: Any = YAML(typ="safe").load(path)
     except YAMLError as error:
@@ -56,9 +57,8 @@ def load_claims(path: Path = LEXICON) -> list[Claim]:
 
 
 def unsupported_claims(text: str, size: int, lexicon: Sequence[Claim]) -> list[str]:
-    """The names of the kinds of claim that `text` makes and a radiograph of `size` pixels a side cannot
-    show."""
-    sentences = [found for found in SENTENCE.split(text.lower()) if not NOT_JUDGED.search(found)]
+    """The names of the claims in `text` that a radiograph of `size` pixels a side cannot support."""
+    sentences = [sentence for sentence in SENTENCE.split(text.lower()) if not NOT_JUDGED.search(sentence)]
     return [
         claim.name
         for claim in lexicon

@@ -1,3 +1,3 @@
-"""What stands under whatever is said of a radiograph."""
+"""The notice that accompanies every output about a radiograph."""
 
 NOTICE = "For research only, not for diagnosis."

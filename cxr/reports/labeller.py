@@ -1,8 +1,8 @@
-"""Which class a text names, with negation and doubt heard: "no evidence of pneumonia" is no pneumonia.
+"""A rule-based labeller: the class that a text names, with negation and uncertainty taken into account.
 
-After NegEx (Chapman et al., 2001, https://doi.org/10.1006/jbin.2001.1029), with the three answers of
-CheXpert's labeller (Irvin et al., 2019, https://arxiv.org/abs/1901.07031): each mention of a class is
-affirmed, denied or left open by the phrases around it in its clause. "Likely" and "consistent with" affirm;
+After NegEx (Chapman et al., 2001, https://doi.org/10.1006/jbin.2001.1029), with the three categories of the
+CheXpert labeller (Irvin et al., 2019, https://arxiv.org/abs/1901.07031): each mention of a class is affirmed,
+denied or left open (uncertain) by the phrases around it in its clause. "Likely" and "consistent with" affirm;
 "possible" and "cannot exclude" leave open.
 """
 
@@ -16,7 +16,7 @@ AFFIRMED, DENIED, OPEN, NOTHING = "affirmed", "denied", "open", "nothing"
 
 
 def _any(words: Iterable[str]) -> str:
-    """A pattern for any of `words`; of two that begin alike the longer one is found."""
+    """A pattern for any of `words`; of two with the same beginning the longer one matches."""
     return rf"\b(?:{'|'.join(sorted(map(re.escape, words), key=lambda word: (-len(word), word)))})\b"
 
 
@@ -34,32 +34,32 @@ IN_FRONT, BEHIND, ASIDE = (re.compile(_any(words)) for words in (BEFORE, AFTER, 
 FILLER = re.compile(_any(phrases.FILLERS))
 CLAUSE = re.compile(rf"[;:()]|\.\s|{_any(phrases.CLAUSE_STARTS)}|,\s*(?={_any(phrases.COMMA_STARTS)})")
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-# "Verdict: normal" names a class by its bare name, on its line or the next one; behind "Impression:" whole
-# sentences follow, in which a bare "normal" may speak of the heart.
+# "Verdict: normal" names a class by its bare name, on the same line or the next one; after "Impression:"
+# sentences follow, in which a bare "normal" may refer to the heart.
 ANSWER = re.compile(r"(?:^|[.!?]\s)\W*(?:final )?(?:verdict|answer)\b\W*:\W*([^\n]+)", re.I | re.M)
 SUMMARY = re.compile(r"(?:^|[.!?]\s)\W*(?:impression|conclusion|diagnosis)\b\W*:(.+?)\Z", re.I | re.M | re.S)
 
 
 def extract_label(text: str, classes: Sequence[str]) -> str:
-    """The one of `classes` that `text` is for, or "unclear".
+    """The one of `classes` that `text` states, or "unclear".
 
-    What stands behind the last "Verdict:" or "Answer:" counts, else what follows an "Impression:" or the
-    like, else all of it. A class that is left open makes the text unclear, as do two that are affirmed; where
-    "normal" is a class, a text that denies all others is for it.
+    Read is what follows the last "Verdict:" or "Answer:", else what follows the last "Impression:",
+    "Conclusion:" or "Diagnosis:", else the whole text. A class that is left open makes the text unclear, as
+    do two affirmed ones. If "normal" is a class, a text that denies all others states it.
     """
     if answers := ANSWER.findall(text):
         return _decide(_statuses(answers[-1], classes, bare=True), classes)
-    found: dict[str, set[str]] = {}
+    statuses: dict[str, set[str]] = {}
     if summaries := SUMMARY.findall(text):
-        found = _statuses(summaries[-1], classes, bare=False)
-    return _decide(found or _statuses(text, classes, bare=False), classes)
+        statuses = _statuses(summaries[-1], classes, bare=False)
+    return _decide(statuses or _statuses(text, classes, bare=False), classes)
 
 
-def _decide(found: Mapping[str, set[str]], classes: Sequence[str]) -> str:
-    """found: what is said of each class that is mentioned."""
-    affirmed = [name for name in found if AFFIRMED in found[name]]
-    denied = [name for name in found if DENIED in found[name]]
-    left_open = [name for name in found if OPEN in found[name] and name not in affirmed]
+def _decide(statuses: Mapping[str, set[str]], classes: Sequence[str]) -> str:
+    """statuses: of each class that is mentioned."""
+    affirmed = [name for name in statuses if AFFIRMED in statuses[name]]
+    denied = [name for name in statuses if DENIED in statuses[name]]
+    left_open = [name for name in statuses if OPEN in statuses[name] and name not in affirmed]
     if left_open or set(affirmed) & set(denied) or len(affirmed) > 1:
         return UNCLEAR
     rest = affirmed or [name for name in classes if name not in denied]
@@ -67,8 +67,8 @@ def _decide(found: Mapping[str, set[str]], classes: Sequence[str]) -> str:
 
 
 def _statuses(text: str, classes: Sequence[str], bare: bool) -> dict[str, set[str]]:
-    """bare: a "normal" that stands alone speaks of the whole radiograph."""
-    found: dict[str, set[str]] = {}
+    """bare: a "normal" on its own refers to the whole radiograph."""
+    statuses: dict[str, set[str]] = {}
     for sentence in SENTENCE.split(text):
         if sentence.rstrip().endswith("?"):
             continue
@@ -77,12 +77,12 @@ def _statuses(text: str, classes: Sequence[str], bare: bool) -> dict[str, set[st
         for clause in CLAUSE.split(words):
             if not ASIDE.search(clause):
                 for name, status in _mentions(clause, classes, alone):
-                    found.setdefault(name, set()).add(status)
-    return found
+                    statuses.setdefault(name, set()).add(status)
+    return statuses
 
 
 def plain(sentence: str) -> str:
-    """`sentence` as `cxr.reports.phrases` lists its phrases for."""
+    """`sentence` normalised as the phrases of `cxr.reports.phrases` are."""
     text = re.sub(r"[*_`\"]+", " ", sentence.lower().replace("\u2019", "'"))
     text = re.sub(r"\b(?:can't|can not|could not|couldn't|could n't)\b", "cannot", text)
     text = re.sub(r"n't\b", " not", text)

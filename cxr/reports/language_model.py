@@ -1,8 +1,8 @@
-"""Texts of an image-text-to-text model from the Hugging Face hub, such as google/medgemma-4b-it (MedGemma:
+"""Reports by an image-text-to-text model from the Hugging Face hub, such as google/medgemma-4b-it (MedGemma:
 https://arxiv.org/abs/2507.05201).
 
-MedGemma is gated: accept its terms on its page and put an access token into the environment variable
-HF_TOKEN, which huggingface_hub reads itself.
+MedGemma is gated: accept its terms on its page and set the environment variable HF_TOKEN, which
+huggingface_hub reads, to an access token.
 """
 
 import gc
@@ -23,28 +23,29 @@ from cxr.core.fetch import Setting, from_hub
 from cxr.core.files import read_json
 from cxr.models.weights import reading
 from cxr.params import Report
-from cxr.reports import memory, prompts
+from cxr.reports import memory
 from cxr.reports.cases import Case
 from cxr.reports.memory import check_memory
+from cxr.reports.prompts import render_prompt
 from cxr.reports.writers import Text
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 OTHERS = ("*.json", "*.jinja", "*.txt", "*.model", "model-*.safetensors")
-TOKENS = 300  # of a reply; the prompts ask for a third of it
+TOKENS = 300  # at most in a response; the prompts ask for about a third
 SIDE = 448  # pixels: smaller radiographs are enlarged to it
 
 
 class HuggingFace:
     """Loads its model once, in bf16 or in 4 bit, and decodes greedily: no text depends on a random draw."""
 
-    def __init__(self, settings: Report, asked: Mapping[str, str], device: torch.device) -> None:
-        """asked: prompts as `cxr.reports.prompts.load` reads them.
+    def __init__(self, settings: Report, prompts: Mapping[str, str], device: torch.device) -> None:
+        """prompts: by name, as `load_prompts` reads them.
 
         Raises `UserError` if the weights are unavailable or incomplete, if they are not of an
         image-text-to-text model with a chat template, or if they do not fit into memory.
         """
-        self.prompts = tuple(asked)
-        self._asked = asked
+        self.prompts = tuple(prompts)
+        self._templates = prompts
         self._settings = settings
         self._setting = Setting("report.writer", settings.writer)
         self._device = device
@@ -55,8 +56,8 @@ class HuggingFace:
             model_type = read_json(folder / "config.json").get("model_type")
             if model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
                 raise self._setting.error(
-                    f"{folder} holds a model of type {model_type}, which makes no text of a picture and a "
-                    "prompt; choose an image-text-to-text model"
+                    f"{folder} holds a model of type {model_type}, which does not generate text from an "
+                    "image and a prompt; choose an image-text-to-text model"
                 )
             check_memory(self._setting, folder, settings.quantisation, device)
             self._processor = self._read_processor(folder)
@@ -67,17 +68,17 @@ class HuggingFace:
 
     def write(self, case: Case, prompt: str) -> Text:
         """Raises `UserError` if memory runs out."""
-        asked = prompts.render_prompt(self._asked[prompt], case)
+        prompt_text = render_prompt(self._templates[prompt], case)
         content: list[dict[str, Any]] = [
             {"type": "image", "image": model_image(case)},
-            {"type": "text", "text": asked},
+            {"type": "text", "text": prompt_text},
         ]
-        # Not every kernel of a language model has a deterministic form on CUDA; it would refuse to run.
+        # Some CUDA kernels of language models have no deterministic implementation and would raise an error.
         strict = torch.are_deterministic_algorithms_enabled()
         torch.use_deterministic_algorithms(strict, warn_only=True)
         try:
             with memory.running_out(self._setting, self._settings.quantisation, self._device):
-                return Text(asked, self._generate(content))
+                return Text(prompt_text, self._generate(content))
         finally:
             torch.use_deterministic_algorithms(strict)
 
@@ -90,7 +91,7 @@ class HuggingFace:
     def _read_processor(self, folder: Path) -> Any:
         try:
             return AutoProcessor.from_pretrained(folder)
-        except ImportError as error:  # some want packages that transformers itself does without
+        except ImportError as error:  # some models need packages that transformers does not depend on
             text = " ".join(str(error).split())[:200]
             raise self._setting.error(f"a package is missing for it ({text}); install it") from None
 
@@ -100,7 +101,7 @@ class HuggingFace:
             folder,
             dtype=torch.bfloat16,
             quantization_config=quantised,
-            # Quantised weights have to be made where they will be used.
+            # Weights are quantised on the device on which they are used.
             device_map={"": str(self._device)} if quantised else None,
             output_loading_info=True,
         )
@@ -109,7 +110,7 @@ class HuggingFace:
             raise self._setting.error(
                 f"{folder} lacks weights, {missing[0]} among them; replace it by the published files"
             )
-        # Sampling temperatures and the like that it was published with have no say in greedy decoding.
+        # Published sampling settings do not apply to greedy decoding.
         published = model.generation_config
         model.generation_config = GenerationConfig(
             do_sample=False,
@@ -130,17 +131,17 @@ class HuggingFace:
         ).to(self._device, dtype=torch.bfloat16)
         with torch.inference_mode():
             tokens = self._model.generate(**inputs)
-        reply: str = self._processor.decode(
+        response: str = self._processor.decode(
             tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
         )
-        return reply.strip()
+        return response.strip()
 
 
 def model_image(case: Case) -> Image.Image:
     """The stored radiograph in RGB, enlarged (bicubic) to at least `SIDE` pixels a side.
 
-    MedGemma's processor resizes any picture to its own size; those of other models give a small picture few
-    tokens.
+    MedGemma's processor resizes every image to its own input size; those of other models give small images
+    few tokens.
     """
     image = Image.fromarray(case.image).convert("RGB")
     return image if case.size >= SIDE else image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
@@ -149,7 +150,7 @@ def model_image(case: Case) -> Image.Image:
 def quantisation(settings: Report) -> BitsAndBytesConfig | None:
     """4-bit NormalFloat with double quantisation (QLoRA, https://arxiv.org/abs/2305.14314).
 
-    Raises `UserError` if it is asked for and its packages are not there.
+    None without quantisation. Raises `UserError` if its packages are not installed.
     """
     if settings.quantisation == "none":
         return None
@@ -173,8 +174,8 @@ def _fetch(setting: Setting, settings: Report) -> Path:
     except UserError as error:
         if isinstance(error.__context__, GatedRepoError):
             raise setting.error(
-                "its publisher wants terms accepted: accept them on "
-                f"https://huggingface.co/{settings.writer}, make an access token there and set "
-                "HF_TOKEN to it, or set CXR_MIRROR to a folder that has it"
+                "it is gated: accept its terms on "
+                f"https://huggingface.co/{settings.writer}, create an access token there and set "
+                "HF_TOKEN to it, or set CXR_MIRROR to a folder that has the model"
             ) from None
         raise

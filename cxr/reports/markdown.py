@@ -1,4 +1,4 @@
-"""Markdown from Jinja2 templates, and how numbers stand in it."""
+"""Markdown from Jinja2 templates, and the format of numbers in it."""
 
 import html
 import re
@@ -14,7 +14,7 @@ Tree = Mapping[str, Any]
 
 
 class Missing(StrictUndefined):
-    """What a template names and does not find is an error in a formatted number, too."""
+    """An undefined name is an error in a formatted number as well."""
 
     def __format__(self, spec: str) -> str:
         return str(self)
@@ -23,7 +23,7 @@ class Missing(StrictUndefined):
 def render_template(template: Path, **facts: object) -> str:
     """`template` with `facts` filled in.
 
-    Raises `UserError` if it speaks of something that `facts` do not have.
+    Raises `UserError` if it uses a name or key that `facts` do not have.
     """
     environment = Environment(
         undefined=Missing, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -43,16 +43,17 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 
-def with_interval(found: Tree | None, name: str = "value", digits: int = 3) -> str:
-    """`name` of `found` with its interval, whose ends are called low and high, or as <name>_low."""
-    if not found:
+def with_interval(result: Tree | None, name: str = "value", digits: int = 3) -> str:
+    """`name` of `result` with its interval, whose ends have the keys low and high, or <name>_low and
+    <name>_high."""
+    if not result:
         return "n/a"
-    prefix = f"{name}_" if f"{name}_low" in found else ""
-    value, low, high = (number(found[key], digits) for key in (name, f"{prefix}low", f"{prefix}high"))
+    prefix = f"{name}_" if f"{name}_low" in result else ""
+    value, low, high = (number(result[key], digits) for key in (name, f"{prefix}low", f"{prefix}high"))
     return f"{value} ({low} to {high})"
 
 
 def cell(text: str) -> str:
-    """`text` in a table's cell as it is: no Markdown, picture or HTML of a model's comes to life."""
+    """`text` verbatim in a table's cell: Markdown, images and HTML of a model are escaped."""
     safe = re.sub(r"([\\`*_\[\]|#~])", r"\\\1", html.escape(text.strip(), quote=False))
     return "<br>".join(safe.splitlines()) or "(empty)"

@@ -1,4 +1,5 @@
-"""Whether a language model fits: asked before it is loaded, since a system without memory kills, unheard."""
+"""Whether a language model fits into memory, checked before it is loaded: the out-of-memory killer gives no
+message."""
 
 import json
 import math
@@ -12,22 +13,22 @@ import torch
 from cxr.core.fetch import Setting
 
 GIB = 2**30
-BYTES = {"none": 2.0, "nf4": 0.5}  # a weight takes at least
+BYTES = {"none": 2.0, "nf4": 0.5}  # at least, of a weight
 
 
 def check_memory(setting: Setting, folder: Path, quantisation: str, device: torch.device) -> None:
     """Raises `UserError` if the weights in `folder` alone are larger than the memory of `device`."""
     weights = sum(_weights(path) for path in folder.glob("model*.safetensors"))
-    needed, there = weights * BYTES[quantisation], capacity(device)
-    if needed > there:
+    needed, available = weights * BYTES[quantisation], capacity(device)
+    if needed > available:
         raise setting.error(
-            f"its weights take {needed / GIB:.1f} GiB where {device.type} has {there / GIB:.1f} GiB; "
+            f"its weights need {needed / GIB:.1f} GiB, {device.type} has {available / GIB:.1f} GiB; "
             f"{advice(quantisation)}"
         )
 
 
 def capacity(device: torch.device) -> int:
-    """Bytes: what is free on a GPU, all there is of the machine's own memory."""
+    """In bytes: the free memory of a GPU, the total memory of the machine for a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -40,7 +41,7 @@ def advice(quantisation: str) -> str:
 
 @contextmanager
 def running_out(setting: Setting, quantisation: str, device: torch.device) -> Iterator[None]:
-    """Memory that runs out becomes a `UserError`."""
+    """Out-of-memory errors in the block become a `UserError`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -52,7 +53,7 @@ def running_out(setting: Setting, quantisation: str, device: torch.device) -> It
 
 
 def _weights(path: Path) -> int:
-    """How many numbers a .safetensors file holds, by its header (https://github.com/huggingface/safetensors)."""
+    """The number of weights in a .safetensors file, by its header (https://github.com/huggingface/safetensors)."""
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

@@ -1,4 +1,4 @@
-"""reports/cases.md: each radiograph with what was measured and written about it, and after that the truth."""
+"""reports/cases.md and reports/cases.jsonl: each radiograph, its measurements and reports, its label last."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ TEMPLATE = Path(__file__).with_name("cases.md.j2")
 
 @dataclass(frozen=True)
 class Entry:
-    """A case and its texts. truth: the name of its class. picture: a file's place as seen from the page."""
+    """A case and its texts. label: the name of its class. figure: path of a PNG, relative to the page."""
 
     case: Case
     texts: Sequence[Scored]
-    truth: str
-    picture: str
+    label: str
+    figure: str
 
 
 def render_page(settings: Report, entries: Sequence[Entry], metrics: Tree, lexicon: Sequence[Claim]) -> str:
@@ -40,38 +40,44 @@ def render_page(settings: Report, entries: Sequence[Entry], metrics: Tree, lexic
     )
 
 
-def judged(label: str, truth: str) -> str:
-    return label if label == UNCLEAR else "correct" if label == truth else "wrong"
+def judged(name: str, label: str) -> str:
+    return name if name == UNCLEAR else "correct" if name == label else "wrong"
 
 
 def record(entry: Entry) -> dict[str, Any]:
-    """A line of reports/cases.jsonl; numbers have six digits, and the truth stands last."""
+    """A line of reports/cases.jsonl; numbers are rounded to six digits.
+
+    row: of the data set. figure: see `Entry`. probabilities, prevalence: by class. gradcam: fraction of the
+    map's mass by zone. image_statistics: by name the value, and below, its rank in the training radiographs
+    (0 to 1). neighbours: row, label, and cosine or distance. texts: prompt (its name), prompt_text, response,
+    kind, extracted_label, flags (see `cxr.reports.scoring`). classifier: its decision. label: last.
+    """
     case = entry.case
     return {
         "row": case.row,
-        "picture": entry.picture,
+        "figure": entry.figure,
         "probabilities": {name: round(value, 6) for name, value in case.probabilities.items()},
         "prevalence": {name: round(value, 6) for name, value in case.prevalence.items()},
-        "gradcam": {zone: round(share, 6) for zone, share in case.zones.items()},
+        "gradcam": {zone: round(fraction, 6) for zone, fraction in case.zones.items()},
         "image_statistics": {
             name: {"value": round(rank.value, 6), "below": round(rank.below, 6)}
             for name, rank in case.image_statistics.items()
         },
         "neighbours": [
-            {"row": each.row, "class": each.name, case.metric: round(each.value, 6)}
-            for each in case.neighbours
+            {"row": neighbour.row, "label": neighbour.name, case.metric: round(neighbour.value, 6)}
+            for neighbour in case.neighbours
         ],
         "texts": [
             {
                 "prompt": text.prompt,
-                "asked": text.text.asked,
-                "reply": text.text.reply,
+                "prompt_text": text.text.prompt_text,
+                "response": text.text.response,
                 "kind": text.kind,
-                "verdict": text.verdict,
+                "extracted_label": text.extracted_label,
                 "flags": text.flags,
             }
             for text in entry.texts
         ],
         "classifier": case.decision,
-        "truth": entry.truth,
+        "label": entry.label,
     }

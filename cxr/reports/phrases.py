@@ -1,7 +1,7 @@
-"""The words by which a text names a class, denies it or leaves it open (see `cxr.reports.labeller`).
+"""The phrases by which a text names a class, denies it or leaves it open (see `cxr.reports.labeller`).
 
-They are listed for texts as `verdict.plain` makes them: in lower case, without auxiliary verbs and adverbs of
-degree, with "not" for n't and "cannot" for can't and could not.
+They match text normalised by `labeller.plain`: in lower case, without auxiliary verbs and adverbs of degree,
+with "not" for n't and "cannot" for can't and could not.
 """
 
 
@@ -11,20 +11,20 @@ def _list(text: str) -> tuple[str, ...]:
 
 HEALTHY = "normal"
 
-_FILM = (
+_XRAY = (
     r"(?:films?|radiographs?|x-?rays?|images?|study|studies|exam|examination|lung fields?|lungs?|chest|cxr)"
 )
 _LIKE = r"(?:normal|clear|healthy|unremarkable|within normal limits)"
-# How whole sentences name a class; any other class is named by its name. A normal heart is no normal film.
+# How sentences name a class; others go by their name. A normal heart is no normal radiograph.
 TERMS = {
-    HEALTHY: rf"(?<!otherwise )(?<!otherwise, )(?:{_LIKE} (?:\w+ ){{0,2}}{_FILM}|{_FILM} (?:fields )?{_LIKE}"
+    HEALTHY: rf"(?<!otherwise )(?<!otherwise, )(?:{_LIKE} (?:\w+ ){{0,2}}{_XRAY}|{_XRAY} (?:fields )?{_LIKE}"
     r"|no (?:acute |active |focal |relevant |significant |visible |evident )*(?:cardio-?pulmonary |pulmonary "
     r"|thoracic |lung )?(?:disease|abnormality|abnormalities|process|pathology))",
     "pneumonia": r"(?:broncho-?|pleuro-?)?pneumoni(?:as?|c)",
     "tuberculosis": r"tubercul(?:osis|ous)|tb",
 }
 
-# In front of a mention. `AFAR` reach over commas, the others speak of what is next to them.
+# Before a mention. `AFAR` reach over commas, the others refer to what is next to them.
 AFAR = _list("no, without, neither, nor, absence of, free of, free from, negative for, lack of")
 DENIES_BEFORE = AFAR + _list(
     "not, never, absent, lacks, rules out, ruled out, excludes, excluded, excluding, against, rather than, "
@@ -41,7 +41,7 @@ NO_DENIAL = _list(
     "no doubt, without doubt, without a doubt, without question, not only, no change in, less likely than"
 )
 
-# Behind a mention; the first one counts, since what follows may speak of the next mention.
+# After a mention; the first one counts, since later ones may refer to the next mention.
 DENIES_AFTER = _list(
     "unlikely, less likely, less likely than, improbable, absent, excluded, ruled out, negative, doubtful, "
     "resolved, cleared, not, no longer"
@@ -56,8 +56,7 @@ AFFIRMS_AFTER = _list(
     "suggested, rather than, and no, and not"
 )
 
-# A clause with one of these says nothing of this film: what was asked, what was before, what the classifier
-# says.
+# A clause with one of these is not about this radiograph: the question, earlier examinations, the classifier.
 ASIDE = _list(
     "history, indication, clinical question, evaluate, evaluation, evaluated, previous, prior, classifier, "
     "classifier's, probability, probabilities, treated for, risk of, asked"
@@ -66,7 +65,7 @@ CLAUSE_STARTS = _list(
     "but, however, although, though, except, nevertheless, whereas, while, yet, which, because, so, "
     "therefore, hence, and there, and findings, and the"
 )
-# Behind a comma these begin a clause of their own.
+# After a comma these begin a new clause.
 COMMA_STARTS = _list("not, and, most, more, probably, likely, consistent, suggesting, suggestive, in")
 
 FILLERS = _list(

@@ -1,5 +1,5 @@
-"""What texts are worth: which are no report at all (empty, the prompt given back, a refusal), how often the
-others agree with the truth and the classifier, and what is wrong in them."""
+"""Scores of texts: which are no report (empty, a repetition of the prompt, a refusal), how often the others
+agree with the label and with the classifier, and which claims they cannot support."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from cxr.reports.writers import Text
 
 Kind = Literal["answered", "empty", "prompt_repeated", "refused"]
 RUN = 5  # words in a row
-ECHO = 0.5  # share of the prompt's runs that come back, or of the reply's that are the prompt's
+REPEATED = 0.5  # fraction of the prompt's runs that recur, or of the response's that are the prompt's
 REFUSAL = re.compile(
     r"\b(?:i'm|i am|we are) (?:very |so )?sorry|\bi apologi[sz]e"
     r"|\bas an? (?:ai|artificial|(?:large )?language)\b"
@@ -25,14 +25,14 @@ REFUSAL = re.compile(
 
 
 def kind_of(text: Text, classes: Sequence[str]) -> Kind:
-    """What the reply is. A reply that names a class is answered, whatever its other words."""
-    asked, reply = _words(text.asked), _words(text.reply)
-    if not reply:
+    """A response that names a class is answered, whatever its other words."""
+    prompt, response = _words(text.prompt_text), _words(text.response)
+    if not response:
         return "empty"
-    if asked and _echoed(asked, reply):
+    if prompt and _repeats(prompt, response):
         return "prompt_repeated"
-    plain = text.reply.lower().replace("\u2019", "'")
-    if REFUSAL.search(plain) and extract_label(text.reply, classes) == labeller.UNCLEAR:
+    plain = text.response.lower().replace("\u2019", "'")
+    if REFUSAL.search(plain) and extract_label(text.response, classes) == labeller.UNCLEAR:
         return "refused"
     return "answered"
 
@@ -41,11 +41,11 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+", text.lower())
 
 
-def _echoed(asked: list[str], reply: list[str]) -> bool:
-    """Whether half of what was asked comes back, or half of what came is what was asked."""
-    ours, theirs = _runs(asked), _runs(reply)
-    shared = len(ours & theirs)
-    return shared > ECHO * len(ours) or shared > ECHO * len(theirs)
+def _repeats(prompt: list[str], response: list[str]) -> bool:
+    """Whether more than half of the prompt is in the response, or of the response in the prompt."""
+    of_prompt, of_response = _runs(prompt), _runs(response)
+    shared = len(of_prompt & of_response)
+    return shared > REPEATED * len(of_prompt) or shared > REPEATED * len(of_response)
 
 
 def _runs(words: list[str]) -> set[tuple[str, ...]]:
@@ -54,13 +54,13 @@ def _runs(words: list[str]) -> set[tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Scored:
-    """A text about a case. verdict: a class, or "unclear", as that of whatever was not answered. flags: kinds
-    of claims that cannot be seen."""
+    """A text about a case. prompt: its name. extracted_label: a class, or "unclear", also for every kind but
+    "answered". flags: names of claims that cannot be seen at the stored resolution."""
 
     prompt: str
     text: Text
     kind: Kind
-    verdict: str
+    extracted_label: str
     flags: list[str]
 
 
@@ -72,35 +72,37 @@ def score(prompt: str, text: Text, classes: Sequence[str], size: int, lexicon: S
         prompt,
         text,
         kind,
-        extract_label(text.reply, classes) if answered else labeller.UNCLEAR,
-        unsupported_claims(text.reply, size, lexicon) if answered else [],
+        extract_label(text.response, classes) if answered else labeller.UNCLEAR,
+        unsupported_claims(text.response, size, lexicon) if answered else [],
     )
 
 
-def agreement(verdicts: Sequence[str], others: Sequence[str]) -> dict[str, float]:
-    """The share of `verdicts` that equal `others`, with its 95 % interval (Wilson); "unclear" equals none."""
-    share = sum(a == b for a, b in zip(verdicts, others, strict=True)) / len(verdicts)
-    low, high = wilson(share, len(verdicts))
-    return {"value": share, "low": float(low), "high": float(high)}
+def agreement(names: Sequence[str], others: Sequence[str]) -> dict[str, float]:
+    """The proportion of `names` that equal `others`, with its 95 % Wilson interval. "unclear" equals no
+    class."""
+    proportion = sum(a == b for a, b in zip(names, others, strict=True)) / len(names)
+    low, high = wilson(proportion, len(names))
+    return {"value": proportion, "low": float(low), "high": float(high)}
 
 
 def summarise_texts(
-    texts: Sequence[Scored], truths: Sequence[str], decisions: Sequence[str], lexicon: Sequence[Claim]
+    texts: Sequence[Scored], labels: Sequence[str], decisions: Sequence[str], lexicon: Sequence[Claim]
 ) -> dict[str, Any]:
-    """The texts of one prompt, one for each case, as numbers. truths, decisions: class names of the cases.
+    """The texts of one prompt, one for each case, in numbers. labels, decisions: class names of the cases.
 
-    `truth` and `classifier` are agreements over all cases; `truth_of_clear` and `classifier_of_clear` over
-    those whose verdict is not "unclear", left out where there is none.
+    `label` and `classifier` are the agreements of extracted labels with them over all cases,
+    `label_if_clear` and `classifier_if_clear` over those whose extracted label is not "unclear"; the latter
+    two are missing if there are none.
     """
-    verdicts = [text.verdict for text in texts]
-    found: dict[str, Any] = {"texts": len(texts), "unclear": verdicts.count(labeller.UNCLEAR)}
-    for name, others in (("truth", truths), ("classifier", decisions)):
-        found[name] = agreement(verdicts, others)
-        pairs = [(a, b) for a, b in zip(verdicts, others, strict=True) if a != labeller.UNCLEAR]
+    extracted = [text.extracted_label for text in texts]
+    summary: dict[str, Any] = {"texts": len(texts), "unclear": extracted.count(labeller.UNCLEAR)}
+    for name, others in (("label", labels), ("classifier", decisions)):
+        summary[name] = agreement(extracted, others)
+        pairs = [(a, b) for a, b in zip(extracted, others, strict=True) if a != labeller.UNCLEAR]
         if pairs:
-            found[f"{name}_of_clear"] = agreement(*zip(*pairs, strict=True))
+            summary[f"{name}_if_clear"] = agreement(*zip(*pairs, strict=True))
     for kind in ("empty", "prompt_repeated", "refused"):
-        found[kind] = sum(text.kind == kind for text in texts)
-    found["flagged"] = sum(bool(text.flags) for text in texts)
-    found["flags"] = {claim.name: sum(claim.name in text.flags for text in texts) for claim in lexicon}
-    return found
+        summary[kind] = sum(text.kind == kind for text in texts)
+    summary["flagged"] = sum(bool(text.flags) for text in texts)
+    summary["flags"] = {claim.name: sum(claim.name in text.flags for text in texts) for claim in lexicon}
+    return summary

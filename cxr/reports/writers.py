@@ -1,5 +1,4 @@
-"""The interface of report writers, and those that need no language model: a template, which says that it is
-one, and none."""
+"""Interface of report writers, and the writers without a language model: a template, and none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,36 +7,37 @@ from typing import Protocol
 from cxr.reports.cases import Case, prevalence_in_words, probabilities_in_words
 from cxr.reports.measurements import MIDLINE, Rank
 
-LABEL = "[Template: measurements put into fixed sentences. No language model and no physician wrote this.]"
-NAMED = 2  # zones of a Grad-CAM map
-UNUSUAL = 0.025  # share of the training radiographs beyond a value
+LABEL = "[Template: measurements inserted into fixed sentences. No language model or physician wrote this.]"
+NAMED = 2  # zones of a class activation map
+UNUSUAL = 0.025  # fraction of the training radiographs beyond a value
 
 
 @dataclass(frozen=True)
 class Text:
-    """asked: the words that a language model was given, "" where there is none. reply: what was written."""
+    """prompt_text: the prompt given to a language model, "" without one. response: the report."""
 
-    asked: str
-    reply: str
+    prompt_text: str
+    response: str
 
 
 class Writer(Protocol):
     @property
     def prompts(self) -> Sequence[str]:
-        """The names under which its texts stand: one text for each of them and each case."""
+        """Names of prompts; the writer writes one text for each of them and each case."""
 
-    def write(self, case: Case, prompt: str) -> Text: ...
+    def write(self, case: Case, prompt: str) -> Text:
+        """prompt: one of `prompts`."""
 
     def close(self) -> None:
-        """Free its memory; it writes nothing afterwards."""
+        """Free its memory; it cannot write afterwards."""
 
 
-class Template:
+class TemplateWriter:
     prompts = ("template",)
 
     def write(self, case: Case, prompt: str) -> Text:
-        """The same case gives the same text; `prompt` is the one of `prompts`."""
-        sentences = (LABEL, _probability(case), _heat(case), _quality(case), _neighbours(case))
+        """The same case gives the same text."""
+        sentences = (LABEL, _probability(case), _gradcam(case), _quality(case), _neighbours(case))
         return Text("", f"{' '.join(sentences)}\nVerdict: {case.decision}.")
 
     def close(self) -> None:
@@ -51,11 +51,13 @@ def _probability(case: Case) -> str:
     )
 
 
-def _heat(case: Case) -> str:
+def _gradcam(case: Case) -> str:
     if not case.zones:
         return f"Grad-CAM finds no region that raises the {case.decision} score."
-    zones = sorted(((share, zone) for zone, share in case.zones.items() if zone != MIDLINE), reverse=True)
-    named = " and ".join(f"{_percent(share)} in the {zone} zone" for share, zone in zones[:NAMED])
+    zones = sorted(
+        ((fraction, zone) for zone, fraction in case.zones.items() if zone != MIDLINE), reverse=True
+    )
+    named = " and ".join(f"{_percent(fraction)} in the {zone} zone" for fraction, zone in zones[:NAMED])
     midline = _percent(case.zones[MIDLINE])
     return (
         f"Regions that raise the {case.decision} score (Grad-CAM): {named} of the image, {midline} on the "
@@ -74,8 +76,8 @@ def _quality(case: Case) -> str:
     )
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f} %"
 
 
 def _rank(rank: Rank) -> str:
@@ -97,13 +99,13 @@ def _neighbours(case: Case) -> str:
     )
 
 
-class Nobody:
-    """`report.writer: none`: radiographs and measurements stand without a text."""
+class NoWriter:
+    """`report.writer: none`: radiographs and measurements without reports."""
 
     prompts = ()
 
     def write(self, case: Case, prompt: str) -> Text:
-        raise ValueError("there is no writer, so there are no prompts")
+        raise ValueError("report.writer is none: there are no prompts")
 
     def close(self) -> None:
         pass

@@ -25,7 +25,9 @@ LEXICON = load_claims()
         ("A calcified granuloma.", ["small_nodules"]),
         ("No pneumothorax is seen.", ["thin_lines"]),
         ("Kerley B lines and air bronchograms.", ["thin_lines"]),
-        ("Compared to the prior radiograph the opacity has grown.", ["earlier_images"]),
+        ("Compared to the prior radiograph the opacity has grown.", ["earlier_radiographs"]),
+        ("Compared to the prior film the opacity has grown.", ["earlier_radiographs"]),
+        ("Larger since the previous film.", ["earlier_radiographs"]),
         ("A 4-year-old girl with cough.", ["patient"]),
         ("Fracture of a rib; a nodule of 4 mm.", ["lengths", "fractures", "small_nodules"]),
         ("The heart is large. There is an opacity in the right lower zone.", []),
@@ -51,7 +53,7 @@ def test_more_pixels_allow_more():
     assert at[1024] == {"lengths"}
 
 
-def test_every_entry_says_why():
+def test_every_entry_has_a_reason():
     assert {claim.name for claim in LEXICON} >= {"heart_size_in_numbers", "devices", "fractures"}
     assert all(claim.why and claim.pattern.pattern for claim in LEXICON)
 
@@ -73,7 +75,7 @@ def test_every_entry_says_why():
         ("- a", ("one entry for each kind",)),
     ],
 )
-def test_a_broken_lexicon_is_refused(tmp_path, text, parts):
+def test_an_invalid_lexicon_is_an_error(tmp_path, text, parts):
     path = tmp_path / "claims.yaml"
     path.write_text(text)
     with refused("claims.yaml", *parts):

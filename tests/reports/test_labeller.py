@@ -1,4 +1,4 @@
-"""Verdicts of hand-written sentences: what a reader takes each of them to say."""
+"""The label extracted from hand-written sentences is the one that a reader would assign."""
 
 import pytest
 
@@ -17,6 +17,9 @@ Pneumonia is unlikely.
 Pneumonia is very unlikely in this radiograph.
 Unlikely to represent pneumonia.
 The radiograph does not show pneumonia.
+The film does not show pneumonia.
+Normal chest film.
+This picture shows no pneumonia.
 The appearances aren't those of pneumonia.
 It isn't pneumonia.
 The lungs are clear.
@@ -98,11 +101,13 @@ Pneumonia is not unlikely.
 I am not sure whether this is pneumonia.
 Normal versus pneumonia.
 Either a normal radiograph or pneumonia.
+Either a normal film or pneumonia.
 If this is pneumonia, follow up.
 Is this pneumonia?
 Evaluate for pneumonia.
 The heart is of normal size.
 The radiograph is not normal.
+The film is not normal.
 Abnormal chest.
 The lungs are clear. Early pneumonia cannot be excluded.
 There is pneumonia. There is no pneumonia.
@@ -122,7 +127,7 @@ Verdict: normal or pneumonia
         *((sentence, "unclear") for sentence in UNCLEAR),
     ],
 )
-def test_what_a_reader_takes_it_to_say(sentence, expected):
+def test_label_that_a_reader_would_assign(sentence, expected):
     assert extract_label(sentence, TWO) == expected
     assert extract_label(sentence.upper(), TWO) == expected
     assert extract_label(f"A frontal radiograph.\n{sentence}", TWO) == expected
@@ -169,7 +174,7 @@ def test_other_classes_are_named_by_their_names():
     classes = ["lung_opacity", "sick"]
     assert (
         extract_label("No lung opacity is seen.", classes) == "unclear"
-    )  # nothing says that sick is the rest
+    )  # sick is not known to be the only alternative
     assert extract_label("There is a lung opacity.", classes) == "lung_opacity"
     assert extract_label("Verdict: sick", classes) == "sick"
     assert extract_label("Verdict: NORMAL", ["NORMAL", "Pneumonia"]) == "NORMAL"

@@ -1,4 +1,4 @@
-"""The language model's writer, through the real classes of transformers on a tiny Gemma 3 made here."""
+"""The writer with a language model, by the real classes of transformers on a tiny random Gemma 3."""
 
 import gc
 import http.server
@@ -37,12 +37,12 @@ from tests.builders import ROOT, case, files_below, refused, settings, write_rep
 CPU = torch.device("cpu")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
-PICTURE = {
+IMAGE_TOKENS = {
     "boi_token": "<start_of_image>",
     "eoi_token": "<end_of_image>",
     "image_token": "<image_soft_token>",
 }
-VOCABULARY = [*SPECIAL, *PICTURE.values(), *(chr(code) for code in range(32, 127)), "\n"]
+VOCABULARY = [*SPECIAL, *IMAGE_TOKENS.values(), *(chr(code) for code in range(32, 127)), "\n"]
 # Gemma's, for one turn.
 CHAT = (
     "{{ bos_token }}{% for message in messages %}<start_of_turn>{{ message['role'] }}\n"
@@ -53,7 +53,7 @@ CHAT = (
 
 
 def save_processor(folder, chat=CHAT):
-    """A token for each character, and four for a picture of 32 x 32 pixels."""
+    """A token for each character, and four for an image of 32 x 32 pixels."""
     numbers = {token: number for number, token in enumerate(VOCABULARY)}
     letters = Tokenizer(models.BPE(vocab=numbers, merges=[], unk_token="<unk>"))
     letters.decoder = decoders.Fuse()
@@ -64,15 +64,15 @@ def save_processor(folder, chat=CHAT):
         bos_token="<bos>",
         unk_token="<unk>",
         additional_special_tokens=SPECIAL[4:],
-        extra_special_tokens=PICTURE,
+        extra_special_tokens=IMAGE_TOKENS,
     )
-    pictures = Gemma3ImageProcessor(size={"height": 32, "width": 32}, do_pan_and_scan=False)
-    Gemma3Processor(pictures, tokenizer, chat_template=chat, image_seq_length=4).save_pretrained(folder)
+    images = Gemma3ImageProcessor(size={"height": 32, "width": 32}, do_pan_and_scan=False)
+    Gemma3Processor(images, tokenizer, chat_template=chat, image_seq_length=4).save_pretrained(folder)
 
 
 def save_model(folder):
-    """Two layers of 64 numbers (a block of NF4) with large random weights, so that radiographs differ in
-    words."""
+    """Two layers of width 64 (a block of NF4) with large random weights, so that radiographs give different
+    texts."""
     shared = {"num_attention_heads": 2, "hidden_size": 64, "intermediate_size": 128}
     config = Gemma3Config(
         text_config=shared
@@ -88,12 +88,13 @@ def save_model(folder):
         boi_token_index=VOCABULARY.index("<start_of_image>"),
         eoi_token_index=VOCABULARY.index("<end_of_image>"),
         image_token_index=VOCABULARY.index("<image_soft_token>"),
-        tie_word_embeddings=False,  # else it repeats its last letter for ever
+        tie_word_embeddings=False,  # otherwise it repeats its last letter
     )
     torch.manual_seed(0)
     model = Gemma3ForConditionalGeneration(config)
-    model.get_input_embeddings().weight.data *= 0.02  # else a letter depends on the one before it alone
-    model.model.multi_modal_projector.mm_input_projection_weight.data.normal_()  # else 0: no radiograph is seen
+    model.get_input_embeddings().weight.data *= 0.02  # otherwise a letter depends only on the last one
+    # Initialised to 0, with which the text would not depend on the image.
+    model.model.multi_modal_projector.mm_input_projection_weight.data.normal_()
     model.generation_config.update(
         do_sample=True,
         temperature=5.0,
@@ -116,7 +117,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def tiny(saved, tmp_path, monkeypatch):
-    """acme/tiny in a mirror of its own, short replies, and neither a cache nor a hub."""
+    """acme/tiny in a mirror, short responses, neither a cache nor a hub."""
     folder = shutil.copytree(saved, tmp_path / "mirror/acme/tiny")
     monkeypatch.setenv("CXR_MIRROR", str(tmp_path / "mirror"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
@@ -127,16 +128,16 @@ def tiny(saved, tmp_path, monkeypatch):
 
 
 def opened(writer="acme/tiny", **changes):
-    asked = load_prompts(ROOT / "prompts")
-    return language_model.HuggingFace(settings("report", writer=writer, **changes), asked, CPU)
+    loaded = load_prompts(ROOT / "prompts")
+    return language_model.HuggingFace(settings("report", writer=writer, **changes), loaded, CPU)
 
 
-def by_the_model_itself(folder, example, asked):
-    """Greedy decoding by hand: the whole sequence through the model again for each new token."""
+def decoded_by_hand(folder, example, prompt_text):
+    """Greedy decoding without a cache: the whole sequence through the model for each new token."""
     processor = Gemma3Processor.from_pretrained(folder)
     model = Gemma3ForConditionalGeneration.from_pretrained(folder, dtype=torch.bfloat16).eval()
     image = Image.fromarray(np.repeat(example.image[:, :, None], 3, axis=2)).resize((448, 448), 3)
-    words = f"<bos><start_of_turn>user\n<start_of_image>{asked}<end_of_turn>\n<start_of_turn>model\n"
+    words = f"<bos><start_of_turn>user\n<start_of_image>{prompt_text}<end_of_turn>\n<start_of_turn>model\n"
     inputs = processor(text=words, images=[[image]], add_special_tokens=False, return_tensors="pt")
     tokens, kinds = inputs["input_ids"], inputs["token_type_ids"]
     start = tokens.shape[1]
@@ -155,25 +156,25 @@ def by_the_model_itself(folder, example, asked):
     return processor.decode(tokens[0, start:], skip_special_tokens=True).strip()
 
 
-def test_writes_what_the_model_says_most_probably(tiny):
+def test_text_is_the_greedy_decoding(tiny):
     writer, example = opened(), case()
     assert writer.prompts == ("zero_shot", "clinical_role", "context_aware")
-    replies = []
+    responses = []
     for name in writer.prompts:
         text = writer.write(example, name)
-        assert text.asked == prompts.render_prompt(load_prompts(ROOT / "prompts")[name], example)
-        assert text.reply == by_the_model_itself(tiny, example, text.asked)
-        replies.append(text.reply)
-    assert len(set(replies)) > 1
+        assert text.prompt_text == prompts.render_prompt(load_prompts(ROOT / "prompts")[name], example)
+        assert text.response == decoded_by_hand(tiny, example, text.prompt_text)
+        responses.append(text.response)
+    assert len(set(responses)) > 1
 
 
 def test_the_image_reaches_the_model():
     writer = opened()
     images = [np.full((28, 28), 0, np.uint8), np.full((28, 28), 255, np.uint8), case().image]
-    assert len({writer.write(case(image=image), "zero_shot").reply for image in images}) > 1
+    assert len({writer.write(case(image=image), "zero_shot").response for image in images}) > 1
 
 
-def test_is_greedy_whatever_the_published_settings_sample(tiny):
+def test_published_sampling_settings_do_not_matter(tiny):
     first, second = (opened().write(case(), "zero_shot") for _ in range(2))
     assert first == second
     config = json.loads((tiny / "generation_config.json").read_text())
@@ -182,7 +183,7 @@ def test_is_greedy_whatever_the_published_settings_sample(tiny):
     assert opened().write(case(), "zero_shot") == first
 
 
-def test_deterministic_kernels_are_asked_for_again_afterwards():
+def test_deterministic_kernels_are_required_again_afterwards():
     torch.use_deterministic_algorithms(True)
     try:
         opened().write(case(), "zero_shot")
@@ -211,12 +212,12 @@ def test_weights_are_bf16_loaded_once_and_freed(monkeypatch):
 
 
 def open_writer_in_root(monkeypatch):
-    """As the stage does it, which reads prompts/ of the working directory."""
+    """As in the stage, which reads prompts/ of the working directory."""
     monkeypatch.chdir(ROOT)
     return open_writer(settings("report", writer="acme/tiny"), CPU)
 
 
-def test_quantisation_is_nf4_twice_with_bf16():
+def test_quantisation_is_double_nf4_with_bf16():
     assert language_model.quantisation(settings("report", quantisation="none")) is None
     config = language_model.quantisation(settings("report", quantisation="nf4"))
     assert config.load_in_4bit is True
@@ -234,7 +235,7 @@ def test_nf4_reaches_the_layers_and_writes():
         name: layer for name, layer in writer._model.named_modules() if isinstance(layer, torch.nn.Linear)
     }
     exact = [name for name, layer in layers.items() if not isinstance(layer, bitsandbytes.nn.Linear4bit)]
-    # PyTorch's own attention, of the vision tower's head, does without its layer; logits stay exact.
+    # PyTorch's attention in the vision tower's head does not call its layer; the output layer stays exact.
     assert exact == ["model.vision_tower.head.attention.out_proj", "lm_head"]
     assert len(layers) > 20
     for name, layer in layers.items():
@@ -242,10 +243,10 @@ def test_nf4_reaches_the_layers_and_writes():
             assert layer.weight.quant_type == "nf4"
             assert layer.weight.quant_state.nested
             assert layer.compute_dtype == torch.bfloat16
-    assert writer.write(case(), "zero_shot").reply
+    assert writer.write(case(), "zero_shot").response
 
 
-def test_nf4_without_its_packages_is_refused(monkeypatch):
+def test_nf4_without_its_packages_is_an_error(monkeypatch):
     for package in ("bitsandbytes", "accelerate"):
         monkeypatch.setattr(
             language_model, "find_spec", lambda name, gone=package: None if name == gone else find_spec(name)
@@ -254,19 +255,19 @@ def test_nf4_without_its_packages_is_refused(monkeypatch):
             opened(quantisation="nf4")
 
 
-def test_picture_is_rgb_and_enlarged():
+def test_image_is_rgb_and_enlarged():
     small, large = (model_image(case(image=np.zeros((n, n), np.uint8))) for n in (28, 512))
     assert (small.mode, small.size) == ("RGB", (448, 448))
     assert large.size == (512, 512)
 
 
-def test_weights_that_are_nowhere_are_refused(tmp_path):
+def test_unavailable_weights_are_an_error(tmp_path):
     with refused("params.yaml: report.writer is acme/absent", "CXR_MIRROR=", "hf download acme/absent"):
         opened("acme/absent")
     assert not (tmp_path / "cache").exists() or files_below(tmp_path / "cache") == []
 
 
-def test_mirror_of_another_commit_is_refused(tiny):
+def test_mirror_of_another_commit_is_an_error(tiny):
     note = tiny / ".cache/huggingface/download/model.safetensors.metadata"
     note.parent.mkdir(parents=True)
     note.write_text("f" * 40 + "\netag\n1.0\n")
@@ -275,7 +276,7 @@ def test_mirror_of_another_commit_is_refused(tiny):
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """acme/gated, which lists its files to everyone and hands them to nobody; nothing else."""
+    """A hub with acme/gated alone, which lists its files and denies access to them."""
 
     tokens: ClassVar[set[str | None]] = set()
 
@@ -324,40 +325,42 @@ def hub(monkeypatch):
     server.server_close()
 
 
-def test_gated_model_without_access_is_refused(hub, monkeypatch, capfd):
-    with refused("report.writer is acme/gated", "https://huggingface.co/acme/gated", "set HF_TOKEN"):
+def test_gated_model_without_access_is_an_error(hub, monkeypatch, capfd):
+    with refused(
+        "report.writer is acme/gated", "it is gated", "https://huggingface.co/acme/gated", "set HF_TOKEN"
+    ):
         opened("acme/gated")
     assert Hub.tokens == {None}
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with refused("set HF_TOKEN") as caught:
         opened("acme/gated")
-    assert Hub.tokens == {None, "Bearer hf_secret"}  # which came from the environment alone
+    assert Hub.tokens == {None, "Bearer hf_secret"}  # from the environment alone
     assert "hf_secret" not in str(caught) + "".join(capfd.readouterr())
 
 
-def test_unknown_model_is_refused(hub):
+def test_unknown_model_is_an_error(hub):
     with refused("report.writer is acme/unknown", "check its name"):
         opened("acme/unknown")
 
 
-def test_a_model_that_reads_no_pictures_is_refused(tiny):
+def test_a_model_without_image_input_is_an_error(tiny):
     config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     BertModel(config).save_pretrained(tiny.parent / "bert")
     with refused("report.writer is acme/bert", "type bert", "image-text-to-text"):
         opened("acme/bert")
 
 
-def test_a_model_without_chat_template_is_refused(tiny):
+def test_a_model_without_chat_template_is_an_error(tiny):
     (tiny / "chat_template.jinja").unlink()
     with refused("report.writer is acme/tiny", "no chat template"):
         opened()
 
 
-def test_a_model_that_wants_another_package_is_refused(monkeypatch):
-    def wanting(*_):
+def test_a_model_that_needs_another_package_is_an_error(monkeypatch):
+    def missing_package(*_):
         raise ImportError("SmolVLMProcessor requires\nthe num2words library")
 
-    monkeypatch.setattr(language_model.AutoProcessor, "from_pretrained", wanting)
+    monkeypatch.setattr(language_model.AutoProcessor, "from_pretrained", missing_package)
     with refused("report.writer is acme/tiny", "requires the num2words library", "install it"):
         opened()
 
@@ -365,7 +368,7 @@ def test_a_model_that_wants_another_package_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     "name", ["config.json", "processor_config.json", "model.safetensors", "tokenizer.json"]
 )
-def test_broken_and_missing_files_are_refused(tiny, name):
+def test_broken_and_missing_files_are_an_error(tiny, name):
     path = tiny / name
     path.write_bytes(path.read_bytes()[:40])
     with refused("params.yaml: report.writer is acme/tiny", "replace it by the published file"):
@@ -375,7 +378,7 @@ def test_broken_and_missing_files_are_refused(tiny, name):
         opened()
 
 
-def test_missing_weights_are_refused(tiny):
+def test_missing_weights_are_an_error(tiny):
     model = Gemma3ForConditionalGeneration.from_pretrained(tiny)
     state = {name: value for name, value in model.state_dict().items() if "multi_modal_projector" not in name}
     model.save_pretrained(tiny, state_dict=state)
@@ -383,7 +386,7 @@ def test_missing_weights_are_refused(tiny):
         opened()
 
 
-def test_weights_larger_than_memory_are_refused_before_they_are_read(tiny, monkeypatch):
+def test_weights_larger_than_memory_are_an_error_before_they_are_read(tiny, monkeypatch):
     weights = sum(w.numel() for w in Gemma3ForConditionalGeneration.from_pretrained(tiny).parameters())
     monkeypatch.setattr(memory, "capacity", lambda device: 2 * weights)
     opened()
@@ -399,9 +402,9 @@ def test_machine_has_more_memory_than_the_tiny_model_needs():
     assert memory.capacity(CPU) > 2**28
 
 
-def test_memory_that_runs_out_while_writing_is_refused(monkeypatch):
+def test_out_of_memory_while_writing_is_an_error(monkeypatch):
     writer = opened()
-    # What PyTorch really raises; no machine has a pebibyte.
+    # Raises PyTorch's own error; no machine has a pebibyte.
     monkeypatch.setattr(writer._model, "generate", lambda **_: torch.empty(2**50, dtype=torch.uint8))
     with refused("report.writer is acme/tiny", "cpu has too little memory"):
         writer.write(case(), "zero_shot")
@@ -419,8 +422,8 @@ def test_loading_prints_nothing(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_stage_writes_every_prompt_of_the_same_images_or_nothing(tmp_path, monkeypatch):
-    """The stage as `dvc repro` runs it: weights that fail on the second radiograph leave no file behind."""
+def test_stage_writes_all_prompts_for_the_same_images_or_nothing(tmp_path, monkeypatch):
+    """The stage as `dvc repro` runs it: a model that fails later leaves no file behind."""
     folder = tmp_path / "run"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -449,7 +452,7 @@ def test_stage_writes_every_prompt_of_the_same_images_or_nothing(tmp_path, monke
     assert len(lines) == 4
     for line in lines:
         assert [text["prompt"] for text in line["texts"]] == list(prompts.NAMES)
-        assert all(text["reply"] for text in line["texts"])
+        assert all(text["response"] for text in line["texts"])
     assert list(read_json("metrics/report.json")["prompts"]) == list(prompts.NAMES)
     page = Path("reports/cases.md").read_text()
     assert "language model `acme/tiny`" in page

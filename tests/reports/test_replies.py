@@ -1,4 +1,4 @@
-"""Replies that are no report are told from those that are."""
+"""Responses that are no report are recognised."""
 
 import pytest
 
@@ -8,25 +8,25 @@ from cxr.reports.writers import Text
 from tests.builders import ROOT, case
 
 CLASSES = ["normal", "pneumonia"]
-ASKED = [prompts.render_prompt(prompt, case()) for prompt in load_prompts(ROOT / "prompts").values()]
+PROMPT_TEXTS = [prompts.render_prompt(prompt, case()) for prompt in load_prompts(ROOT / "prompts").values()]
 REPORT = (
     "The heart is of normal size. In the right lower zone there is an opacity with blurred edges. The left "
     "lung is clear.\nVerdict: pneumonia"
 )
 
 
-@pytest.mark.parametrize("asked", ASKED, ids=prompts.NAMES)
-def test_kinds(asked):
-    first, last = asked.splitlines()[0], asked.splitlines()[-1]
-    sentences = asked.replace("\n", " ").split(". ")
-    for reply, expected in (
+@pytest.mark.parametrize("prompt_text", PROMPT_TEXTS, ids=prompts.NAMES)
+def test_kinds(prompt_text):
+    first, last = prompt_text.splitlines()[0], prompt_text.splitlines()[-1]
+    sentences = prompt_text.replace("\n", " ").split(". ")
+    for response, expected in (
         ("", "empty"),
         (" \n\t", "empty"),
         ("...", "empty"),
         ("**", "empty"),
-        (asked, "prompt_repeated"),
-        (asked.upper(), "prompt_repeated"),
-        (f"{asked}\n\n{REPORT[:40]}", "prompt_repeated"),
+        (prompt_text, "prompt_repeated"),
+        (prompt_text.upper(), "prompt_repeated"),
+        (f"{prompt_text}\n\n{REPORT[:40]}", "prompt_repeated"),
         (first, "prompt_repeated"),
         (last, "prompt_repeated"),
         (". ".join(sentences[: len(sentences) // 2 + 1]), "prompt_repeated"),
@@ -43,8 +43,8 @@ def test_kinds(asked):
         ("It is unclear whether this is pneumonia.", "answered"),
         (f"This frontal radiograph is stored at 28 x 28 pixels. {REPORT}", "answered"),
     ):
-        assert scoring.kind_of(Text(asked, reply), CLASSES) == expected, reply
+        assert scoring.kind_of(Text(prompt_text, response), CLASSES) == expected, response
 
 
-def test_a_template_was_asked_nothing_and_echoes_nothing():
+def test_a_template_has_no_prompt_to_repeat():
     assert scoring.kind_of(Text("", REPORT), CLASSES) == "answered"

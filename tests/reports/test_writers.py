@@ -1,4 +1,4 @@
-"""The template says what was measured: zones, exposure, neighbours, probability."""
+"""The template reports what was measured: zones, image statistics, neighbours, probability."""
 
 import re
 
@@ -10,22 +10,22 @@ from cxr.reports import measurements
 from cxr.reports.cases import Neighbour
 from cxr.reports.labeller import extract_label
 from cxr.reports.measurements import Rank, rank_in_training, zone_fractions
-from cxr.reports.writers import LABEL, Template
+from cxr.reports.writers import LABEL, TemplateWriter
 from tests.builders import case, noise_images
 
 ZONES = {f"{height} {side}" for height in ("upper", "middle", "lower") for side in ("left", "right")}
 
 
 def write(**changes):
-    text = Template().write(case(**changes), "template")
-    assert text.asked == ""
-    assert text.reply.startswith(LABEL)
+    text = TemplateWriter().write(case(**changes), "template")
+    assert text.prompt_text == ""
+    assert text.response.startswith(LABEL)
     assert "template" in LABEL.lower()
-    assert "No language model" in LABEL
-    return text.reply.removeprefix(LABEL)
+    assert "No language model or physician" in LABEL
+    return text.response.removeprefix(LABEL)
 
 
-def test_says_every_measurement():
+def test_reports_every_measurement():
     text = write()
     for part in (
         "normal 0.200, pneumonia 0.800",
@@ -44,7 +44,7 @@ def test_says_every_measurement():
     assert extract_label(LABEL + text, ["normal", "pneumonia"]) == "pneumonia"
 
 
-def test_the_verdict_heard_is_the_decision_whatever_the_neighbours_are():
+def test_the_extracted_label_is_the_decision_whatever_the_neighbours_are():
     for names in (["normal"], ["pneumonia"], ["normal", "pneumonia", "tuberculosis"]):
         for p in ({"normal": 0.9, "pneumonia": 0.1}, {"normal": 0.1, "pneumonia": 0.3, "tuberculosis": 0.6}):
             neighbours = tuple(Neighbour(0, name, 0.5) for name in names)
@@ -64,43 +64,43 @@ def test_zones_are_thirds_and_sides(size):
         for column, side in ((0, "left"), (size - 1, "right"), (size // 2, None)):
             heat = np.zeros((size, size), np.float32)
             heat[row, column] = 0.7
-            found = zone_fractions(heat)
-            assert set(found) == ZONES | {"midline"}
-            assert [zone for zone, share in found.items() if share] == [
+            fractions = zone_fractions(heat)
+            assert set(fractions) == ZONES | {"midline"}
+            assert [zone for zone, fraction in fractions.items() if fraction] == [
                 f"{height} {side}" if side else "midline"
             ]
     heat = np.random.default_rng(0).random((size, size))
-    found = zone_fractions(heat)
-    assert sum(found.values()) == pytest.approx(1)
+    fractions = zone_fractions(heat)
+    assert sum(fractions.values()) == pytest.approx(1)
     mirrored = zone_fractions(heat[:, ::-1])
     for zone in ZONES:
         other = zone.replace("left", "x").replace("right", "left").replace("x", "right")
-        assert mirrored[other] == pytest.approx(found[zone])
+        assert mirrored[other] == pytest.approx(fractions[zone])
     even = zone_fractions(np.ones((size, size)))
     assert even["midline"] == pytest.approx(0.2, abs=1 / size)
     assert even["middle left"] == pytest.approx(0.4 / 3, abs=2 / size)
 
 
-def test_exposure_is_ranked_among_the_training_images():
+def test_image_statistics_are_ranked_among_the_training_images():
     images = noise_images(50, 16)
     images[10:20] = images[10:20] // 2
     images[:5] = 255
     reference = measurements.image_statistics(images)
     image = noise_images(1, 16, seed=3)[0] // 3
-    found = rank_in_training(image, reference)
-    assert found["mean"].value == pytest.approx(image.mean())
-    assert found["contrast"].value == pytest.approx(image.std())
-    assert found["clipped"].value == pytest.approx(((image == 0) | (image == 255)).mean())
+    ranks = rank_in_training(image, reference)
+    assert ranks["mean"].value == pytest.approx(image.mean())
+    assert ranks["contrast"].value == pytest.approx(image.std())
+    assert ranks["clipped"].value == pytest.approx(((image == 0) | (image == 255)).mean())
     for name, measured in (("mean", np.mean), ("contrast", np.std)):
-        every = [measured(each) for each in images]
-        expected = percentileofscore(every, measured(image), kind="mean") / 100
-        assert found[name].below == pytest.approx(expected)
+        values = [measured(other) for other in images]
+        expected = percentileofscore(values, measured(image), kind="mean") / 100
+        assert ranks[name].below == pytest.approx(expected)
     white = rank_in_training(np.full((16, 16), 255, np.uint8), reference)
-    assert white["clipped"].below == pytest.approx(0.95)  # five of fifty are as white: they count half
+    assert white["clipped"].below == pytest.approx(0.95)  # five of fifty are equally white: they count half
     assert white["clipped"].value == 1
 
 
-def test_unusual_is_beyond_nineteen_of_twenty():
+def test_unusual_is_outside_the_central_95_percent():
     for below, unusual in ((0.02, True), (0.03, False), (0.97, False), (0.98, True)):
         text = write(image_statistics={name: Rank(1.0, below) for name in ("mean", "contrast", "clipped")})
         assert len(re.findall("unusual", text)) == 3 * unusual

@@ -1,4 +1,4 @@
-"""The stage report: what stands on its page, in its lines and in its metrics, and in which order."""
+"""The stage report: content and order of its page, its lines and its metrics."""
 
 import json
 import re
@@ -31,36 +31,36 @@ def lines():
     return [json.loads(line) for line in Path("reports/cases.jsonl").read_text().splitlines()]
 
 
-def check_agreement(found, hits):
+def check_agreement(value, hits):
     low, high = wilson(np.mean(hits), len(hits))
-    assert found == pytest.approx({"value": np.mean(hits), "low": float(low), "high": float(high)}, abs=1e-6)
+    assert value == pytest.approx({"value": np.mean(hits), "low": float(low), "high": float(high)}, abs=1e-6)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_metrics_follow_from_the_lines(classes):
     write_report_run(classes=classes)
     report.main()
-    found, metrics, data = lines(), read_json("metrics/report.json"), load_dataset()
-    assert len(found) == 4 * classes
+    cases, metrics, data = lines(), read_json("metrics/report.json"), load_dataset()
+    assert len(cases) == 4 * classes
     test = load_predictions().of("test")
-    for line in found:
+    for line in cases:
         (text,) = line["texts"]
-        assert (text["prompt"], text["asked"], text["kind"]) == ("template", "", "answered")
-        assert line["truth"] == data.classes[data.labels[line["row"]]]
+        assert (text["prompt"], text["prompt_text"], text["kind"]) == ("template", "", "answered")
+        assert line["label"] == data.classes[data.labels[line["row"]]]
         p = test.ensemble[list(test.rows).index(line["row"])]
         assert list(line["probabilities"].values()) == pytest.approx(p, abs=1e-6)
-        assert text["verdict"] == line["classifier"] == data.classes[p.argmax()]
-        assert list(line)[-1] == "truth"
+        assert text["extracted_label"] == line["classifier"] == data.classes[p.argmax()]
+        assert list(line)[-1] == "label"
         assert len(line["neighbours"]) == 5
-        assert {data.splits[each["row"]] for each in line["neighbours"]} == {"train"}
+        assert {data.splits[neighbour["row"]] for neighbour in line["neighbours"]} == {"train"}
     of_template = metrics["prompts"]["template"]
-    check_agreement(of_template["truth"], [line["classifier"] == line["truth"] for line in found])
-    check_agreement(of_template["classifier"], [True] * len(found))
-    check_agreement(metrics["classifier"], [line["classifier"] == line["truth"] for line in found])
-    assert metrics["cases"] == {name: sum(line["truth"] == name for line in found) for name in data.classes}
+    check_agreement(of_template["label"], [line["classifier"] == line["label"] for line in cases])
+    check_agreement(of_template["classifier"], [True] * len(cases))
+    check_agreement(metrics["classifier"], [line["classifier"] == line["label"] for line in cases])
+    assert metrics["cases"] == {name: sum(line["label"] == name for line in cases) for name in data.classes}
 
 
-def test_page_shows_the_truth_after_the_text_and_calls_a_template_one():
+def test_page_shows_the_true_class_after_the_report_and_names_the_template():
     write_report_run({"report.cases": 3})
     report.main()
     head, *cases = re.split(r"^## ", Path("reports/cases.md").read_text(), flags=re.M)
@@ -68,22 +68,22 @@ def test_page_shows_the_truth_after_the_text_and_calls_a_template_one():
     assert "No language model" in head
     assert len(cases) == 3
     for line, of_case in zip(lines(), cases, strict=True):
-        picture = re.search(r"!\[[^\]]+\]\(([^)]+)\)", of_case)
-        text, truth = of_case.index("Verdict: "), of_case.index(f"**True class: {line['truth']}**")
-        assert picture.start() < text < truth
-        assert len(re.findall("true|truth", of_case, re.I)) == 1
-        assert "Template: measurements put into fixed sentences" in of_case
-        assert (Path("reports") / picture[1]).is_file()
-        assert line["picture"] == picture[1]
-        assert line["texts"][0]["reply"].startswith(writers.LABEL)
+        figure = re.search(r"!\[[^\]]+\]\(([^)]+)\)", of_case)
+        text, label = of_case.index("Verdict: "), of_case.index(f"**True class: {line['label']}**")
+        assert figure.start() < text < label
+        assert len(re.findall("true|truth|label: ", of_case.replace("Extracted label: ", ""), re.I)) == 1
+        assert "Template: measurements inserted into fixed sentences" in of_case
+        assert (Path("reports") / figure[1]).is_file()
+        assert line["figure"] == figure[1]
+        assert line["texts"][0]["response"].startswith(writers.LABEL)
     assert "nan" not in Path("metrics/report.json").read_text().lower()
 
 
-def test_pictures_do_not_tell_the_truth(place):
-    """The same radiographs with other labels, as far as the same are drawn, have the same pictures."""
+def test_figures_do_not_depend_on_the_label(place):
+    """The same radiographs with other labels have the same figures."""
     write_report_run({"report.cases": 8})  # all radiographs of test
     report.main()
-    before = {line["row"]: Path("reports", line["picture"]).read_bytes() for line in lines()}
+    before = {line["row"]: Path("reports", line["figure"]).read_bytes() for line in lines()}
     labels = (
         dataset.LABELS.read_text().replace("test,normal", "test,x").replace("test,pneumonia", "test,normal")
     )
@@ -92,27 +92,27 @@ def test_pictures_do_not_tell_the_truth(place):
         predictions.PATH.read_text().replace("test,normal", "test,x").replace("test,pneumonia", "test,normal")
     )
     predictions.PATH.write_text(table.replace("test,x", "test,pneumonia"))
-    truths = {line["row"]: line["truth"] for line in lines()}
+    labels_before = {line["row"]: line["label"] for line in lines()}
     report.main()
-    assert {line["row"]: Path("reports", line["picture"]).read_bytes() for line in lines()} == before
-    assert all(line["truth"] != truths[line["row"]] for line in lines())
+    assert {line["row"]: Path("reports", line["figure"]).read_bytes() for line in lines()} == before
+    assert all(line["label"] != labels_before[line["row"]] for line in lines())
 
 
-def test_fewer_cases_leave_no_old_pictures_and_the_same_run_the_same_bytes(place):
+def test_fewer_cases_leave_no_old_figures_and_the_same_run_gives_the_same_bytes(place):
     write_report_run({"report.cases": 4})
     report.main()
     write_report_run({"report.cases": 2})
     report.main()
-    pictures = files_below(Path("reports/cases"))
-    assert pictures == ["001.png", "002.png"]
-    assert min(Image.open(Path("reports/cases", pictures[0])).size) > 200
-    names = (*WRITTEN, *(f"reports/cases/{name}" for name in pictures))
+    figures = files_below(Path("reports/cases"))
+    assert figures == ["001.png", "002.png"]
+    assert min(Image.open(Path("reports/cases", figures[0])).size) > 200
+    names = (*WRITTEN, *(f"reports/cases/{name}" for name in figures))
     before = [Path(name).read_bytes() for name in names]
     report.main()
     assert [Path(name).read_bytes() for name in names] == before
 
 
-def test_nobody_writes(place):
+def test_writer_none_generates_no_reports(place):
     write_report_run({"report.writer": "none", "report.cases": 2})
     report.main()
     assert read_json("metrics/report.json")["prompts"] == {}
@@ -122,7 +122,7 @@ def test_nobody_writes(place):
     assert all(line["texts"] == [] for line in lines())
 
 
-def test_predictions_of_another_run_are_refused(place):
+def test_predictions_of_another_run_are_an_error(place):
     write_report_run()
     rows = predictions.PATH.read_text().splitlines(keepends=True)
     rows.remove(next(row for row in rows if ",test," in row))
@@ -132,7 +132,7 @@ def test_predictions_of_another_run_are_refused(place):
     assert not any(Path(name).exists() for name in WRITTEN)
 
 
-def test_a_calibration_without_prevalence_is_refused(place):
+def test_a_calibration_without_prevalence_is_an_error(place):
     write_report_run()
     Path("models/calibration.json").write_text('{"temperature": 1.0, "threshold": 0.5}')
     with refused("models/calibration.json: states no prevalence", "dvc repro calibrate"):
