@@ -1,7 +1,7 @@
-"""Write the model card: what other stages measured goes into the words of model_card.md.j2.
+"""Write the model card: the template model_card.md.j2 filled in with the metrics of other stages.
 
-After Mitchell et al., 2019, https://arxiv.org/abs/1810.03993. Every number on it is one of a metrics file,
-params.yaml or the model's own description. The YAML head is what Hugging Face reads of a card.
+After Mitchell et al., 2019, https://arxiv.org/abs/1810.03993. Every number on it comes from a metrics file,
+params.yaml or models/classifier.json. The YAML head is the metadata that Hugging Face reads.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ METRICS = (
 )
 SPEC, WEIGHTS = Path("models/classifier.json"), Path("models/classifier.safetensors")
 TEMPLATE, CARD = Path(__file__).with_name("model_card.md.j2"), Path("reports/model_card.md")
-# What metrics of metrics/test.json are called on Hugging Face.
+# The names on Hugging Face of the metrics in metrics/test.json.
 HUB_METRICS = {
     "auc": "roc_auc",
     "auc_ovr_macro": "roc_auc",
@@ -47,14 +47,14 @@ HUB_METRICS = {
 
 def main() -> None:
     params = load_params()
-    spec = read_json(there(SPEC))
-    metrics = {name: read_json(there(Path(f"metrics/{name}.json"))) for name in METRICS}
+    spec = read_json(existing(SPEC))
+    metrics = {name: read_json(existing(Path(f"metrics/{name}.json"))) for name in METRICS}
     text = render_template(
         TEMPLATE,
         head=head(spec, metrics).to_yaml(),
         spec=spec,
-        sha256=sha256(there(WEIGHTS)),
-        augmentation=changes(params.augment),
+        sha256=sha256(existing(WEIGHTS)),
+        augmentation=active(params.augment),
         seed=params.seed,
         model=params.model,
         train=params.train,
@@ -66,17 +66,17 @@ def main() -> None:
     )
     with atomic(CARD) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-    print(f"{CARD}: {len(metrics)} metrics files in words")
+    print(f"{CARD}: from {len(metrics)} metrics files")
 
 
-def there(path: Path) -> Path:
+def existing(path: Path) -> Path:
     if not path.is_file():
-        raise UserError(f"{path}: not there, and the model card speaks of it; run `dvc repro`")
+        raise UserError(f"{path}: no such file, and the model card needs it; run `dvc repro`")
     return path
 
 
 def head(spec: Tree, metrics: Mapping[str, Any]) -> ModelCardData:
-    """What Hugging Face shows and searches. The licence is that of the images: weights are made of them."""
+    """The metadata that Hugging Face shows and searches. The licence is that of the training images."""
     source = metrics["data"].get("source")
     if not source:
         raise UserError("metrics/data.json: without `source`; run `dvc repro split`")
@@ -104,8 +104,8 @@ def head(spec: Tree, metrics: Mapping[str, Any]) -> ModelCardData:
     )
 
 
-def changes(augment: Augment) -> dict[str, float]:
-    """What augmentation does; `views` only says how often, and a crop to all of the image does nothing."""
+def active(augment: Augment) -> dict[str, float]:
+    """The augmentations that are on; `views` is a number of copies, and a crop of 1 keeps the whole image."""
     off = {"crop": 1.0}
     return {name: value for name, value in augment if name != "views" and value != off.get(name, 0)}
 
