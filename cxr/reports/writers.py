@@ -60,9 +60,9 @@ def _gradcam(case: Case) -> str:
     named = " and ".join(f"{_percent(fraction)} in the {zone} zone" for fraction, zone in zones[:NAMED])
     midline = _percent(case.zones[MIDLINE])
     return (
-        f"Regions that raise the {case.decision} score (Grad-CAM): {named} of the image, {midline} on the "
-        "midline, which shows spine, mediastinum and heart rather than lung. Sides are those of the image: "
-        "in standard display orientation the patient's right is on image left."
+        f"Regions that raise the {case.decision} score (Grad-CAM, proportion of the map): {named} of the "
+        f"image, {midline} on the midline, which shows spine, mediastinum and heart rather than lung. Sides "
+        "are those of the image: in standard display orientation the patient's right is on image left."
     )
 
 

@@ -30,7 +30,7 @@ def test_reports_every_measurement():
     for part in (
         "normal 0.200, pneumonia 0.800",
         "50 % normal, 50 % pneumonia",
-        "Regions that raise the pneumonia score (Grad-CAM): 100 % in the lower left zone",
+        "raise the pneumonia score (Grad-CAM, proportion of the map): 100 % in the lower left zone",
         "0 % on the midline",
         "patient's right is on image left",
         "28 x 28 pixels",

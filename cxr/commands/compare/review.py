@@ -8,10 +8,10 @@ import numpy as np
 
 from cxr.commands.compare.comparison import POWER, Comparison, MetricRow, flips
 from cxr.commands.compare.runs import EvaluationsOnTest, Run
-from cxr.evaluation.delong import LOWER_IS_BETTER
 
 FLIPS_SHOWN = 10  # of each direction
 TITLES = {"auc": "AUC", "auc_ovr_macro": "Macro AUC"}
+NOTES = {"brier": " (lower is better)", "nll": " (log loss, lower is better)"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _table(split: Comparison) -> list[str]:
     ]
     for row in split.rows:
         low, high = row.estimate.interval
-        name = f"`{row.metric}`" + (" (lower is better)" if row.metric in LOWER_IS_BETTER else "")
+        name = f"`{row.metric}`{NOTES.get(row.metric, '')}"
         verdict = row.verdict if row.verdict == "inconclusive" else f"**{row.verdict}**"
         lines.append(
             f"| {name} | {row.a:.4f} | {row.b:.4f} | {row.estimate.difference:+.4f} "

@@ -81,7 +81,7 @@ def test_table_has_every_metric_of_both_splits(compared):
         "brier",
         "nll",
     ]
-    assert "`nll` (lower is better)" in out
+    assert "`nll` (log loss, lower is better)" in out
     widths = {
         row.count("|") for row in out.splitlines() if row.startswith("| `") or row.startswith("| test,")
     }
