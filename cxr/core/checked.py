@@ -1,4 +1,5 @@
-"""Sections of a YAML file, checked by pydantic: one line says what is wrong and what is allowed."""
+"""Sections of a YAML file, checked by pydantic: an error is one line with what is wrong and what is
+allowed."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -14,8 +15,8 @@ from cxr.core.errors import UserError
 
 
 class Section(BaseModel):
-    """Strict: no key is missing or unknown, text is no number, a bool no integer, and numbers are finite. An
-    integer becomes a float where one is due."""
+    """Strict: no key is missing or unknown, text is not read as a number, nor a bool as an integer, and
+    numbers are finite. An integer becomes a float where the type is float."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -28,8 +29,8 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 
 def check_section(model: type[AnySection], tree: Any, path: Path, *prefix: str) -> AnySection:
-    """`tree` as a `model`. path: the file that an error names. prefix: the sections of that file in which
-    the tree lies.
+    """`tree` as a `model`. path: the file that an error names. prefix: the sections of that file that contain
+    the tree.
 
     Raises `UserError` for the first unknown key, else the first missing one, else the first value that is not
     allowed, in the order of the model's fields.
@@ -37,9 +38,9 @@ def check_section(model: type[AnySection], tree: Any, path: Path, *prefix: str) 
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        # A misspelt key is a missing one too; the unknown name says more.
-        first = min(found, key=lambda each: _RANK.get(each["type"], 2))
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        # A misspelt key is both unknown and missing; the unknown name is more helpful.
+        first = min(details, key=lambda detail: _RANK.get(detail["type"], 2))
         text = _describe(first, model, tree, path, prefix)
     raise UserError(f"{path}: {text}")
 
@@ -56,27 +57,27 @@ def _describe(
     sections = _sections(model, loc)
     inner, names = sections[-1], ", ".join(sections[-1].model_fields)
     if kind in (_UNKNOWN, _NO_NAME):
-        near = _nearest(str(loc[-1]), model, inner, prefix)
-        return f"unknown key {_dotted(*prefix, *loc)};{near} allowed here: {names}"
+        suggestion = _suggestion(str(loc[-1]), model, inner, prefix)
+        return f"unknown key {_dotted(*prefix, *loc)};{suggestion} allowed here: {names}"
     if kind == _MISSING:
         return f"missing key {_dotted(*prefix, *loc)}; `git diff {path}` shows what was removed"
     if kind == _NO_SECTION:
         return f"{_dotted(*prefix, *loc) or 'the file'} must be a section with the keys {names}"
-    # Behind the field's name `loc` has items of a list, or pydantic's names of alternatives.
+    # After the field's name, `loc` has items of a list, or pydantic's names of alternatives.
     keys = loc[: len(sections)]
     allowed = _allowed(inner.model_json_schema()["properties"][keys[-1]])
     return f"{_dotted(*prefix, *keys)} is {reduce(getitem, keys, tree)!r}; allowed: {allowed}"
 
 
 def _sections(model: type[Section], loc: tuple[int | str, ...]) -> list[type[Section]]:
-    """The sections on the way to `loc`, outermost first."""
-    found = [model]
+    """The nested sections that contain `loc`, outermost first."""
+    sections = [model]
     for name in loc:
-        field = found[-1].model_fields.get(str(name))
+        field = sections[-1].model_fields.get(str(name))
         if field is None or not _is_section(field.annotation):
             break
-        found.append(field.annotation)
-    return found
+        sections.append(field.annotation)
+    return sections
 
 
 def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
@@ -84,19 +85,19 @@ def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
 
 
 def _dotted(*parts: int | str) -> str:
-    """A key that would break the line is quoted."""
+    """The parts of a key joined by dots; one that is not printable, such as a line break, is quoted."""
     return ".".join(text if (text := str(part)).isprintable() else repr(text) for part in parts)
 
 
-def _nearest(name: str, model: type[Section], inner: type[Section], prefix: tuple[str, ...]) -> str:
-    """A question for what `name` may stand for: that key of another section, else one like it in `inner`."""
+def _suggestion(name: str, model: type[Section], inner: type[Section], prefix: tuple[str, ...]) -> str:
+    """Which key `name` may be meant for: that key of another section, else a similar one of `inner`."""
     elsewhere = [_dotted(*keys) for keys in _keys(model, prefix) if keys[-1] == name]
-    near = elsewhere or get_close_matches(name, inner.model_fields, n=1)
-    return f" did you mean {' or '.join(near)}?" if near else ""
+    candidates = elsewhere or get_close_matches(name, inner.model_fields, n=1)
+    return f" did you mean {' or '.join(candidates)}?" if candidates else ""
 
 
 def _keys(model: type[Section], prefix: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """All keys with the sections they lie in; those of sections too."""
+    """All keys, of sections too, each after the sections that contain it."""
     for name, field in model.model_fields.items():
         yield (*prefix, name)
         if _is_section(field.annotation):
@@ -112,8 +113,8 @@ _BOUNDS = {
 
 
 def _allowed(schema: dict[str, Any]) -> str:
-    """What a JSON schema allows, in words. A pattern's meaning is its `patternErrorMessage`, which editors
-    show too."""
+    """The values that a JSON schema allows, in words. For a pattern this is its `patternErrorMessage`, which
+    editors show too."""
     if "anyOf" in schema:
         return " or ".join(map(_allowed, schema["anyOf"]))
     if "enum" in schema or "const" in schema:

@@ -18,7 +18,8 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Dataset:
-    """images: (N, H, W) uint8, a memory map. labels: (N,) int64, index into `classes`. splits: (N,) str."""
+    """images: (N, H, W) uint8, a memory map. labels: (N,) int64, indices into `classes`, which are in the
+    order of `class_order`. splits: (N,) str."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -26,17 +27,17 @@ class Dataset:
     splits: np.ndarray
 
     def rows(self, *splits: str) -> np.ndarray:
-        """Row numbers, ascending, of the images in any of `splits`."""
+        """(n,) int64, ascending: the row numbers of the images in any of `splits`."""
         return np.flatnonzero(np.isin(self.splits, splits))
 
 
 def hash_images(images: np.ndarray) -> list[str]:
-    """SHA-256 of each picture's grey levels: equal if and only if the stored pictures are byte-equal."""
+    """SHA-256 of the grey levels of each image, (N, H, W) uint8, as 64 hexadecimal digits."""
     return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
 
 
 def save_dataset(images: np.ndarray, rows: Sequence[Sequence[object]]) -> None:
-    """`rows` holds split, class, source, sha256 and group of each of the (N, H, W) uint8 `images`."""
+    """images: (N, H, W) uint8. rows: split, class, source, sha256 and group of each image."""
     write_npy(IMAGES, images)
     write_csv(LABELS, COLUMNS, [(number, *row) for number, row in enumerate(rows)])
 
@@ -53,7 +54,7 @@ def load_dataset() -> Dataset:
 
 
 def count_levels(images: np.ndarray) -> np.ndarray:
-    """How often each grey level 0-255 occurs in `images` (N, H, W) uint8. Returns (256,) float64."""
+    """The number of pixels of each grey level in `images`, (N, H, W) uint8. Returns (256,) float64."""
     counts = np.zeros(256)
     for start in range(0, len(images), 256):
         counts += np.bincount(images[start : start + 256].ravel(), minlength=256)
@@ -61,10 +62,12 @@ def count_levels(images: np.ndarray) -> np.ndarray:
 
 
 def mean_and_std(counts: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of grey levels, 0 to 255. counts: (256,) float, as from `count_levels`."""
     mean = np.average(LEVELS, weights=counts)
     return float(mean), float(np.sqrt(np.average((LEVELS - mean) ** 2, weights=counts)))
 
 
 def class_order(names: Iterable[str]) -> list[str]:
-    """Distinct class names in label order: "normal" (in either case) first, the others by alphabet."""
+    """Distinct class names in the order of labels: "normal" (in any case) first, the others
+    alphabetically."""
     return sorted(set(names), key=lambda name: (name.lower() != "normal", name))

@@ -1,19 +1,19 @@
-"""A user's mistake becomes one line on stderr and exit code 1, never a stack trace."""
+"""A user's mistake ends a command with one line on stderr and exit code 1, without a stack trace."""
 
 import sys
 from collections.abc import Callable
 
 
 class UserError(Exception):
-    """A mistake the user can mend. The message says what is wrong, where, and what to do."""
+    """A mistake that the user can correct. The message is one line: what is wrong, where, and what to do."""
 
 
 class FormatError(UserError):
-    """Neither a PNG nor a JPEG nor a DICOM file."""
+    """The file is neither a PNG nor a JPEG nor a DICOM file."""
 
 
 class PixelCountError(UserError):
-    """More pixels than allowed, found before they are decoded."""
+    """The image has more pixels than allowed; raised before they are decoded."""
 
 
 def run(main: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Published files, checked by their hash: from the folder CXR_MIRROR, else a library's own cache, else the
+"""Published files, checked by their hash: from the folder CXR_MIRROR, else a library's cache, else the
 network."""
 
 import difflib
@@ -20,12 +20,12 @@ from tqdm import tqdm
 from cxr.core.errors import UserError
 from cxr.core.files import atomic, sha256
 
-TIMEOUT = 30  # seconds without a byte
+TIMEOUT = 30  # seconds without any data
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The key of params.yaml that asks for a file, and its value: what a message names."""
+    """A key of params.yaml and its value, which errors about it name."""
 
     key: str
     value: str
@@ -35,7 +35,7 @@ class Setting:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Up to three of `names`, those most like `name` first."""
+    """Up to three of `names`, the most similar to `name` first, joined by commas."""
     choices = sorted(names)
     return ", ".join(difflib.get_close_matches(name, choices, n=3, cutoff=0.3) or choices[:3])
 
@@ -46,31 +46,31 @@ def file_name(url: str) -> str:
 
 def stated_hash(url: str) -> str:
     """The sha256, or the beginning of it, that publishers put into a file's name; "" where they do not."""
-    stated = re.search(r"-([0-9a-f]{8,})\.\w+$", url)
-    return stated[1] if stated else ""
+    match = re.search(r"-([0-9a-f]{8,})\.\w+$", url)
+    return match[1] if match else ""
 
 
 def in_mirror(name: str) -> Path | None:
-    """The file or folder `name` of CXR_MIRROR, if both are there."""
+    """The file or folder `name` of CXR_MIRROR; None if CXR_MIRROR is not set or has no such entry."""
     mirror = os.environ.get("CXR_MIRROR")
     return Path(mirror) / name if mirror and (Path(mirror) / name).exists() else None
 
 
 def searched() -> str:
-    """Where else a file that cannot be downloaded was looked for, in words."""
+    """Text for an error about a failed download: whether CXR_MIRROR was searched too."""
     mirror = os.environ.get("CXR_MIRROR")
     return f"it is not in CXR_MIRROR={mirror} either" if mirror else "CXR_MIRROR is not set"
 
 
 def one_line(error: BaseException) -> str:
-    """What `error` says, without line breaks and at most 200 characters of it."""
+    """The message of `error` without line breaks, at most 200 characters of it."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 @contextmanager
 def fetch_published(url: str, md5: str) -> Iterator[Path]:
-    """Yield the path of the file behind `url`, checked; a downloaded copy is gone after the block.
+    """Yield the path of the file at `url`, checked; a downloaded copy is deleted after the block.
 
     Raises `UserError` if neither the mirror nor the network has the file, or if its md5 is wrong.
     """
@@ -94,8 +94,8 @@ def fetch_published(url: str, md5: str) -> Iterator[Path]:
 
 
 def from_url(setting: Setting, url: str, digest: str, cache: Path) -> Path:
-    """The file behind `url`, kept in `cache`. digest: the sha256 it must have, or the beginning of it, or ""
-    for none.
+    """The file at `url`, kept in `cache`. digest: the sha256 that it must have, or the beginning of it; ""
+    for any.
 
     Raises `UserError` if neither the mirror, `cache` nor the network has it, or if its hash is wrong.
     """
@@ -112,16 +112,17 @@ def from_url(setting: Setting, url: str, digest: str, cache: Path) -> Path:
                 f"{url} could not be had ({_reason(error)}) and {searched()}; go online, or download {name} "
                 "elsewhere and set CXR_MIRROR to its folder",
             ) from None
-    found = sha256(path)
-    if not found.startswith(digest):
-        raise setting.error(f"{path} has sha256 {found}, not {digest}...; replace it by {url}")
+    actual = sha256(path)
+    if not actual.startswith(digest):
+        raise setting.error(f"{path} has sha256 {actual}, not {digest}...; replace it by {url}")
     return path
 
 
 def from_mirror(setting: Setting, name: str, digest: str) -> Path:
-    """The file `name` of CXR_MIRROR. digest: the sha256 it must have, which `<setting.key>_sha256` states.
+    """The file `name` of CXR_MIRROR. digest: the sha256 that it must have, the value of
+    `<setting.key>_sha256`.
 
-    Raises `UserError` if the mirror has no such file, or if its hash is wrong or not stated ("none").
+    Raises `UserError` if the mirror has no such file, or if the hash differs or is "none".
     """
     path = in_mirror(name)
     if path is None or not path.is_file():
@@ -131,15 +132,15 @@ def from_mirror(setting: Setting, name: str, digest: str) -> Path:
             if mirror
             else f"CXR_MIRROR is not set; set it to the folder that holds {name}"
         )
-    found, key = sha256(path), f"{setting.key}_sha256"
+    actual, key = sha256(path), f"{setting.key}_sha256"
     if digest == "none":
         raise setting.error(
             f"{key} is none; set it to the hash that the file's publisher states (`sha256sum {path}` "
-            f"gives {found})"
+            f"gives {actual})"
         )
-    if found != digest.lower():
+    if actual != digest.lower():
         raise setting.error(
-            f"{path} has sha256 {found}, where {key} is {digest}; replace the file or correct {key}"
+            f"{path} has sha256 {actual}, where {key} is {digest}; replace the file or correct {key}"
         )
     return path
 
@@ -151,14 +152,14 @@ def from_hub(
     weights: Sequence[str],
     others: Sequence[str] = (),
 ) -> Path:
-    """The file of `repository` on the Hugging Face hub that is the first of `weights` it has, in one folder
-    with all its files that match `others`.
+    """The first of the files `weights` that `repository` on the Hugging Face hub has, in one folder with all
+    files of the repository that match `others`.
 
-    In the mirror that folder is `<org>/<model>/` or `<model>/`, as `hf download --local-dir` makes it.
+    In the mirror that folder is `<org>/<model>/` or `<model>/`, as `hf download --local-dir` writes it.
     revision: a commit, tag or branch; None is the newest. Raises `UserError` if neither the mirror,
     the hub's cache nor the hub has the file, or if the mirror has it from another commit.
     """
-    # Here, since most stages need no hub, and these take a while to import.
+    # Imported here, because it is slow and most stages do not need it.
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
     from huggingface_hub.utils import httpx
@@ -170,7 +171,7 @@ def from_hub(
                 return mirrored / name
 
     def snapshot(name: str, local_files_only: bool) -> Path:
-        # One of the weights, since most repositories hold the same ones in several formats.
+        # One weights file, since most repositories hold the same weights in several formats.
         patterns = [name, *others]
         folder = snapshot_download(
             repository, revision=revision, allow_patterns=patterns, local_files_only=local_files_only
@@ -182,7 +183,7 @@ def from_hub(
             with suppress(LocalEntryNotFoundError):
                 if (cached := snapshot(name, local_files_only=True)).is_file():
                     return cached
-        # Asked first, because it answers at once where a download would retry a hub that is out of reach.
+        # The request fails at once where a download would retry a hub that cannot be reached.
         siblings = HfApi().model_info(repository, revision=revision, timeout=TIMEOUT).siblings or []
         names = [name for name in weights if name in {file.rfilename for file in siblings}]
         if names:
@@ -201,22 +202,23 @@ def from_hub(
 
 def _check_md5(path: Path, md5: str, what: str, remedy: str) -> None:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != md5:
-        raise UserError(f"{what} has md5 {found}, not {md5}; {remedy}")
+        actual = hashlib.file_digest(file, "md5").hexdigest()
+    if actual != md5:
+        raise UserError(f"{what} has md5 {actual}, not {md5}; {remedy}")
 
 
 def _check_commit(setting: Setting, repository: str, revision: str | None, folder: Path, name: str) -> None:
-    """`hf download` notes the commit of each file; a folder that was copied by hand is taken at its word."""
-    note = folder / ".cache/huggingface/download" / f"{name}.metadata"
-    if not (revision and re.fullmatch("[0-9a-f]{40}", revision) and note.is_file()):
+    """Check the commit that `hf download` records for each file; a folder without this record is not
+    checked."""
+    record = folder / ".cache/huggingface/download" / f"{name}.metadata"
+    if not (revision and re.fullmatch("[0-9a-f]{40}", revision) and record.is_file()):
         return
-    commit = note.read_text(encoding="utf-8").split("\n")[0]
+    commit = record.read_text(encoding="utf-8").split("\n")[0]
     key = f"{setting.key.partition('.')[0]}.revision"
     if commit != revision:
         raise setting.error(
             f"{folder} holds commit {commit} where {key} asks for {revision}; change {key}, or run "
-            f" {_command(repository, revision)} with CXR_MIRROR as FOLDER",
+            f"{_command(repository, revision)} with CXR_MIRROR as FOLDER",
         )
 
 
@@ -226,15 +228,15 @@ def _command(repository: str, revision: str | None) -> str:
 
 
 def _download(url: str, path: Path) -> None:
-    """Raises OSError or HTTPException if the file cannot be had whole."""
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
-        total = int(answer.headers.get("Content-Length") or 0)
-        with tqdm.wrapattr(answer, "read", total=total or None, desc=file_name(url), disable=None) as body:
+    """Raises OSError or HTTPException if the file cannot be downloaded completely."""
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as response, path.open("wb") as file:
+        total = int(response.headers.get("Content-Length") or 0)
+        with tqdm.wrapattr(response, "read", total=total or None, desc=file_name(url), disable=None) as body:
             shutil.copyfileobj(body, file, 1 << 20)
     if total and path.stat().st_size != total:
         raise OSError(f"stopped after {path.stat().st_size:,} of {total:,} bytes")
 
 
 def _reason(error: BaseException) -> object:
-    """Without what urllib writes around it."""
+    """The cause of a failed download, without the text that urllib adds."""
     return getattr(error, "reason", None) or one_line(error)

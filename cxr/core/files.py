@@ -1,4 +1,4 @@
-"""Writing outputs whole or not at all, and always as the same bytes for the same content."""
+"""Outputs are written whole or not at all, and as the same bytes for the same content."""
 
 import csv
 import errno
@@ -18,7 +18,7 @@ from cxr.core.errors import UserError
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes `path`'s name only if the block succeeds.
+    """Yield a temporary path beside `path`; it is renamed to `path` only if the block succeeds.
 
     Raises `UserError` if the disk is full.
     """
@@ -32,7 +32,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
         temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
         temporary.replace(path)
     except OSError as error:
-        # NumPy says how much it could write, and no number, when the disk is full.
+        # On a full disk NumPy's error has no errno, only how much it could write.
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error):
             raise UserError(
                 f"{path}: the disk is full; free some space (`dvc gc --workspace` removes unused outputs) "
@@ -49,7 +49,7 @@ def write_npy(path: Path | str, array: np.ndarray) -> None:
 
 
 def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Floats are written with 7 significant digits, enough for a float32 probability."""
+    """Floats are written with 7 significant digits, about the precision of a float32."""
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -63,14 +63,14 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
 
 
 def write_json(path: Path | str, content: Any) -> None:
-    """Floats are rounded to 6 decimals; NaN and infinity are refused (ValueError): they are not JSON."""
+    """Floats are rounded to 6 decimals. Raises `ValueError` for NaN and infinity, which are not JSON."""
     with atomic(path) as temporary:
         text = json.dumps(_rounded(content), indent=2, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def sha256(path: Path | str) -> str:
-    """Of the file's bytes, 64 hexadecimal digits."""
+    """The SHA-256 of the file's bytes, 64 hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

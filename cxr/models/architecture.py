@@ -1,7 +1,8 @@
-"""What a backbone is before and after its weights are chosen."""
+"""An architecture, and the backbone it becomes with weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -12,8 +13,8 @@ from cxr.core.fetch import Setting
 
 @dataclass(frozen=True)
 class Input:
-    """size: pixels a side. mean, std: one for each channel, grey levels from 0 to 1; None stands for those of
-    the training images."""
+    """The input of a backbone. size: pixels a side. mean, std: to normalise grey levels in [0, 1], one for
+    each channel; None: those of the training images."""
 
     size: int
     channels: int
@@ -23,7 +24,7 @@ class Input:
 
 class Fresh(NamedTuple):
     """base: images to features, with initial weights from PyTorch's global generator. left_out: the shapes of
-    the tensors that weights files of the architecture have besides, the classification layer's."""
+    the classification layer's tensors, which weights files of the architecture have, but the base has not."""
 
     base: nn.Module
     left_out: dict[str, torch.Size]
@@ -31,15 +32,18 @@ class Fresh(NamedTuple):
 
 @dataclass(frozen=True)
 class Architecture:
-    """fresh: takes the pixels a side, on which the shapes of a few architectures depend.
+    """fresh: builds it for an input of so many pixels a side, on which the shapes of a few architectures
+    depend.
 
-    published: what the published weights take, None where there are none. pretrained: the base with these
-    weights; raises `UserError`, in the name of the setting, if they are unavailable or do not fit.
+    published: the input of the published weights, None where there are none. fetch: downloads these weights
+    unless they are here; raises `UserError`, which names the setting, if they are unavailable. pretrained:
+    builds the base with them; raises `UserError` if they are unavailable or do not fit.
     """
 
     fresh: Callable[[int], Fresh]
     channels: int
     published: Input | None = None
+    fetch: Callable[[Setting], Path] | None = None
     pretrained: Callable[[Setting], nn.Module] | None = None
 
 
@@ -53,7 +57,7 @@ class Backbone:
 
 
 def without(model: nn.Module, cut: Callable[[nn.Module], object]) -> Fresh:
-    """`model` after `cut` has taken layers off it."""
+    """`model` after `cut` has removed layers from it."""
     whole = {key: tensor.shape for key, tensor in model.state_dict().items()}
     cut(model)
     kept = model.state_dict()

@@ -1,6 +1,7 @@
 """Backbones by the name in params.yaml: our own, torchvision's classifiers and timm's models."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -22,6 +23,35 @@ def backbone_names() -> list[str]:
     return [*OWN, *torchvision_names(), *(TIMM + name for name in timm_names())]
 
 
+def backbone_input(name: str, *, weights: str, size: int | None, stored_size: int) -> Input:
+    """The input of the backbone that `build_backbone` would build with these arguments, without building it.
+
+    Raises `UserError` if the backbone is unknown or has no published weights where weights is imagenet.
+    """
+    architecture = _architecture(name)
+    if weights == "imagenet" and architecture.pretrained is None:
+        raise Setting("model.weights", weights).error(f"{name} has none; allowed for it: none or file:NAME")
+    published = None if weights == "none" else architecture.published
+    side = size or (published.size if published else stored_size)
+    mean, std = (published.mean, published.std) if published else (None, None)
+    return Input(side, architecture.channels, mean, std)
+
+
+def fetch_weights(name: str, weights: str, weights_sha256: str) -> Path | None:
+    """The file that `build_backbone` would read with these arguments, downloaded if it is not here; None for
+    weights none. The file is not opened, but its hash is checked where one is known.
+
+    Raises `UserError` if it is unavailable or has another hash.
+    """
+    setting = Setting("model.weights", weights)
+    if weights == "none":
+        return None
+    if weights == "imagenet":
+        fetch = _architecture(name).fetch
+        return fetch(setting) if fetch else None
+    return from_mirror(setting, weights.removeprefix("file:"), weights_sha256)
+
+
 def build_backbone(
     name: str, *, weights: str, weights_sha256: str, size: int | None, stored_size: int
 ) -> Backbone:
@@ -29,36 +59,32 @@ def build_backbone(
 
     weights: none (initial ones, from PyTorch's global generator), imagenet (the published ones), or file:NAME
     of CXR_MIRROR with this hash. The architecture is the same with all three. size: pixels a side of its
-    input; None is what the weights take, or stored_size with none.
-    Raises `UserError` if the backbone is unknown or cannot take that size, or if the weights are not to be
-    had, are not what the hash says, or belong to another architecture.
+    input; None: the size of the published input, or stored_size with weights none.
+    Raises `UserError` if the backbone is unknown or cannot take that size, or if the weights are unavailable,
+    have another hash, or belong to another architecture.
     """
+    expects = backbone_input(name, weights=weights, size=size, stored_size=stored_size)
     architecture = _architecture(name)
-    setting = Setting("model.weights", weights)
-    if weights == "imagenet" and architecture.pretrained is None:
-        raise setting.error(f"{name} has none; allowed for it: none or file:NAME")
-    published = None if weights == "none" else architecture.published
-    side = size or (published.size if published else stored_size)
+    published = architecture.published
     try:
-        # Weights fit position embeddings of their own size only.
-        fresh = architecture.fresh(published.size if published else side)
-        dimensions = _dimensions(fresh.base, architecture.channels, side)
+        # Position embeddings in a weights file have the published size.
+        fresh = architecture.fresh(published.size if published and weights != "none" else expects.size)
+        dimensions = _dimensions(fresh.base, architecture.channels, expects.size)
     except (RuntimeError, ValueError, AssertionError):
-        works = architecture.published.size if architecture.published else stored_size
-        if side == works:  # then it is not the size
+        accepted = published.size if published else stored_size
+        if expects.size == accepted:  # then the size is not the cause
             raise
         raise UserError(
-            f"params.yaml: model.input_size: {name} takes no radiographs of {side} x {side} pixels; "
-            f"set it to {works}"
+            f"params.yaml: model.input_size: {name} takes no radiographs of {expects.size} x {expects.size} "
+            f"pixels; set it to {accepted}"
         ) from None
     base = fresh.base
+    setting = Setting("model.weights", weights)
     if weights == "imagenet" and architecture.pretrained:
         base = architecture.pretrained(setting)
-    elif weights != "none":
-        path = from_mirror(setting, weights.removeprefix("file:"), weights_sha256)
+    elif path := fetch_weights(name, weights, weights_sha256):
         load_into(fresh, name, path, setting)
-    mean, std = (published.mean, published.std) if published else (None, None)
-    return Backbone(base, dimensions, Input(side, architecture.channels, mean, std))
+    return Backbone(base, dimensions, expects)
 
 
 def _architecture(name: str) -> Architecture:
@@ -90,9 +116,9 @@ def _own(base: Callable[[], nn.Module], head: str, dimensions: int) -> Architect
 
 
 def _dimensions(base: nn.Module, channels: int, size: int) -> int:
-    """How many features `base` gives of an image. Raises what it raises on images that it cannot take."""
+    """The number of features that `base` computes. Raises what it raises on images of an unsuitable size."""
     # Not on the device `meta`, which computes nothing, but takes seconds to import in every process. Nor in
-    # inference mode: what a model may keep from there cannot be trained with.
+    # inference mode: a tensor that a model keeps from there cannot be trained with.
     base.eval()
     with torch.no_grad():
         features = base(torch.zeros(1, channels, size, size))

@@ -1,5 +1,6 @@
-"""The released classifier: all members of the ensemble, what they need to read an image, and its files."""
+"""The released classifier: all members of the ensemble, the preprocessing of their input, and its files."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,13 +23,13 @@ SPEC = Path("models/classifier.json")
 
 @dataclass(frozen=True)
 class Spec:
-    """What rebuilds a classifier around its weights.
+    """All that a classifier is built from, but for its weights.
 
     input_size, mean, std: see `Preprocess`. hidden: units of a hidden layer in the head, 0 for none. logits:
-    as many as outputs, or 1 for two. outputs: names of what a network tells apart, sub-classes under
-    decomposition. output_classes: the index into `classes` that each belongs to. size: pixels a side of a
-    stored image. tta: see `test_views`. prior: of each class, the prevalence that training has taught the
-    networks to take for granted (see `cxr.training.targets.Targets`).
+    as many as outputs, or 1 for two outputs. outputs: names of a network's outputs, which are the classes, or
+    sub-classes under decomposition. output_classes: for each output, the index of its class in `classes`.
+    size: pixels a side of a stored image. tta: see `augmented_copies`. prior: the prevalence of each class
+    that the networks assume because of their training (see `cxr.training.targets.Targets`).
     """
 
     backbone: str
@@ -58,8 +59,8 @@ class Spec:
 
 @dataclass(frozen=True)
 class Outputs:
-    """probabilities: (members, N, classes) float32, before calibration. embeddings: (N, d) float32, each
-    member's features L2-normalised and put side by side, so that all members weigh the same."""
+    """probabilities: (members, N, classes) float32 in [0, 1], before calibration. embeddings: (N, d) float32,
+    the members' features, each L2-normalised and concatenated, so that all members have the same weight."""
 
     probabilities: np.ndarray
     embeddings: np.ndarray
@@ -71,6 +72,11 @@ class Outputs:
 
 
 class Classifier(nn.Module):
+    """An ensemble of networks with its preprocessing and test-time augmentation.
+
+    members: `spec.members` networks of the architecture in `spec`.
+    """
+
     summing: Tensor
 
     def __init__(self, spec: Spec, members: list[Network]) -> None:
@@ -81,25 +87,29 @@ class Classifier(nn.Module):
         self.register_buffer("summing", torch.from_numpy(spec.summing), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images: (N, size, size) uint8. Returns (members, N, classes) probabilities, (N, d) embeddings."""
-        views = [self.preprocess(view) for view in augmented_copies(to_grey(images), self.spec.tta)]
+        """images: (N, size, size) uint8. Returns (members, N, classes) probabilities and (N, d) embeddings,
+        both float32."""
+        copies = [self.preprocess(copy) for copy in augmented_copies(to_grey(images), self.spec.tta)]
         probabilities, embeddings = [], []
         for member in self.members:
-            assert isinstance(member, Network)  # a ModuleList does not know what it holds
-            features = torch.stack([member.features(view) for view in views])
-            fine = binary_to_two_logits(member.head(features)).softmax(dim=-1).mean(dim=0)
-            probabilities.append(fine @ self.summing)
+            assert isinstance(member, Network)  # for mypy: a ModuleList has no type of its items
+            features = torch.stack([member.features(copy) for copy in copies])
+            outputs = binary_to_two_logits(member.head(features)).softmax(dim=-1).mean(dim=0)
+            probabilities.append(outputs @ self.summing)
             embeddings.append(nn.functional.normalize(features.mean(dim=0), dim=-1))
         return torch.stack(probabilities), torch.cat(embeddings, dim=1)
 
     def with_tta(self, tta: str) -> "Classifier":
-        """The same members with the test-time augmentation `tta` (see `test_views`)."""
+        """The same members with the test-time augmentation `tta` (see `augmented_copies`)."""
         return Classifier(replace(self.spec, tta=tta), [*self.members])
 
 
 def build_member(spec: Spec, model: Model | None = None) -> Network:
-    """A freshly initialised network; its weights are drawn from PyTorch's global generator, but for those
-    that `model` asks to start from."""
+    """A new network; its weights are drawn from PyTorch's global generator, or read from the file of a
+    pretrained base where `model` names one.
+
+    Raises `UserError` as `build_backbone` does.
+    """
     weights, sha256 = (model.weights, model.weights_sha256) if model else ("none", "none")
     backbone = build_backbone(
         spec.backbone, weights=weights, weights_sha256=sha256, size=spec.input_size, stored_size=spec.size
@@ -108,19 +118,20 @@ def build_member(spec: Spec, model: Model | None = None) -> Network:
 
 
 def batch_size(input_size: int) -> int:
-    """Images in one batch of a prediction: fewer large ones, so that memory stays bounded."""
+    """Images in one batch of a prediction: the larger they are, the fewer, which limits the memory needed."""
     return max(32, min(512, 2**21 // input_size**2))
 
 
 def predict(classifier: Classifier, images: np.ndarray, device: torch.device) -> Outputs:
-    """images: (N, size, size) uint8. On `device`, a batch at a time, in float32 unless autocast is on.
+    """The classifier's outputs on images, (N, size, size) uint8. Computed on `device` in batches, in float32
+    unless autocast is on.
 
-    Raises `UserError` if the images have another size than the classifier was trained on.
+    Raises `UserError` if the images have another size than those that the classifier was trained on.
     """
     size = classifier.spec.size
     if images.shape[1:] != (size, size):
-        found = " x ".join(str(side) for side in images.shape[1:])
-        raise UserError(f"images are {found} pixels, the classifier takes {size} x {size}")
+        sides = " x ".join(str(side) for side in images.shape[1:])
+        raise UserError(f"images are {sides} pixels, the classifier takes {size} x {size}")
     classifier = classifier.to(device).to(memory_format=torch.channels_last).eval()
     batch = batch_size(classifier.spec.input_size)
     with torch.inference_mode():
@@ -134,24 +145,33 @@ def predict(classifier: Classifier, images: np.ndarray, device: torch.device) ->
 
 
 def embed_images(classifier: Classifier, images: np.ndarray, device: torch.device) -> np.ndarray:
-    """(N, d) float32: the embeddings of `predict`, by which similar images are searched.
+    """(N, d) float32: the embeddings of `predict`, for the search of similar images.
 
-    images: (N, size, size) uint8. Without zoomed copies, which take three times as long and help neighbours
-    little.
+    images: (N, size, size) uint8. Without zoomed copies, which take three times as long and improve the
+    neighbours little.
     """
     tta = "flip" if classifier.spec.tta == "flip_zoom" else classifier.spec.tta
     return predict(classifier.with_tta(tta), images, device).embeddings
 
 
 def save_classifier(classifier: Classifier) -> None:
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
+    save_members(classifier.spec, [member.state_dict() for member in classifier.members])
+
+
+def save_members(spec: Spec, states: Sequence[Mapping[str, Tensor]]) -> None:
+    """Write the classifier whose members have these state dicts, without building it."""
+    state = {
+        f"members.{number}.{name}": tensor.detach().cpu().contiguous()
+        for number, member in enumerate(states)
+        for name, tensor in member.items()
+    }
     with atomic(WEIGHTS) as temporary:
         temporary.write_bytes(to_bytes(state))
-    write_json(SPEC, asdict(classifier.spec))
+    write_json(SPEC, asdict(spec))
 
 
 def load_classifier() -> Classifier:
-    """Raises `UserError` if the model has not been built."""
+    """The saved classifier on the CPU, in evaluation mode. Raises `UserError` if there is none."""
     if not (WEIGHTS.is_file() and SPEC.is_file()):
         raise UserError(f"{WEIGHTS}: no model here; build it with `dvc repro`, or fetch it with `dvc pull`")
     spec = Spec(**read_json(SPEC))

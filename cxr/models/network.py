@@ -7,9 +7,9 @@ from torch import Tensor, nn
 class Network(nn.Module):
     """base: (N, C, S, S) normalised float to (N, dimensions) features. Output (N, outputs) logits.
 
-    The head is one linear layer behind dropout, or with `hidden` two with ReLU and dropout between them, as
-    in the published Inception-V3 (2048-512-2). `features` gives the base's features, `head` the logits of
-    such features.
+    The head is dropout and one linear layer, or with `hidden` two linear layers with ReLU and dropout between
+    them, as in the published Inception-V3 (2048-512-2). `features` computes the base's features, `head` the
+    logits of such features.
     """
 
     def __init__(
@@ -41,6 +41,6 @@ class Network(nn.Module):
 def binary_to_two_logits(logits: Tensor) -> Tensor:
     """(..., outputs) logits of a softmax; a single logit z becomes (0, z), whose softmax is the sigmoid of z.
 
-    So binary cross-entropy with one logit is cross-entropy of (0, z), with the same weights and smoothing.
+    Binary cross-entropy with one logit equals cross-entropy of (0, z), with the same weights and smoothing.
     """
     return torch.cat([torch.zeros_like(logits), logits], dim=-1) if logits.shape[-1] == 1 else logits

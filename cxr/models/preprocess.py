@@ -1,4 +1,4 @@
-"""The one way from stored images to a model's input, for training, evaluation, index and service alike."""
+"""From stored images to a network's input, in the same way for training, evaluation, index and service."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,15 @@ ZOOMS = (0.9, 1.0, 1.1)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """size: pixels a side of a network's input. mean, std: for each channel (1 or 3), on the scale 0 to 1."""
+    """size: pixels a side of a network's input. mean, std: for each channel (1 or 3), of grey levels in [0,
+    1]."""
 
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def __call__(self, grey: Tensor) -> Tensor:
-        """(N, 1, H, W) float32 in [0, 1] to (N, channels, size, size), channels-last."""
+        """(N, 1, H, W) float32 in [0, 1] to (N, channels, size, size) normalised float32, channels-last."""
         if grey.shape[-2:] != (self.size, self.size):
             grey = interpolate(grey, [self.size, self.size], mode="bilinear", antialias=True)
         mean, std = (torch.tensor(v, device=grey.device).view(-1, 1, 1) for v in (self.mean, self.std))
@@ -29,19 +30,19 @@ class Preprocess:
 
 
 def to_grey(images: Tensor) -> Tensor:
-    """(N, H, W) uint8 to (N, 1, H, W) float32 in [0, 1]; augmentation works on this scale."""
+    """(N, H, W) uint8 to (N, 1, H, W) float32 in [0, 1], the scale of augmentation."""
     return images.unsqueeze(1).to(torch.float32) / 255
 
 
 def augmented_copies(grey: Tensor, tta: str) -> list[Tensor]:
-    """The variants of images over which a prediction is averaged (test-time augmentation).
+    """The copies of images over whose predictions test-time augmentation averages.
 
-    grey: (N, 1, H, W) float32 in [0, 1]; so is each view. tta: "none", "flip" (the image and its mirror
-    image) or "flip_zoom" (these at three zooms).
+    grey: (N, 1, H, W) float32 in [0, 1]; so is each copy. tta: "none" (the images alone), "flip" (the images
+    and their mirror images) or "flip_zoom" (these at the three magnifications `ZOOMS`).
     """
     zooms = ZOOMS if tta == "flip_zoom" else (1.0,)
-    views = [_zoomed(grey, zoom) for zoom in zooms]
-    return views if tta == "none" else [flipped for view in views for flipped in (view, view.flip(-1))]
+    copies = [_zoomed(grey, zoom) for zoom in zooms]
+    return copies if tta == "none" else [flipped for copy in copies for flipped in (copy, copy.flip(-1))]
 
 
 def _zoomed(grey: Tensor, zoom: float) -> Tensor:
@@ -53,6 +54,9 @@ def _zoomed(grey: Tensor, zoom: float) -> Tensor:
 
 
 def fit_normalisation(images: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of grey levels on the scale 0 to 1. images: (N, H, W) uint8."""
+    """Mean and standard deviation of the grey levels of images, (N, H, W) uint8, on the scale [0, 1].
+
+    The standard deviation is 0.001 or more.
+    """
     mean, std = mean_and_std(count_levels(images))
     return round(mean / 255, 6), round(max(std / 255, 1e-3), 6)

@@ -14,7 +14,7 @@ RESNET_DIMENSIONS = 512
 
 
 def compact_cnn() -> nn.Sequential:
-    """Three blocks of two convolutions, pooled in between: 287,000 parameters.
+    """Three blocks of two convolutions with max-pooling between them: 287,000 parameters with a head.
 
     Input (N, 1, H, W) normalised float, output (N, 128) features, the means of the last feature maps.
     """
@@ -31,7 +31,7 @@ def compact_cnn() -> nn.Sequential:
 
 
 def small_cnn() -> nn.Sequential:
-    """Three convolutions, each pooled, and global averages: 92,801 parameters with a head of one logit.
+    """Three convolutions, each with max-pooling: 92,801 parameters with a head of one logit.
 
     Input (N, 1, H, W) normalised float, output (N, 128) features, the means of the last feature maps.
     """
@@ -48,23 +48,24 @@ def small_cnn() -> nn.Sequential:
 
 
 def resnet18_28() -> "ResNet":
-    """ResNet-18 (https://arxiv.org/abs/1512.03385) as MedMNIST's authors changed it for 28 pixels: a 3x3 stem
-    of stride 1 and no max-pooling (https://github.com/MedMNIST/experiments). 11.2 million parameters.
+    """ResNet-18 (He et al., 2016, https://arxiv.org/abs/1512.03385) as changed for 28 pixels by the authors
+    of MedMNIST: a 3x3 stem of stride 1 and no max-pooling (https://github.com/MedMNIST/experiments). 11.2
+    million parameters.
 
     Input (N, 1, H, W) normalised float, output (N, 512) features, the means of the last feature maps.
     """
-    from torchvision.models import resnet18  # takes seconds to import, and the others do without it
+    from torchvision.models import resnet18  # takes seconds to import, and the other networks do not need it
 
     model = resnet18()
     model.conv1 = nn.Conv2d(1, 64, 3, padding=1, bias=False)
-    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as its other ones
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as the others
     model.maxpool = nn.Identity()
     model.fc = nn.Identity()
     return model
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
-    # No bias: the batch normalisation behind it has one.
+    # No bias: the batch normalisation after it has one.
     return [
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
         nn.BatchNorm2d(outputs),

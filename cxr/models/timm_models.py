@@ -14,28 +14,34 @@ from cxr.models.weights import read_state, reading
 
 
 def timm_names() -> list[str]:
-    """Without a tag, which stands for the default weights, and with one: `resnet10t`, `resnet10t.c3_in1k`."""
+    """Names without a tag (timm's default weights) and with one: `resnet10t`, `resnet10t.c3_in1k`."""
     return [*timm.list_models(), *timm.list_pretrained()]
 
 
 def timm_architecture(name: str) -> Architecture:
-    """name: one of `names()`."""
+    """name: one of `timm_names()`."""
     settings: Any = timm.get_pretrained_cfg(name)
     channels, size, _ = settings.input_size
     published = Input(size, channels, tuple(settings.mean), tuple(settings.std))
-    pretrained = partial(_pretrained, name) if settings.has_weights else None
-    return Architecture(partial(_fresh, name), channels, published, pretrained)
+    has_weights = settings.has_weights
+    return Architecture(
+        fresh=partial(_fresh, name),
+        channels=channels,
+        published=published,
+        fetch=partial(_fetch, name) if has_weights else None,
+        pretrained=partial(_pretrained, name) if has_weights else None,
+    )
 
 
 def _fresh(name: str, size: int) -> Fresh:
-    """size: not used, since models whose shapes depend on it take the published one only."""
+    """size: not used, since models whose shapes depend on it accept the published one only."""
     return without(timm.create_model(name), _make_base)
 
 
 def _pretrained(name: str, setting: Setting) -> nn.Module:
-    path = _weights(name, setting)
+    path = _fetch(name, setting)
     with reading(setting, path):
-        # timm knows how older files name their tensors, but it would read some of them by pickle.
+        # timm translates the tensor names of older files, but it would read some files by pickle.
         overlay = {"state_dict": read_state(path)}
         model: Any = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     del model.pretrained_cfg["state_dict"]
@@ -47,11 +53,11 @@ def _make_base(model: Any) -> None:
     model.reset_classifier(0)
 
 
-def _weights(name: str, setting: Setting) -> Path:
+def _fetch(name: str, setting: Setting) -> Path:
     settings: Any = timm.get_pretrained_cfg(name)
     if not settings.hf_hub_id:
         cache = Path(torch.hub.get_dir()) / "checkpoints"
         return from_url(setting, settings.url, stated_hash(settings.url), cache)
-    file = settings.hf_hub_filename or "pytorch_model.bin"
-    safe = Path(file).with_suffix(".safetensors").name if settings.hf_hub_filename else "model.safetensors"
-    return from_hub(setting, settings.hf_hub_id, None, (safe, file))
+    pickled = settings.hf_hub_filename or "pytorch_model.bin"
+    safe = Path(pickled).with_suffix(".safetensors").name if settings.hf_hub_filename else "model.safetensors"
+    return from_hub(setting, settings.hf_hub_id, None, (safe, pickled))

@@ -12,7 +12,7 @@ from cxr.core.fetch import Setting, from_url, stated_hash
 from cxr.models.architecture import Architecture, Fresh, Input, without
 from cxr.models.weights import read_state, reading
 
-# They have auxiliary classifiers, and weights that take grey levels from -1 to 1.
+# They have auxiliary classifiers, and their weights expect grey levels in [-1, 1].
 INCEPTIONS = ("googlenet", "inception_v3")
 AUXILIARY = ("AuxLogits", "aux1", "aux2")
 
@@ -22,26 +22,31 @@ def torchvision_names() -> list[str]:
 
 
 def torchvision_architecture(name: str) -> Architecture:
-    """name: one of `names()`. Its published weights are torchvision's default ones."""
+    """name: one of `torchvision_names()`. Its published weights are torchvision's default ones."""
     preset = models.get_model_weights(name).DEFAULT.transforms()
     (size,) = preset.crop_size
     published = Input(size, 3, tuple(preset.mean), tuple(preset.std))
     if name in INCEPTIONS:
         published = Input(size, 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    return Architecture(partial(_fresh, name), 3, published, partial(_pretrained, name))
+    return Architecture(
+        fresh=partial(_fresh, name),
+        channels=3,
+        published=published,
+        fetch=partial(_fetch, name),
+        pretrained=partial(_pretrained, name),
+    )
 
 
 def load_pretrained(name: str, setting: Setting) -> nn.Module:
-    """name: one of `names()`. The whole classifier with its default weights, which takes what they state.
+    """The whole classifier `name` of `torchvision_names()` with its default weights, for their input.
 
     Raises `UserError` if the weights are unavailable or do not fit.
     """
     weights = models.get_model_weights(name).DEFAULT
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
-    path = from_url(setting, weights.url, stated_hash(weights.url), cache)
+    path = _fetch(name, setting)
     with reading(setting, path):
-        # Only a builder that is given the weights sets what depends on them (input size, branches, scaling),
-        # but it would load them by pickle: it gets them from here instead.
+        # Only a builder that is given the weights sets what depends on them (input size, branches, scaling).
+        # It would read them by pickle; this state replaces what it would read.
         state = read_state(path)
         weights.get_state_dict = lambda **_: state
         try:
@@ -51,15 +56,15 @@ def load_pretrained(name: str, setting: Setting) -> nn.Module:
 
 
 def cut_head(model: nn.Module) -> tuple[str, int]:
-    """Take the last layer off `model`, with the dropout in front of it. Returns its name and inputs.
+    """Remove the last layer of `model` and the dropout before it. Returns its name and number of inputs.
 
-    What is left gives the inputs of that layer, averaged over space if that is a convolution (SqueezeNet's):
-    behind it come a ReLU, idle on features that have had one, and the mean.
+    The rest returns the inputs of that layer, averaged over space if it is a convolution (SqueezeNet's): a
+    ReLU and the mean follow it, and the ReLU does not change features that come out of another ReLU.
     """
     leaves = [(key, module) for key, module in model.named_modules() if not list(module.children())]
-    place = max(i for i, (_, leaf) in enumerate(leaves) if isinstance(leaf, nn.Linear | nn.Conv2d))
-    name, last = leaves[place]
-    before, dropout = leaves[place - 1]
+    last_index = max(i for i, (_, leaf) in enumerate(leaves) if isinstance(leaf, nn.Linear | nn.Conv2d))
+    name, last = leaves[last_index]
+    before, dropout = leaves[last_index - 1]
     if isinstance(dropout, nn.Dropout):
         model.set_submodule(before, nn.Identity())
     model.set_submodule(name, nn.Identity())
@@ -77,6 +82,11 @@ def _fresh(name: str, size: int) -> Fresh:
     return without(models.get_model(name, weights=None, **options), _make_base)
 
 
+def _fetch(name: str, setting: Setting) -> Path:
+    url = models.get_model_weights(name).DEFAULT.url
+    return from_url(setting, url, stated_hash(url), Path(torch.hub.get_dir()) / "checkpoints")
+
+
 def _pretrained(name: str, setting: Setting) -> nn.Module:
     model = load_pretrained(name, setting)
     _make_base(model)
@@ -86,9 +96,8 @@ def _pretrained(name: str, setting: Setting) -> nn.Module:
 def _make_base(model: Any) -> None:
     cut_head(model)
     if isinstance(model, models.GoogLeNet | models.Inception3):
-        model.transform_input = (
-            False  # from ImageNet's mean and deviation, which `torchvision_architecture` replaces
-        )
+        # From ImageNet's mean and standard deviation, which `torchvision_architecture` replaces.
+        model.transform_input = False
         model.aux_logits = False
         for name in AUXILIARY:
             if hasattr(model, name):

@@ -1,4 +1,4 @@
-"""A weights file that the user names, into a backbone."""
+"""Read a weights file, and load it into a backbone."""
 
 import pickle
 from collections import OrderedDict
@@ -18,27 +18,27 @@ from cxr.models.architecture import Fresh
 
 
 def load_into(fresh: Fresh, name: str, path: Path, setting: Setting) -> None:
-    """All tensors of the base of a `name`, from the file at `path`. A classification layer in it is left out,
-    whatever it tells apart, but has to be one for these features.
+    """Load all tensors of the base of a backbone `name` from the file at `path`.
 
-    Raises `UserError` if the file cannot be read, or if it is not one of a `name`.
+    A classification layer in the file is left out; it may have any number of outputs, but must have the
+    base's features as inputs. Raises `UserError` if the file cannot be read or belongs to another backbone.
     """
 
     def unfit(text: str) -> UserError:
         return setting.error(f"{path} does not fit {name}: {text}; choose weights made for {name}")
 
-    due: Any = fresh.base.state_dict()
+    expected: Any = fresh.base.state_dict()
     with reading(setting, path):
         read = read_state(path)
     layers = tuple({key.rpartition(".")[0] + "." for key in fresh.left_out})
     state: Any = OrderedDict((key, tensor) for key, tensor in read.items() if not key.startswith(layers))
-    # The layout's version, for which safetensors has no place and without which MNASNet does not load.
-    state._metadata = getattr(read, "_metadata", due._metadata)
+    # The layout's version, which safetensors does not store and MNASNet needs in order to load.
+    state._metadata = getattr(read, "_metadata", expected._metadata)
     for key, tensor in state.items():
-        if key not in due:
+        if key not in expected:
             raise unfit(f"it has {key}, which {name} does not")
-        if tensor.shape != due[key].shape:
-            raise unfit(f"its {key} is {_text(tensor.shape)}, not {_text(due[key].shape)}")
+        if tensor.shape != expected[key].shape:
+            raise unfit(f"its {key} is {_text(tensor.shape)}, not {_text(expected[key].shape)}")
     for key, shape in fresh.left_out.items():
         if key in read and read[key].shape[1:] != shape[1:]:
             raise unfit(f"its {key} takes {_text(read[key].shape[1:])} features, not {_text(shape[1:])}")
@@ -54,7 +54,8 @@ def _text(shape: torch.Size) -> str:
 
 @contextmanager
 def reading(setting: Setting, path: Path) -> Iterator[None]:
-    """Whatever a library raises when `path` cannot be read, or does not fit, becomes a `UserError`."""
+    """Whatever a library raises in the block, because `path` cannot be read or does not fit, becomes a
+    `UserError` that names `setting`."""
     try:
         yield
     except (
@@ -67,9 +68,9 @@ def reading(setting: Setting, path: Path) -> Iterator[None]:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, else of one that `torch.save` wrote; never runs pickled code.
+    """The tensors of a .safetensors file, or of a file that `torch.save` wrote; never runs pickled code.
 
-    Raises what `reading` turns into a `UserError`.
+    Raises exceptions that `reading` turns into a `UserError`.
     """
     if path.suffix == ".safetensors":
         state = load_file(path)

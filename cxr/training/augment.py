@@ -1,5 +1,5 @@
-"""Whole-batch augmentation on tensors: every image of a batch gets its own draw in a few tensor
-operations."""
+"""Augmentation of a whole batch in a few tensor operations, with random parameters of its own for every
+image."""
 
 import math
 
@@ -11,9 +11,9 @@ from cxr.params import Augment
 
 
 def augment(grey: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
-    """A random variant of each image. grey: (N, 1, H, W) float32 in [0, 1]; so is the result.
+    """A randomly augmented copy of each image. grey: (N, 1, H, W) float32 in [0, 1]; so is the result.
 
-    `generator` lives on the device of `grey` and is the only source of randomness.
+    generator: on the device of `grey`; the only source of randomness.
     """
     grey = _affine(grey, settings, generator)
     grey = _intensity(grey, settings, generator)
@@ -26,7 +26,7 @@ def augment(grey: Tensor, settings: Augment, generator: torch.Generator) -> Tens
 
 
 def _uniform(grey: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:
-    """One draw for each image, (N, 1, 1, 1)."""
+    """One uniform random number for each image, (N, 1, 1, 1) float32."""
     return torch.empty(len(grey), 1, 1, 1, device=grey.device).uniform_(low, high, generator=generator)
 
 

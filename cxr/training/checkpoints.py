@@ -1,8 +1,8 @@
-"""A training that was killed goes on from its last finished epoch, to the same bytes.
+"""Checkpoints: a training that was killed continues after its last finished epoch, with the same final bytes.
 
-DVC removes a stage's outputs before it runs again, so this state lies beside them, in
-.resume/<key>/member_<i>.pt: the key is a hash of all that decides the result. It is removed when the stage
-has succeeded.
+DVC removes a stage's outputs before it runs again, so checkpoints are files of their own,
+.resume/<key>/member_<i>.pt: the key is a hash of everything that determines the result. They are removed when
+the stage has succeeded.
 """
 
 import hashlib
@@ -21,11 +21,12 @@ FOLDER = Path(".resume")
 
 
 def resume_key(settings: Iterable[object], files: Iterable[Path | str]) -> str:
-    """A hash of the settings' text, the files' bytes, PyTorch's version and this repository's code."""
+    """16 hexadecimal digits: a hash of the settings, the files' bytes, PyTorch's version and the imported
+    code of this repository."""
     digest = hashlib.sha256(repr([*settings, torch.__version__]).encode())
-    code = [Path(found) for module in list(sys.modules.values()) if (found := _own_file(module))]
-    for checkpoint_path in [*map(Path, files), *sorted(code)]:
-        with checkpoint_path.open("rb") as file:
+    code = [Path(source) for module in list(sys.modules.values()) if (source := _own_file(module))]
+    for path in [*map(Path, files), *sorted(code)]:
+        with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
 
@@ -39,21 +40,20 @@ def checkpoint_path(resume_key: str, member: int) -> Path:
     return FOLDER / resume_key / f"member_{member}.pt"
 
 
-def save_checkpoint(checkpoint_path: Path, state: dict[str, Any]) -> None:
-    """Whole or not at all: a kill while writing leaves the state of the epoch before."""
-    buffer = io.BytesIO()
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Written whole or not at all: a kill while writing leaves the checkpoint of the epoch before.
+
+    Raises `UserError` if the disk is full.
+    """
+    buffer = io.BytesIO()  # PyTorch's own writer does not tell a full disk from other errors
     torch.save(state, buffer)
-    with atomic(checkpoint_path) as temporary:  # which knows a full disk, where PyTorch's own writer does not
+    with atomic(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 
-def load_checkpoint(checkpoint_path: Path) -> dict[str, Any] | None:
-    """What was saved last, with tensors on the CPU; None if there is nothing."""
-    return (
-        torch.load(checkpoint_path, map_location="cpu", weights_only=True)
-        if checkpoint_path.is_file()
-        else None
-    )
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The last saved state, with tensors on the CPU; None if there is none."""
+    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
 
 
 def clear_checkpoints() -> None:

@@ -1,4 +1,4 @@
-"""Timestamped logs in the git-ignored folder logs/, to follow an unattended run and to read later."""
+"""Timestamped logs in the git-ignored folder logs/, to follow an unattended run."""
 
 import logging
 from pathlib import Path
@@ -9,7 +9,7 @@ FOLDER = Path("logs")
 def open_log(stage: str) -> logging.Logger:
     """A logger that appends to logs/<stage>.log, one line with date and time for each message.
 
-    Several processes may hold one; whoever asks twice in one process gets the same.
+    Several processes may append at the same time; in one process, the same logger is returned every time.
     """
     log = logging.getLogger(f"cxr.{stage}")
     if log.handlers:

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules by name, one interface for those that step by batch or by epoch."""
+"""Optimisers, learning-rate schedules, and the moving average of the weights."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,14 +7,14 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
-from cxr.params import Finetune, Train
+from cxr.params import Train
 
 MOMENTUM = 0.9  # of sgd
 
 
-def make_optimiser(parameters: Iterable[nn.Parameter], settings: Train | Finetune) -> Optimizer:
-    """adam: decay as part of the gradient, as published recipes use it; adamw: decoupled
-    (https://arxiv.org/abs/1711.05101); sgd: with momentum 0.9."""
+def make_optimiser(parameters: Iterable[nn.Parameter], settings: Train) -> Optimizer:
+    """adam: weight decay as part of the gradient, as published recipes use it; adamw: decoupled weight decay
+    (Loshchilov & Hutter, 2019, https://arxiv.org/abs/1711.05101); sgd: with momentum 0.9."""
     options: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
     match settings.optimiser:
         case "adamw":
@@ -28,25 +28,23 @@ def make_optimiser(parameters: Iterable[nn.Parameter], settings: Train | Finetun
 class Schedule:
     """The learning rate of a phase. `after_step` is called after each batch, `after_epoch` after each epoch.
 
-    one_cycle (https://arxiv.org/abs/1708.07120) moves with the batches, the others with the epochs. `factor`
-    and `patience` belong to plateau and step.
+    one_cycle (Smith & Topin, 2018, https://arxiv.org/abs/1708.07120) changes it after each batch, the others
+    after each epoch; plateau and step multiply it by `factor`, see `patience` in params.yaml.
     """
 
-    def __init__(
-        self, name: str, optimiser: Optimizer, epochs: int, steps: int, factor: float, patience: int
-    ) -> None:
+    def __init__(self, optimiser: Optimizer, settings: Train, steps: int) -> None:
         """steps: batches in an epoch."""
         self.optimiser = optimiser
-        self.by_batch = name == "one_cycle"
-        self.by_loss = name == "plateau"
-        lr = optimiser.param_groups[0]["lr"]
+        self.by_batch = settings.schedule == "one_cycle"
+        self.by_loss = settings.schedule == "plateau"
+        lr, epochs, factor, patience = settings.lr, settings.epochs, settings.factor, settings.patience
         self.inner: Any = {
             "one_cycle": lambda: lr_scheduler.OneCycleLR(optimiser, lr, total_steps=epochs * steps),
             "cosine": lambda: lr_scheduler.CosineAnnealingLR(optimiser, epochs),
             "plateau": lambda: lr_scheduler.ReduceLROnPlateau(optimiser, factor=factor, patience=patience),
             "step": lambda: lr_scheduler.StepLR(optimiser, patience, factor),
             "none": lambda: lr_scheduler.ConstantLR(optimiser, factor=1),
-        }[name]()
+        }[settings.schedule]()
 
     @property
     def lr(self) -> float:
@@ -70,6 +68,6 @@ class Schedule:
 
 
 def moving_average(network: nn.Module) -> torch.optim.swa_utils.AveragedModel:
-    """Exponential moving average of weights and buffers, half-life 700 steps (decay 0.999)."""
+    """Exponential moving average of weights and buffers with decay 0.999, a half-life of 700 steps."""
     decay = torch.optim.swa_utils.get_ema_multi_avg_fn(0.999)
     return torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=decay, use_buffers=True)

@@ -1,7 +1,7 @@
-"""Independent tasks side by side, each in a process of its own with its share of the CPU threads.
+"""Independent tasks in parallel, each in a process of its own with some of the CPU threads.
 
-Small networks gain little from a second thread but everything from a second process: two members on one
-thread each train faster than one member on two, and a busy neighbour on the machine slows them far less.
+Small networks gain little from a second thread, but much from a second process: two members on one thread
+each train faster than one after the other on two threads, and other load on the machine slows them far less.
 """
 
 import multiprocessing
@@ -17,9 +17,9 @@ import torch
 from tqdm import tqdm
 
 T = TypeVar("T")
-Tick = Callable[[], None]  # what a task calls after each step that the progress bar counts
+Tick = Callable[[], None]  # a task calls it after each step that the progress bar counts
 
-_progress: "SimpleQueue[None]"  # in a worker process: the way to the parent's progress bar
+_progress: "SimpleQueue[None]"  # in a worker process: to the progress bar of the parent
 
 
 def side_by_side(
@@ -27,20 +27,22 @@ def side_by_side(
 ) -> list[T]:
     """[task(0, tick), ..., task(count - 1, tick)], at most `workers` at a time with `threads` threads each.
 
-    `task` and its results must be picklable unless `workers` is 1, when it runs in this process. The first
-    exception of a task is raised here and the others are not waited for.
+    With one worker the tasks run in this process, otherwise `task` and its results must be picklable. The
+    first exception of a task is raised here, and the other tasks are ended.
     """
     if workers == 1:
         torch.set_num_threads(threads)
         return [task(number, bar.update) for number in range(count)]
-    context = multiprocessing.get_context("spawn")  # a forked PyTorch that has used its threads can hang
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # PyTorch can hang in a forked process if it has used threads before
     progress = context.SimpleQueue()
     with ProcessPoolExecutor(workers, context, _start_worker, (progress, threads, os.getpid())) as pool:
         futures = [pool.submit(_run, task, number) for number in range(count)]
         try:
             _follow(futures, progress, bar)
         except BaseException:
-            running = list(pool._processes.values())  # there is no public way to end a running task
+            running = list(pool._processes.values())  # there is no public function that ends a running task
             pool.shutdown(wait=False, cancel_futures=True)
             for process in running:
                 process.terminate()
@@ -68,7 +70,7 @@ def _start_worker(progress: "SimpleQueue[None]", threads: int, parent: int) -> N
 
 
 def _end_with(parent: int) -> None:
-    """A killed parent cannot end its workers; without this they would train on, unseen."""
+    """End this worker with its parent, which cannot do so itself when it is killed."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

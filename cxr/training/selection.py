@@ -1,4 +1,4 @@
-"""Which weights of a training are released, and when it has gone on long enough."""
+"""Which weights of a training are released, and when it stops early."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,8 @@ from cxr.core.probabilities import nll
 
 @dataclass(frozen=True)
 class Measures:
-    """nll: log loss per image, auc: area under the ROC curve (with three classes or more the
-    mean of each against the rest), accuracy of the most probable class."""
+    """nll: log loss in nats. auc: area under the ROC curve, with three classes or more the mean over classes
+    of each against the rest. accuracy: of the most probable class. auc and accuracy are in [0, 1]."""
 
     nll: float
     auc: float
@@ -21,9 +21,9 @@ class Measures:
 
 
 def measure_epoch(probabilities: np.ndarray, labels: np.ndarray) -> Measures:
-    """probabilities: (N, classes), sub-classes already summed. labels: (N,) int."""
-    truth = np.eye(probabilities.shape[1])[labels]
-    scores = (truth[:, 1], probabilities[:, 1]) if truth.shape[1] == 2 else (truth, probabilities)
+    """probabilities: (N, classes) float, sub-classes already summed. labels: (N,) int."""
+    one_hot = np.eye(probabilities.shape[1])[labels]
+    scores = (one_hot[:, 1], probabilities[:, 1]) if one_hot.shape[1] == 2 else (one_hot, probabilities)
     return Measures(
         nll=nll(probabilities, labels),
         auc=float(roc_auc_score(*scores)),
@@ -32,10 +32,11 @@ def measure_epoch(probabilities: np.ndarray, labels: np.ndarray) -> Measures:
 
 
 class Selection:
-    """The weights to ship of one phase, and the score they have on val; more is better.
+    """The weights that one phase releases, and their score on val; higher is better.
 
-    rule: "val_auc" and "val_accuracy" score by these, all others by minus the log loss. "last" and "ema"
-    always keep the newest weights, the other rules the best ones, the earliest of equally good ones.
+    rule: as train.select in params.yaml. "val_auc" and "val_accuracy" score by these, all others by minus the
+    log loss. "last" and "ema" always keep the newest weights, the other rules those with the highest score,
+    the earliest if several have it.
     """
 
     def __init__(self, rule: str) -> None:
@@ -46,7 +47,7 @@ class Selection:
         self.stale = 0  # epochs since `best` last rose
 
     def offer(self, module: nn.Module, val: Measures) -> None:
-        """What `module` is after an epoch, and how it did on val."""
+        """Consider the weights of `module` after an epoch. val: its measures on val."""
         score = {"val_auc": val.auc, "val_accuracy": val.accuracy}.get(self.rule, -val.nll)
         self.stale = 0 if score > self.best else self.stale + 1
         if self.rule in ("last", "ema") or score > self.best:
@@ -55,7 +56,7 @@ class Selection:
         self.best = max(self.best, score)
 
     def exhausted(self, patience: int) -> bool:
-        """Whether `patience` epochs brought nothing better; 0 never is."""
+        """Whether the last `patience` epochs brought no better score; never with 0."""
         return bool(patience) and self.stale >= patience
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,32 +1,37 @@
-"""What the networks are trained to tell apart, and the loss: all that is done about classes of unequal size.
+"""The outputs of the networks and the loss, with all methods against class imbalance.
 
 class_weights     weighted cross-entropy (King & Zeng, 2001)
-sampler           each class is drawn equally often, with replacement
+sampler           each class is drawn with equal probability, with replacement
 focal             focal loss (Lin et al., 2017, https://arxiv.org/abs/1708.02002)
-logit_adjustment  the log of the class frequency is added to the logits while training (Menon et al., 2021,
+logit_adjustment  the log of the class frequency is added to the logits in training (Menon et al., 2021,
                   https://arxiv.org/abs/2007.07314)
 decompose         sub-classes in place of classes (Vilalta & Rish, 2003); both: with class weights
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from cxr.core.dataset import LABELS, Dataset
 from cxr.core.errors import UserError
+from cxr.core.files import read_csv
 from cxr.models.network import binary_to_two_logits
 from cxr.params import Imbalance
+
+SUBCLASSES = Path("data/subclasses.csv")
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What the network is trained to tell apart, and how the loss sees it.
+    """The outputs of a network, the labels of n training images among them, and the settings of the loss.
 
-    outputs: names of the K outputs. classes: (K,) the class index each belongs to.
-    labels: (n,) int64 in 0..K-1. weights: (K,) float32 loss weights. offsets: (K,) float32 added to the
-    logits in the loss. gamma: the exponent of the focal loss, 0 is cross-entropy. sampling: (n,) float64
-    chance of each image to be drawn, or None where an epoch shows each image once.
+    outputs: names of the K outputs. classes: (K,) int64, for each output the index of its class. labels: (n,)
+    int64 in 0..K-1. weights: (K,) float32 loss weights. offsets: (K,) float32, added to the logits in the
+    loss. gamma: the exponent of the focal loss; 0 is cross-entropy. sampling: (n,) float64, the probability
+    to draw each image, or None where each image is drawn once in an epoch.
     """
 
     outputs: list[str]
@@ -39,51 +44,68 @@ class Targets:
 
     @property
     def prior(self) -> np.ndarray:
-        """(classes,) float64: the class prevalence that a network trained on these targets takes for granted.
+        """(classes,) float64: the class prevalence that a network trained on these targets assumes.
 
-        Weights, sampling and logit adjustment change how much each image counts; sub-classes are summed.
+        Loss weights, sampling and logit adjustment change the weight of each image; sub-classes are summed.
         """
         drawn = np.ones(len(self.labels)) if self.sampling is None else self.sampling
-        counts = np.bincount(self.labels, drawn, minlength=len(self.outputs)) * self.weights
-        # What is added to the logits in training is missing afterwards.
-        counts = counts / np.exp(self.offsets)
-        of_class = np.bincount(self.classes, counts)
-        return of_class / of_class.sum()
+        weights = np.bincount(self.labels, drawn, minlength=len(self.outputs)) * self.weights
+        # The offsets are added to the logits in training alone.
+        weights = weights / np.exp(self.offsets)
+        class_totals = np.bincount(self.classes, weights)
+        return class_totals / class_totals.sum()
+
+
+def load_subclasses(data: Dataset) -> list[str]:
+    """The sub-class name of each training image, in the order of `data.rows("train")`.
+
+    Raises `UserError` if the file was written for other training images.
+    """
+    table = read_csv(SUBCLASSES)
+    if [row.get("row") for row in table] != [str(row) for row in data.rows("train")]:
+        raise UserError(
+            f"{SUBCLASSES}: its column row does not list the training images of {LABELS}; write it anew with "
+            "`dvc repro cluster`"
+        )
+    return [row["subclass"] for row in table]
 
 
 def make_targets(
     settings: Imbalance, labels: np.ndarray, classes: list[str], subclasses: list[str]
 ) -> Targets:
-    """labels: (n,) int of the training images; subclasses: their n names, a refinement of the classes.
+    """The targets under `settings`. labels: (n,) int, indices into `classes`, of the training images.
+    subclasses: their n sub-class names, each of which belongs to one class.
 
     Raises `UserError` if explicit class weights are not as many as there are outputs.
     """
     strategy = settings.strategy
     if strategy in ("decompose", "both"):
-        owner = dict(zip(subclasses, labels.tolist(), strict=True))
-        outputs = sorted(owner, key=lambda name: (owner[name], name))
-        fine = np.array([outputs.index(name) for name in subclasses], dtype=np.int64)
-        of_output = np.array([owner[name] for name in outputs], dtype=np.int64)
+        class_of = dict(zip(subclasses, labels.tolist(), strict=True))
+        outputs = sorted(class_of, key=lambda name: (class_of[name], name))
+        output_labels = np.array([outputs.index(name) for name in subclasses], dtype=np.int64)
+        output_classes = np.array([class_of[name] for name in outputs], dtype=np.int64)
     else:
-        outputs, fine, of_output = classes, labels.astype(np.int64), np.arange(len(classes))
-    sizes = np.bincount(fine, minlength=len(outputs))
+        outputs, output_labels = classes, labels.astype(np.int64)
+        output_classes = np.arange(len(classes))
+    sizes = np.bincount(output_labels, minlength=len(outputs))
     weighted = strategy in ("class_weights", "both")
     adjusted = strategy == "logit_adjustment"
     return Targets(
         outputs=outputs,
-        classes=of_output,
-        labels=fine,
+        classes=output_classes,
+        labels=output_labels,
         weights=class_weights(settings, sizes, outputs) if weighted else np.ones(len(outputs), np.float32),
         offsets=np.log(sizes / sizes.sum() if adjusted else np.ones(len(outputs))).astype(np.float32),
         gamma=settings.focal_gamma if strategy == "focal" else 0.0,
-        sampling=1 / (len(outputs) * sizes[fine]) if strategy == "sampler" else None,
+        sampling=1 / (len(outputs) * sizes[output_labels]) if strategy == "sampler" else None,
     )
 
 
 def class_weights(settings: Imbalance, sizes: np.ndarray, outputs: list[str]) -> np.ndarray:
-    """(K,) float32. sizes: (K,) images of each output.
+    """(K,) float32 loss weights. sizes: (K,) int, the number of images n_c of each output.
 
-    "balanced": n / (K * n_c), as scikit-learn's; "inverse": 1 / n_c over the mean of these.
+    "balanced": n / (K * n_c), as in scikit-learn; "inverse": 1 / n_c divided by the mean of these; or
+    explicit. Raises `UserError` if explicit weights are not as many as there are outputs.
     """
     rule = settings.class_weights
     if rule == "balanced":
@@ -103,17 +125,17 @@ def class_weights(settings: Imbalance, sizes: np.ndarray, outputs: list[str]) ->
 def classification_loss(
     logits: Tensor, labels: Tensor, weights: Tensor, offsets: Tensor, gamma: float, label_smoothing: float
 ) -> Tensor:
-    """The mean over images, weighted by `weights[label]`, as `torch.nn.functional.cross_entropy` takes it.
+    """The mean over images, weighted by `weights[label]` as in `torch.nn.functional.cross_entropy`.
 
-    logits: (N, K) float32, or (N, 1) for two classes. labels: (N,) int64. weights, offsets: (K,) float32,
+    logits: (N, K) float32, or (N, 1) for two classes. labels: (N,) int64. weights, offsets: (K,) float32;
     the offsets are added to the logits. gamma above 0 multiplies each image's loss by (1 - p_label) ** gamma
     (Lin et al., 2017, https://arxiv.org/abs/1708.02002).
     """
     logits = binary_to_two_logits(logits) + offsets
     if not gamma:
         return F.cross_entropy(logits, labels, weights, label_smoothing=label_smoothing)
-    # Unweighted for each image, so that the weights divide by their own sum as above.
-    each = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+    # Unweighted here, so that the weighted mean divides by the sum of the weights as above.
+    losses = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
     p = logits.softmax(dim=-1).gather(1, labels.unsqueeze(1)).squeeze(1)
-    of_image = weights[labels]
-    return ((1 - p) ** gamma * each * of_image).sum() / of_image.sum()
+    image_weights = weights[labels]
+    return ((1 - p) ** gamma * losses * image_weights).sum() / image_weights.sum()

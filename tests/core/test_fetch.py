@@ -1,4 +1,5 @@
-"""Weights come from the mirror, else the library's cache, else the network (here: this machine)."""
+"""Weights come from the mirror, else the library's cache, else the network (here a server on this
+machine)."""
 
 import hashlib
 import http.server
@@ -44,7 +45,7 @@ def unreachable():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    return f"http://127.0.0.1:{port}"  # nobody listens there any more
+    return f"http://127.0.0.1:{port}"  # nothing listens there any more
 
 
 @pytest.fixture
@@ -55,10 +56,11 @@ def site(served):
 
 
 class Hub(http.server.ThreadingHTTPServer):
-    """As much of the Hugging Face hub as a download of acme/tiny needs. files: content by name."""
+    """The part of the Hugging Face hub that a download of acme/tiny needs. files: content by name. requests:
+    the paths requested so far."""
 
     files: dict[str, bytes]
-    asked: list[str]
+    requests: list[str]
 
 
 class HubAnswer(http.server.BaseHTTPRequestHandler):
@@ -66,7 +68,7 @@ class HubAnswer(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.split("?")[0]
-        self.server.asked.append(path)
+        self.server.requests.append(path)
         files = self.server.files
         if path.startswith(f"/api/models/acme/tiny/tree/{COMMIT}"):
             tree = [{"type": "file", "path": k, "size": len(v), "oid": self.tag(v)} for k, v in files.items()]
@@ -102,7 +104,7 @@ class HubAnswer(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture(autouse=True)
-def places(tmp_path, monkeypatch):
+def no_files(tmp_path, monkeypatch):
     """An empty mirror and an empty cache."""
     (tmp_path / "mirror").mkdir()
     monkeypatch.setenv("CXR_MIRROR", str(tmp_path / "mirror"))
@@ -112,7 +114,7 @@ def places(tmp_path, monkeypatch):
 @pytest.fixture
 def hub(served, monkeypatch):
     server = served(Hub, HubAnswer)
-    server.asked = []
+    server.requests = []
     server.files = {"config.json": b"{}", "pytorch_model.bin": BODY, "tf_model.h5": b"large"}
     url = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
@@ -143,7 +145,7 @@ def test_wrong_hash_is_not_kept(tmp_path, site):
     assert files_below(tmp_path) == []
 
 
-def test_unreachable_url_is_refused(tmp_path, unreachable, monkeypatch):
+def test_unreachable_url_is_an_error(tmp_path, unreachable, monkeypatch):
     with refused(
         "clip_embed.encoder is x", "Connection refused", "not in CXR_MIRROR=", "go online, or download w.pth"
     ):
@@ -154,25 +156,25 @@ def test_unreachable_url_is_refused(tmp_path, unreachable, monkeypatch):
     assert files_below(tmp_path) == []
 
 
-def test_silent_server_is_given_up(tmp_path, monkeypatch):
+def test_silent_server_is_a_timeout(tmp_path, monkeypatch):
     monkeypatch.setattr("cxr.core.fetch.TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener, refused("timed out"):
         from_url(X, f"http://127.0.0.1:{listener.getsockname()[1]}/w.pth", "", tmp_path / "cache")
     assert socket.getdefaulttimeout() is None
 
 
-def test_hub_gives_what_is_needed_and_no_more(hub):
+def test_only_the_needed_files_come_from_the_hub(hub):
     path = from_tiny()
     assert path.read_bytes() == BODY
     assert sorted(file.name for file in path.parent.iterdir()) == ["config.json", "pytorch_model.bin"]
 
 
 @pytest.mark.parametrize("revision", [COMMIT, "main", None])
-def test_hubs_cache_does_without_a_network(hub, unreachable, monkeypatch, revision):
+def test_hubs_cache_needs_no_network(hub, unreachable, monkeypatch, revision):
     path = from_tiny(revision)
-    asked = len(hub.asked)
+    before = len(hub.requests)
     assert from_tiny(revision) == path
-    assert len(hub.asked) == asked
+    assert len(hub.requests) == before
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", unreachable)
     assert from_tiny(revision) == path
 
@@ -180,7 +182,7 @@ def test_hubs_cache_does_without_a_network(hub, unreachable, monkeypatch, revisi
 def test_hub_prefers_the_first_format(hub):
     hub.files["model.safetensors"] = b"safe"
     assert from_tiny().read_bytes() == b"safe"
-    assert not any("pytorch_model.bin" in path for path in hub.asked)
+    assert not any("pytorch_model.bin" in path for path in hub.requests)
 
 
 def test_mirror_comes_before_the_hub(tmp_path, hub):
@@ -189,21 +191,21 @@ def test_mirror_comes_before_the_hub(tmp_path, hub):
         file.parent.mkdir(parents=True)
         file.write_bytes(b"mirrored")
         assert from_tiny() == file
-    assert hub.asked == []
+    assert hub.requests == []
 
 
-def test_repository_without_weights_is_refused(hub):
+def test_repository_without_weights_is_an_error(hub):
     del hub.files["pytorch_model.bin"]
     with refused("acme/tiny on the Hugging Face hub has none of model.safetensors, pytorch_model.bin"):
         from_tiny()
 
 
-def test_unknown_repository_is_refused(hub):
+def test_unknown_repository_is_an_error(hub):
     with refused("params.yaml: clip_embed.encoder is acme/none", "404", "check its name"):
         from_hub(Setting("clip_embed.encoder", "acme/none"), "acme/none", COMMIT, ["model.safetensors"])
 
 
-def test_unreachable_hub_is_refused_at_once(unreachable, monkeypatch, capfd):
+def test_unreachable_hub_is_an_error_at_once(unreachable, monkeypatch, capfd):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", unreachable)
     with refused(
         "params.yaml: clip_embed.encoder is acme/tiny",
@@ -216,7 +218,7 @@ def test_unreachable_hub_is_refused_at_once(unreachable, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_user_who_chose_to_be_offline_is_told(monkeypatch):
+def test_error_names_the_offline_mode_of_the_user(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with refused("clip_embed.encoder is acme/tiny", "HF_HUB_OFFLINE"):
         from_tiny()
@@ -261,7 +263,7 @@ def test_users_file_needs_its_whole_hash(tmp_path):
 
 
 @pytest.mark.parametrize("content", [{}, [torch.ones(1)], {"state_dict": {"x": torch.ones(1)}}, {"x": 1}])
-def test_file_without_plain_tensors_is_refused(tmp_path, content):
+def test_file_without_plain_tensors_is_an_error(tmp_path, content):
     torch.save(content, tmp_path / "own.pth")
     path = tmp_path / "own.pth"
     with refused(f"{path} cannot be used", "no plain dictionary of tensors"), reading(chosen(), path):

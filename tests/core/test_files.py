@@ -32,7 +32,7 @@ def test_atomic_replaces_makes_folders_and_lets_others_read(tmp_path):
     path = tmp_path / "new" / "folder" / "out.json"
     for text in ("first", "second"):
         with atomic(path) as temporary:
-            assert temporary.suffix == ".json"  # matplotlib and NumPy look at it
+            assert temporary.suffix == ".json"  # matplotlib and NumPy read the format from it
             temporary.write_text(text)
     assert path.read_text() == "second"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
@@ -52,7 +52,7 @@ def test_csv_keeps_awkward_text(tmp_path):
     assert read_csv(path) == [{"name": awkward, "number": "1"}]
 
 
-def test_csv_probabilities_lose_less_than_a_float32_has(tmp_path):
+def test_csv_keeps_the_precision_of_a_float32(tmp_path):
     path = tmp_path / "t.csv"
     values = np.random.default_rng(0).random(500).astype(np.float32)
     write_csv(path, ("p",), [(v,) for v in values])
@@ -72,7 +72,7 @@ def test_json_rounds_and_takes_numpy(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), np.float32("inf")])
-def test_json_refuses_what_is_not_json(tmp_path, value):
+def test_nan_and_infinity_in_json_are_an_error(tmp_path, value):
     path = tmp_path / "t.json"
     write_json(path, {"old": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -81,7 +81,7 @@ def test_json_refuses_what_is_not_json(tmp_path, value):
     assert files_below(tmp_path) == ["t.json"]
 
 
-def test_npy_refuses_pickles(tmp_path):
+def test_object_array_in_npy_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="Object arrays"):
         write_npy(tmp_path / "t.npy", np.array([{}], dtype=object))
     assert files_below(tmp_path) == []

@@ -13,7 +13,7 @@ from torch import nn
 from torchvision import models
 
 from cxr.models import backbones, small_cnns
-from cxr.models.backbones import backbone_names, build_backbone
+from cxr.models.backbones import backbone_input, backbone_names, build_backbone, fetch_weights
 from cxr.models.torchvision_models import torchvision_architecture, torchvision_names
 from tests.builders import empty_mirror, published, refused
 
@@ -48,7 +48,7 @@ def write(state, path):
 
 
 def into_last_layer(model, last, x):
-    """What goes into the layer `last`, averaged over space if that is a convolution."""
+    """The input of the layer `last`, averaged over space if that is a convolution."""
     seen = []
     hook = model.get_submodule(last).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.inference_mode():
@@ -68,12 +68,12 @@ def shapes(module):
     return {key: tensor.shape for key, tensor in module.state_dict().items()}
 
 
-def close(found, expected):
+def close(result, expected):
     scale = expected.abs().max()
-    torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=1e-5)
+    torch.testing.assert_close(result / scale, expected / scale, rtol=0, atol=1e-5)
 
 
-INCEPTION = {"init_weights": False, "transform_input": True}  # what torchvision computes with its weights
+INCEPTION = {"init_weights": False, "transform_input": True}  # as torchvision computes with its weights
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_equals_torchvision_with_its_own_preprocessing(
     untrained = build(name, size=size)
     assert shapes(untrained.base) == shapes(backbone.base)
     assert (untrained.input.mean, untrained.input.std, untrained.input.channels) == (None, None, 3)
-    # What is computed must not depend on where the weights once came from.
+    # The computation must not depend on the origin of the weights.
     untrained.base.load_state_dict(backbone.base.state_dict())
     x = torch.randn(2, 3, size, size)
     with torch.inference_mode():
@@ -142,7 +142,7 @@ def test_equals_timm_with_its_own_preprocessing(mirror):
     assert shapes(build(f"timm:{TIMM}").base) == shapes(backbone.base)
 
 
-def test_timm_files_that_are_incomplete_or_pickled_are_refused(mirror):
+def test_incomplete_or_pickled_timm_files_are_an_error(mirror):
     model, path = timm_published(mirror)
     state = {key: tensor for key, tensor in model.state_dict().items() if key != "bn1.weight"}
     save_file(state, path)
@@ -160,23 +160,60 @@ class Harmful:
         return os.mkdir, (os.environ["CXR_MIRROR"] + "/harm",)
 
 
-def test_input_follows_the_weights_unless_the_user_says_otherwise(mirror, monkeypatch):
+def test_input_is_that_of_the_weights_unless_a_size_is_set(mirror, monkeypatch):
     model, _ = published("squeezenet1_1", mirror, monkeypatch)
     own = write(model.state_dict(), mirror / "own.pth")
     imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     for options in ({"weights": "imagenet"}, own):
-        taken = build("squeezenet1_1", **options).input
-        assert (taken.size, taken.channels, taken.mean, taken.std) == (224, 3, *imagenet)
+        expects = build("squeezenet1_1", **options).input
+        assert (expects.size, expects.channels, expects.mean, expects.std) == (224, 3, *imagenet)
         assert build("squeezenet1_1", **options, size=64).input.size == 64
+        weights = options["weights"]
+        assert backbone_input("squeezenet1_1", weights=weights, size=None, stored_size=28) == expects
     assert build("squeezenet1_1", stored_size=40).input.size == 40
     assert build("squeezenet1_1", stored_size=40, size=50).input.size == 50
     for name in backbones.OWN:
-        taken = build(name, stored_size=40).input
-        assert (taken.size, taken.channels, taken.mean, taken.std) == (40, 1, None, None)
+        expects = build(name, stored_size=40).input
+        assert (expects.size, expects.channels, expects.mean, expects.std) == (40, 1, None, None)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """A function after whose call no network can be built."""
+
+    def forbid():
+        for layer in (nn.Conv2d, nn.Linear):
+            monkeypatch.setattr(layer, "__init__", lambda *_, **__: pytest.fail("a network was built"))
+
+    return forbid
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("compact_cnn", None), ("inception_v3", 75), ("vit_b_32", 224), (f"timm:{TIMM}", None)]
+)
+def test_input_is_known_without_a_network(no_network, name, size):
+    built = build(name, size=size, stored_size=40)
+    no_network()
+    assert backbone_input(name, weights="none", size=size, stored_size=40) == built.input
+
+
+def test_weights_are_fetched_without_a_network(mirror, monkeypatch, no_network):
+    published("squeezenet1_1", mirror, monkeypatch)
+    timm_published(mirror)
+    own = write({"x": torch.ones(1)}, mirror / "own.pth")
+    no_network()
+    assert fetch_weights("squeezenet1_1", "imagenet", "none").parent == mirror
+    assert fetch_weights(f"timm:{TIMM}", "imagenet", "none").name == "model.safetensors"
+    assert fetch_weights("compact_cnn", **own) == mirror / "own.pth"
+    assert fetch_weights("compact_cnn", "none", "none") is None
+    with refused("params.yaml: model.weights is imagenet", "set CXR_MIRROR"):
+        fetch_weights("resnet18", "imagenet", "none")
+    with refused("model.weights_sha256 is none"):
+        fetch_weights("compact_cnn", "file:own.pth", "none")
 
 
 @pytest.mark.parametrize("name", ["compact_cnn", "efficientnet_b0", f"timm:{TIMM}"])
-def test_initial_weights_are_the_generators(name):
+def test_initial_weights_come_from_the_global_generator(name):
     first, second = (torch.manual_seed(5) and build(name, size=64).base for _ in range(2))
     other = build(name, size=64).base
     state = first.state_dict()
@@ -185,26 +222,26 @@ def test_initial_weights_are_the_generators(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "works"),
+    ("name", "size", "accepted"),
     [("inception_v3", 74, 299), ("maxvit_t", 100, 224), ("vit_b_32", 28, 224), ("timm:test_vit", 28, 160)],
 )
-def test_images_too_small_for_a_backbone_are_refused(name, size, works):
+def test_images_too_small_for_a_backbone_are_an_error(name, size, accepted):
     with refused(
-        f"params.yaml: model.input_size: {name} takes no radiographs of {size} x {size} ", f"to {works}"
+        f"params.yaml: model.input_size: {name} takes no radiographs of {size} x {size} ", f"to {accepted}"
     ):
         build(name, stored_size=size)
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "works"),
+    ("name", "size", "accepted"),
     [("compact_cnn", 3, 28), ("squeezenet1_1", 16, 224)],
 )
-def test_size_that_a_backbone_cannot_take_is_refused_with_one_that_works(name, size, works):
+def test_unsuitable_size_is_an_error_that_offers_another(name, size, accepted):
     with refused(
-        f"params.yaml: model.input_size: {name} takes no radiographs of {size} x {size} ", f"to {works}"
+        f"params.yaml: model.input_size: {name} takes no radiographs of {size} x {size} ", f"to {accepted}"
     ):
         build(name, size=size)
-    assert build(name, size=works).input.size == works
+    assert build(name, size=accepted).input.size == accepted
 
 
 def test_every_torchvision_classifier_is_offered():
@@ -220,7 +257,7 @@ def test_every_torchvision_classifier_is_offered():
 
 
 @pytest.mark.parametrize(
-    ("name", "near"),
+    ("name", "nearest"),
     [
         ("compact", "compact_cnn"),
         ("resnet19", "resnet18"),
@@ -230,12 +267,12 @@ def test_every_torchvision_classifier_is_offered():
         ("fasterrcnn_resnet50_fpn", "resnet50"),
     ],
 )
-def test_unknown_backbone_is_refused_with_the_nearest(name, near):
-    with refused(f"params.yaml: model.backbone is {name}, but there is no such backbone; nearest: ", near):
+def test_unknown_backbone_is_an_error_that_offers_the_nearest(name, nearest):
+    with refused(f"params.yaml: model.backbone is {name}, but there is no such backbone; nearest: ", nearest):
         build(name)
 
 
-def test_weights_that_are_nowhere_are_refused(mirror):
+def test_unavailable_weights_are_an_error(mirror):
     file = models.get_model_weights("resnet18").DEFAULT.url.rpartition("/")[2]
     with refused("params.yaml: model.weights is imagenet", f"download {file} elsewhere and set CXR_MIRROR"):
         build("resnet18", "imagenet")
@@ -252,7 +289,7 @@ def test_weights_that_are_nowhere_are_refused(mirror):
         build("compact_cnn", "file:own.pth")
 
 
-def test_a_file_without_its_hash_is_refused(mirror):
+def test_a_file_without_its_hash_is_an_error(mirror):
     write(small_cnns.compact_cnn().state_dict(), mirror / "own.pth")
     with refused("params.yaml: model.weights is file:own.pth", "model.weights_sha256 is none"):
         build("compact_cnn", "file:own.pth")
@@ -280,7 +317,7 @@ LOADABLE = ["compact_cnn", "resnet18_28", "squeezenet1_1", "mnasnet0_5", "google
 
 
 @pytest.mark.parametrize("name", LOADABLE)
-def test_users_file_gives_every_tensor_but_the_last_layers(mirror, name):
+def test_every_tensor_but_the_last_layers_comes_from_the_users_file(mirror, name):
     state, last = whole(name)
     state = {key: tensor.detach().clone() for key, tensor in state.items()}
     headless = {key: tensor for key, tensor in state.items() if not key.startswith(f"{last}.")}
@@ -291,7 +328,7 @@ def test_users_file_gives_every_tensor_but_the_last_layers(mirror, name):
 
 
 @pytest.mark.parametrize("name", LOADABLE)
-def test_a_head_for_other_features_is_refused(mirror, name):
+def test_a_head_for_other_features_is_an_error(mirror, name):
     state, last = whole(name)
     weight = state[f"{last}.weight"].detach()
     state[f"{last}.weight"] = torch.zeros(7, 99, *weight.shape[2:])
@@ -302,7 +339,7 @@ def test_a_head_for_other_features_is_refused(mirror, name):
 
 
 @pytest.mark.parametrize("name", LOADABLE)
-def test_weights_of_another_architecture_are_refused(mirror, name):
+def test_weights_of_another_architecture_are_an_error(mirror, name):
     other = "small_cnn" if name == "squeezenet1_1" else "squeezenet1_1"
     state = build(other).base.state_dict()
     with refused(
@@ -323,7 +360,7 @@ def test_the_first_tensor_that_does_not_fit_is_named(mirror):
 
 
 @pytest.mark.parametrize("name", ["own.pth", "own.safetensors"])
-def test_files_that_cannot_be_read_are_refused(mirror, name):
+def test_unreadable_files_are_an_error(mirror, name):
     options = write(small_cnns.compact_cnn().state_dict(), mirror / name)
     (mirror / name).write_bytes((mirror / name).read_bytes()[:50])
     options["weights_sha256"] = hashlib.sha256((mirror / name).read_bytes()).hexdigest()
@@ -350,6 +387,6 @@ def test_real_weights_give_torchvisions_features_of_real_images(monkeypatch):
     images = nn.functional.interpolate(grey, (224, 224), mode="bilinear").expand(-1, 3, -1, -1)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     normalised = (images - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
-    found = features(backbone, images)
-    close(found, into_last_layer(model, "classifier.1", normalised))
-    assert found.std(dim=0).max() > 0.01 * found.max()  # the images are told apart
+    result = features(backbone, images)
+    close(result, into_last_layer(model, "classifier.1", normalised))
+    assert result.std(dim=0).max() > 0.01 * result.max()  # features differ between images

@@ -9,7 +9,7 @@ from cxr.models.backbones import build_backbone
 from cxr.models.network import Network
 
 
-def network(name, outputs, dropout=0.3, hidden=0, size=28):
+def build(name, outputs, dropout=0.3, hidden=0, size=28):
     backbone = build_backbone(name, weights="none", weights_sha256="none", size=size, stored_size=28)
     return Network(backbone.base, backbone.dimensions, outputs, dropout, hidden)
 
@@ -19,49 +19,49 @@ def parameters(module):
 
 
 def test_small_cnn_has_the_published_number_of_parameters():
-    assert parameters(network("small_cnn", outputs=1)) == 92_801
+    assert parameters(build("small_cnn", outputs=1)) == 92_801
 
 
 def test_published_inception_head():
-    head = network("inception_v3", outputs=2, dropout=0.5, hidden=512, size=75).head
+    head = build("inception_v3", outputs=2, dropout=0.5, hidden=512, size=75).head
     assert parameters(head) == 1_050_114
     assert [type(layer) for layer in head] == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
     assert head[2].p == 0.5
 
 
-def test_compact_cnn_starts_from_the_same_weights_as_ever():
-    """The committed results began with weights drawn in this order."""
+def test_initial_weights_of_compact_cnn_do_not_change():
+    """The committed results depend on initial weights drawn in this order."""
     torch.manual_seed(3)
-    made = network("compact_cnn", outputs=2)
+    network = build("compact_cnn", outputs=2)
     torch.manual_seed(3)
     expected = []
     for inputs, outputs in [(1, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]:
         expected.append(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False).weight)
         expected += [torch.ones(outputs), torch.zeros(outputs)]  # batch normalisation draws nothing
     expected += nn.Linear(128, 2).parameters()
-    found = list(made.parameters())
-    assert len(found) == len(expected)
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    weights = list(network.parameters())
+    assert len(weights) == len(expected)
+    assert all(torch.equal(a, b) for a, b in zip(weights, expected, strict=True))
 
 
 @pytest.mark.parametrize("base", [small_cnns.compact_cnn, small_cnns.small_cnn])
 def test_features_are_means_of_the_last_maps(base):
-    made, x = base().eval(), torch.randn(3, 1, 28, 28)
+    network, x = base().eval(), torch.randn(3, 1, 28, 28)
     maps = x
-    for name, part in made.named_children():
+    for name, part in network.named_children():
         maps = maps if name in ("mean", "flatten") else part(maps)
     assert maps.shape[1:] == (128, *{small_cnns.compact_cnn: (7, 7), small_cnns.small_cnn: (3, 3)}[base])
-    assert torch.equal(made(x), maps.mean(dim=(2, 3)))
+    assert torch.equal(network(x), maps.mean(dim=(2, 3)))
 
 
 def test_resnet18_28_keeps_the_pixels_of_a_small_image():
-    made, sides = network("resnet18_28", outputs=2), {}
-    assert made.base.conv1.weight.shape == (64, 1, 3, 3)
+    network, sides = build("resnet18_28", outputs=2), {}
+    assert network.base.conv1.weight.shape == (64, 1, 3, 3)
     for name in ("conv1", "layer1", "layer2", "layer3", "layer4"):
-        made.base.get_submodule(name).register_forward_hook(
+        network.base.get_submodule(name).register_forward_hook(
             lambda _, __, maps, name=name: sides.update({name: maps.shape[2:]})
         )
-    assert made.features(torch.randn(2, 1, 28, 28)).shape == (2, 512)
+    assert network.features(torch.randn(2, 1, 28, 28)).shape == (2, 512)
     assert sides == {
         "conv1": (28, 28),
         "layer1": (28, 28),
@@ -73,15 +73,15 @@ def test_resnet18_28_keeps_the_pixels_of_a_small_image():
 
 @pytest.mark.parametrize("hidden", [0, 5])
 def test_logits_are_the_heads_of_the_features(hidden):
-    made, x = network("small_cnn", outputs=3, hidden=hidden).eval(), torch.randn(4, 1, 28, 28)
-    assert made.features(x).shape == (4, 128)
-    assert made(x).shape == (4, 3)
-    assert torch.equal(made(x), made.head(made.features(x)))
+    network, x = build("small_cnn", outputs=3, hidden=hidden).eval(), torch.randn(4, 1, 28, 28)
+    assert network.features(x).shape == (4, 128)
+    assert network(x).shape == (4, 3)
+    assert torch.equal(network(x), network.head(network.features(x)))
 
 
 @pytest.mark.parametrize("hidden", [0, 5])
 def test_dropout_is_in_the_head_alone(hidden):
-    made, x = network("small_cnn", outputs=3, dropout=0.5, hidden=hidden).train(), torch.randn(4, 1, 28, 28)
-    assert torch.equal(made.features(x), made.features(x))
-    assert not torch.equal(made(x), made(x))
-    assert len([module for module in made.modules() if isinstance(module, nn.Dropout)]) == 1
+    network, x = build("small_cnn", outputs=3, dropout=0.5, hidden=hidden).train(), torch.randn(4, 1, 28, 28)
+    assert torch.equal(network.features(x), network.features(x))
+    assert not torch.equal(network(x), network(x))
+    assert len([module for module in network.modules() if isinstance(module, nn.Dropout)]) == 1

@@ -1,4 +1,4 @@
-"""Training is repeatable to the byte, and what it ships reads radiographs as training did."""
+"""Training is reproducible to the byte, and the released classifier preprocesses images as training did."""
 
 import math
 from dataclasses import replace
@@ -14,9 +14,18 @@ from cxr.core import dataset, device
 from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv
 from cxr.models import classifier
-from cxr.models.classifier import Classifier, build_member, load_classifier, predict, save_classifier
+from cxr.models.classifier import (
+    Classifier,
+    build_member,
+    load_classifier,
+    predict,
+    save_classifier,
+    save_members,
+)
 from cxr.models.preprocess import Preprocess, augmented_copies, fit_normalisation, to_grey
-from cxr.training.loop import AugmentedImages, Phase, member_seed
+from cxr.training.inputs import AugmentedImages
+from cxr.training.loop import Phase
+from cxr.training.member import member_seed
 from cxr.training.targets import Targets
 from stages import train
 from tests.builders import (
@@ -37,24 +46,24 @@ STRONG = augmentation(rotation=10, scale=0.1, shift=0.1, flip=0.5, gamma=0.2, co
 def targets_of(labels, weights=(1.0, 1.0), **changes) -> Targets:
     labels = np.asarray(labels, np.int64)
     names = [str(number) for number in range(len(weights))]
-    none = np.zeros(len(weights), np.float32)
-    return Targets(names, np.arange(len(weights)), labels, np.array(weights, np.float32), none, **changes)
+    offsets = np.zeros(len(weights), np.float32)
+    return Targets(names, np.arange(len(weights)), labels, np.array(weights, np.float32), offsets, **changes)
 
 
-def training_of(model, images, labels, *, seed=0, weights=(1.0, 1.0), augment=None, targets=None, **changes):
-    """The first member of `model` in training."""
+def phase_of(model, images, labels, *, seed=0, weights=(1.0, 1.0), augment=None, targets=None, **changes):
+    """A phase that trains the first member of `model`."""
     options = {"epochs": 3, "batch_size": 16, "precision": "float32", "label_smoothing": 0.0} | changes
     chosen = settings("train", **options)
     inputs = AugmentedImages(torch.from_numpy(images), augment or augmentation(), model.spec.preprocess)
-    return Phase(model.members[0], inputs, targets or targets_of(labels, weights), chosen, chosen, seed)
+    return Phase(model.members[0], inputs, targets or targets_of(labels, weights), chosen, seed)
 
 
 def fitted(images, labels, *, drawn=0, dropout=0.3, **options):
     """A member of `small_classifier`, trained; the classifier around it and the learning rates."""
     model = small_classifier(members=1, dropout=dropout, tta="none")
-    torch.rand(drawn)  # what was drawn before training must not matter
-    training = training_of(model, images, labels, **options)
-    return model, [training.epoch() for _ in range(training.epochs)]
+    torch.rand(drawn)  # random numbers drawn before training must not matter
+    phase = phase_of(model, images, labels, **options)
+    return model, [phase.epoch() for _ in range(phase.settings.epochs)]
 
 
 def weights_of(model) -> bytes:
@@ -71,7 +80,7 @@ def test_same_seed_same_bytes(precision, dropout):
     options = {"augment": STRONG, "precision": precision, "dropout": dropout, "epochs": 2}
     first = fitted(images, labels, seed=1, **options)[0]
     assert weights_of(fitted(images, labels, seed=1, drawn=7, **options)[0]) == weights_of(first)
-    # The same initial weights: what differs is the course of the training.
+    # The initial weights are the same, so that the difference comes from the training.
     assert weights_of(fitted(images, labels, seed=2, **options)[0]) != weights_of(first)
 
 
@@ -87,27 +96,26 @@ def test_sampler_decides_what_is_drawn():
     rare = np.zeros(40)
     rare[[3, 8]] = 0.5
     targets = targets_of(np.arange(40) % 2, sampling=rare)
-    training = training_of(small_classifier(members=1), images, None, targets=targets)
-    assert set(training._order().tolist()) == {3, 8}
-    assert sorted(
-        training_of(small_classifier(members=1), images, np.arange(40) % 2, batch_size=8)._order()
-    ) == [*range(40)]
+    phase = phase_of(small_classifier(members=1), images, None, targets=targets)
+    assert set(phase._order().tolist()) == {3, 8}
+    plain = phase_of(small_classifier(members=1), images, np.arange(40) % 2, batch_size=8)
+    assert sorted(plain._order()) == [*range(40)]
 
 
-def test_average_is_released_and_training_goes_on_without_it():
+def test_average_is_released_and_does_not_change_the_training():
     images, labels = noise_images(40), np.arange(40) % 2
     plain, averaged = (
-        training_of(small_classifier(members=1, dropout=0.0), images, labels, select=select)
+        phase_of(small_classifier(members=1, dropout=0.0), images, labels, select=select)
         for select in ("last", "ema")
     )
-    for training in (plain, averaged):
-        training.epoch()
+    for phase in (plain, averaged):
+        phase.epoch()
     assert plain.released is plain.module
     assert weights_of(plain.module) == weights_of(averaged.module)
     assert weights_of(averaged.released) != weights_of(averaged.module)
 
 
-def test_training_can_learn_64_images_by_heart():
+def test_training_can_overfit_64_images():
     images, labels = noise_images(64), np.random.default_rng(0).integers(0, 2, 64)
     model, _ = fitted(images, labels, epochs=20, lr=0.003, weight_decay=0.0)
     p = predict(model, images, CPU).mean
@@ -123,7 +131,7 @@ def test_class_of_weight_zero_is_not_learnt(only):
 
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
-def test_loss_that_is_not_finite_is_refused(bad):
+def test_loss_that_is_not_finite_is_an_error(bad):
     with refused("epoch 1 has no finite loss; lower train.lr (or finetune.lr)"):
         fitted(noise_images(32), np.arange(32) % 2, weights=(1.0, bad), lr=0.02)
 
@@ -152,13 +160,13 @@ def test_images_of_one_level_are_not_divided_by_zero():
     assert fit_normalisation(np.full((3, 16, 16), 7, np.uint8))[1] > 0
 
 
-def test_training_and_prediction_see_the_same_input():
+def test_training_and_prediction_have_the_same_input():
     images = noise_images(16)
     model = small_classifier(members=1, tta="none").to(memory_format=torch.channels_last)
     seen = []
     model.members[0].base.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
     predict(model, images, CPU)
-    training_of(model, images, np.arange(16) % 2, epochs=1).epoch()
+    phase_of(model, images, np.arange(16) % 2, epochs=1).epoch()
 
     evaluated, trained = ({round(float(image.mean()), 4): image for image in batch} for batch in seen)
     assert evaluated.keys() == trained.keys()
@@ -168,7 +176,7 @@ def test_training_and_prediction_see_the_same_input():
 
 
 def test_prediction_leaves_the_classifier_differentiable():
-    # As Grad-CAM needs it after a prediction, and training after a look at the untrained network.
+    # Grad-CAM needs gradients after a prediction, and so does training after one of the untrained network.
     model, images = small_classifier(members=1), noise_images(4)
     predict(model, images, CPU)
     probabilities, _ = model(torch.from_numpy(images))
@@ -185,22 +193,22 @@ def test_subclass_probabilities_are_summed(k):
     images = noise_images(9)
     prediction = predict(model, images, CPU)
     x = (torch.from_numpy(images)[:, None].float() / 255 - 0.4) / 0.2
-    for member, found in zip(model.members, prediction.probabilities, strict=True):
+    for member, probabilities in zip(model.members, prediction.probabilities, strict=True):
         with torch.inference_mode():
-            fine = member(x).softmax(dim=1).numpy()
-        expected = np.stack([fine[:, 0], fine[:, 1:-1].sum(axis=1), fine[:, -1]], axis=1)
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+            p = member(x).softmax(dim=1).numpy()
+        expected = np.stack([p[:, 0], p[:, 1:-1].sum(axis=1), p[:, -1]], axis=1)
+        np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     np.testing.assert_allclose(prediction.mean, prediction.probabilities.mean(axis=0))
     np.testing.assert_allclose(prediction.mean.sum(axis=1), 1, atol=1e-5)
 
 
-def test_embedding_weighs_all_members_alike():
+def test_all_members_have_the_same_weight_in_the_embedding():
     embeddings = predict(small_classifier(members=3), noise_images(5), CPU).embeddings
     assert embeddings.shape == (5, 3 * 128)
     np.testing.assert_allclose(np.linalg.norm(embeddings.reshape(5, 3, 128), axis=2), 1, atol=1e-5)
 
 
-def test_mirror_image_gives_the_same_answer_with_tta_only():
+def test_mirror_image_has_the_same_probabilities_with_tta_only():
     images = noise_images(20)
     for tta in ("flip", "flip_zoom", "none"):
         model = small_classifier(tta=tta)
@@ -210,19 +218,19 @@ def test_mirror_image_gives_the_same_answer_with_tta_only():
         assert np.allclose(straight.embeddings, mirrored.embeddings, atol=1e-5) == (tta != "none")
 
 
-def test_zoomed_views_are_torchvisions():
+def test_zoomed_copies_are_torchvisions():
     grey = to_grey(torch.from_numpy(noise_images(3, size=40)))
-    views = augmented_copies(grey, "flip_zoom")
-    assert len(views) == 6
-    assert torch.equal(views[2], grey)
-    assert torch.equal(views[3], grey.flip(-1))
-    for view, zoom in ((views[0], 0.9), (views[4], 1.1)):
+    copies = augmented_copies(grey, "flip_zoom")
+    assert len(copies) == 6
+    assert torch.equal(copies[2], grey)
+    assert torch.equal(copies[3], grey.flip(-1))
+    for copy, zoom in ((copies[0], 0.9), (copies[4], 1.1)):
         expected = affine(grey, 0.0, [0, 0], zoom, [0.0], InterpolationMode.BILINEAR, center=None)
-        inside = (..., slice(4, -4), slice(4, -4))  # beyond the border the two fill differently
-        torch.testing.assert_close(view[inside], expected[inside], atol=1e-3, rtol=0)
+        inside = (..., slice(4, -4), slice(4, -4))  # the two fill the border differently
+        torch.testing.assert_close(copy[inside], expected[inside], atol=1e-3, rtol=0)
 
 
-def test_batches_do_not_show(monkeypatch):
+def test_batch_size_does_not_change_predictions(monkeypatch):
     images, model = noise_images(20), small_classifier()
     whole = predict(model, images, CPU)
     monkeypatch.setattr(classifier, "batch_size", lambda _: 7)
@@ -242,8 +250,18 @@ def test_saved_classifier_is_the_same(tmp_path, monkeypatch):
     assert np.array_equal(before.embeddings, after.embeddings)
 
 
+def test_state_dicts_are_saved_as_the_classifier_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = small_classifier(members=3)
+    save_classifier(model)
+    files = [(tmp_path / path).read_bytes() for path in (classifier.SPEC, classifier.WEIGHTS)]
+    assert load_file(classifier.WEIGHTS).keys() == model.state_dict().keys()
+    save_members(model.spec, [member.state_dict() for member in model.members])
+    assert [(tmp_path / path).read_bytes() for path in (classifier.SPEC, classifier.WEIGHTS)] == files
+
+
 @pytest.mark.parametrize("missing", ["classifier.json", "classifier.safetensors"])
-def test_missing_model_is_refused(tmp_path, monkeypatch, missing):
+def test_missing_model_is_an_error(tmp_path, monkeypatch, missing):
     monkeypatch.chdir(tmp_path)
     save_classifier(small_classifier())
     (tmp_path / "models" / missing).unlink()
@@ -251,7 +269,7 @@ def test_missing_model_is_refused(tmp_path, monkeypatch, missing):
         load_classifier()
 
 
-def test_images_of_another_size_are_refused():
+def test_images_of_another_size_are_an_error():
     with refused("images are 20 x 16 pixels, the classifier takes 16 x 16"):
         predict(small_classifier(), np.zeros((2, 20, 16), np.uint8), CPU)
 
@@ -263,7 +281,7 @@ def test_documented_size_of_the_network():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_cuda_that_is_not_there_is_refused():
+def test_unavailable_cuda_is_an_error():
     with refused("params.yaml: compute.device is cuda", "set it to cpu or auto"):
         device.configure("cuda", 1)
 
@@ -275,21 +293,21 @@ def test_float32_is_float32_on_cuda_too():
 
 
 @pytest.mark.parametrize(
-    ("has", "emulates"),
+    ("capabilities", "emulated"),
     [
         ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, True),
         ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, False),
         ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": True}, False),
-        ({"architecture": "aarch64"}, False),  # says nothing of it
+        ({"architecture": "aarch64"}, False),  # does not report it
     ],
 )
-def test_a_processor_without_bf16_is_told_apart(monkeypatch, has, emulates):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
-    assert device.emulates_bf16(CPU) == emulates
-    assert not device.emulates_bf16(torch.device("cuda"))
+def test_processor_without_bf16_is_recognised(monkeypatch, capabilities, emulated):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert device.bf16_is_emulated(CPU) == emulated
+    assert not device.bf16_is_emulated(torch.device("cuda"))
 
 
-def test_stage_ships_members_that_never_saw_test(tmp_path, monkeypatch):
+def test_stage_releases_members_that_do_not_depend_on_test(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (20, 30), "val": (6, 6), "test": (6, 6)}, ["normal", "sick"])
     data = load_dataset()
@@ -322,7 +340,19 @@ def test_stage_ships_members_that_never_saw_test(tmp_path, monkeypatch):
     assert float(history[-1]["val_accuracy"]) == pytest.approx(np.mean(p > 0.5))
 
 
-def test_fresh_members_differ_by_seed_alone():
+def test_subclasses_of_other_images_are_an_error_of_the_stage(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (20, 30), "val": (6, 6), "test": (6, 6)}, ["normal", "sick"])
+    rows = [(row, "x") for row in load_dataset().rows("train")]
+    dataset.write_csv("data/subclasses.csv", ("row", "subclass"), rows[::-1])
+    write_params(tmp_path, {"compute.threads": 1, "compute.device": "cpu"})
+    with refused(
+        "data/subclasses.csv: its column row does not list the training images", "`dvc repro cluster`"
+    ):
+        train.main()
+
+
+def test_new_members_differ_by_seed_alone():
     spec = small_classifier().spec
     torch.manual_seed(3)
     first = build_member(spec).head.weight
@@ -331,21 +361,21 @@ def test_fresh_members_differ_by_seed_alone():
     assert not torch.equal(build_member(spec).head.weight, first)
 
 
-def test_mixup_lays_images_and_losses_over_each_other(monkeypatch):
-    """One batch, recomputed: the pairs from the training's generator, the proportion from the Beta law."""
+def test_mixup_blends_images_and_losses():
+    """One batch, recomputed: the pairs from the phase's generator, the weight from the Beta distribution."""
     images, labels = noise_images(16), np.arange(16) % 2
     model = small_classifier(members=1, dropout=0.0)
-    training = training_of(model, images, labels, batch_size=16, mixup=0.3)
+    phase = phase_of(model, images, labels, batch_size=16, mixup=0.3)
     x = model.spec.preprocess(to_grey(torch.from_numpy(images)))
     torch.manual_seed(5)
-    found = training._loss(x, training.labels)
+    loss = phase._loss(x, phase.labels)
 
     pairs = torch.randperm(16, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(5)
-    share = float(torch.distributions.Beta(0.3, 0.3).sample())
-    assert 0 < share < 1
-    logits = model.members[0](share * x + (1 - share) * x[pairs])
-    target = torch.nn.functional.one_hot(training.labels, 2).float()
-    target = share * target + (1 - share) * target[pairs]
+    weight = float(torch.distributions.Beta(0.3, 0.3).sample())
+    assert 0 < weight < 1
+    logits = model.members[0](weight * x + (1 - weight) * x[pairs])
+    target = torch.nn.functional.one_hot(phase.labels, 2).float()
+    target = weight * target + (1 - weight) * target[pairs]
     expected = -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)

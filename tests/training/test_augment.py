@@ -1,4 +1,4 @@
-"""Each augmentation does what its parameter says, to every image by its own draw, and nothing else."""
+"""Each augmentation does what its parameter documents, with a draw of its own for every image."""
 
 import math
 
@@ -21,17 +21,17 @@ def run(grey: Tensor, seed: int = 0, **settings: float) -> Tensor:
 
 
 def blob() -> Tensor:
-    """COUNT copies of a bright spot: where its centre goes tells what was done to the image."""
+    """COUNT copies of a bright spot: the location of its centre shows how the image was transformed."""
     y, x = _coordinates()
     spot = torch.exp(-((x - OFFSET) ** 2 + y**2) / (2 * 3**2))
     return spot.expand(COUNT, 1, SIZE, SIZE)
 
 
 def waves() -> Tensor:
-    """COUNT copies of a smooth picture without symmetry, 0.2 to 0.8."""
+    """COUNT copies of a smooth image without symmetry, 0.2 to 0.8."""
     y, x = _coordinates()
-    picture = 0.5 + 0.15 * torch.sin(x / 6 + y / 11) + 0.15 * torch.cos(y / 7 - x / 20)
-    return picture.expand(COUNT, 1, SIZE, SIZE)
+    image = 0.5 + 0.15 * torch.sin(x / 6 + y / 11) + 0.15 * torch.cos(y / 7 - x / 20)
+    return image.expand(COUNT, 1, SIZE, SIZE)
 
 
 def _coordinates() -> tuple[Tensor, Tensor]:
@@ -40,7 +40,7 @@ def _coordinates() -> tuple[Tensor, Tensor]:
 
 
 def centre(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Where the blob of each image lies: pixels right of and below the centre."""
+    """The location of the blob in each image: pixels right of and below the centre."""
     y, x = _coordinates()
     mass = images.sum(dim=(1, 2, 3))
     return ((images * x).sum(dim=(1, 2, 3)) / mass).numpy(), ((images * y).sum(dim=(1, 2, 3)) / mass).numpy()
@@ -120,7 +120,7 @@ def test_mirrored_images_turn_and_shift_like_others():
     assert_fills(y, 0.1 * SIZE, 0.05)
 
 
-def test_brightness_adds_one_number_to_a_image():
+def test_brightness_adds_one_number_to_an_image():
     added = run(waves(), brightness=0.15) - waves()
     assert added.std(dim=(1, 2, 3)).max() < 1e-5
     assert_fills(added.mean(dim=(1, 2, 3)).numpy(), 0.15, 1e-5)
@@ -173,7 +173,7 @@ ALL = {"rotation": 30, "scale": 0.3, "shift": 0.2, "flip": 0.5, "gamma": 0.8, "c
 ALL |= {"brightness": 0.5, "noise": 0.3, "erasing": 0.5}
 
 
-def test_everything_at_once_stays_a_grey_level_and_leaves_the_input_alone():
+def test_everything_at_once_stays_a_grey_level_and_does_not_change_the_input():
     images = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(1))
     before = images.clone()
     result = run(images, **ALL)
@@ -199,9 +199,9 @@ def test_the_generator_is_the_only_randomness():
     assert not torch.equal(run(waves()[:4], seed=4, **ALL), first)
 
 
-def test_crop_keeps_its_share_and_stays_inside_the_image():
-    """On a picture whose grey level is its column (or row), a crop is a straight line: its slope is the side
-    of the crop, its middle the place of the crop's centre."""
+def test_crop_keeps_its_fraction_and_stays_inside_the_image():
+    """On an image whose grey level is its column (or row), a crop is a straight line: its slope is the side
+    of the crop, its middle the location of the crop's centre."""
     axis = (torch.arange(SIZE) + 0.5) / SIZE
     inner = slice(2, -2)  # the border is filled with its own level
 
@@ -217,7 +217,7 @@ def test_crop_keeps_its_share_and_stays_inside_the_image():
     np.testing.assert_allclose(side, side_too, atol=1e-3)  # square
     assert side.min() == pytest.approx(math.sqrt(0.5), abs=0.01)
     assert side.max() == pytest.approx(1, abs=0.01)
-    assert np.mean(side**2) == pytest.approx(0.75, abs=0.02)  # the share is uniform
+    assert np.mean(side**2) == pytest.approx(0.75, abs=0.02)  # the fraction is uniform
     for offset in (right, low):
         assert np.all(abs(offset) <= (1 - side) / 2 + 2e-3)
         assert_fills(offset / np.maximum((1 - side) / 2, 0.02), 1, 0.1)

@@ -1,4 +1,4 @@
-"""A training killed at any moment goes on where it was, and ends with the bytes of one that was not."""
+"""A training that is killed at any moment continues, and ends with the same bytes as one that is not."""
 
 import os
 import signal
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from cxr.core.dataset import load_dataset
+from cxr.core.files import write_csv
 from cxr.training import checkpoints
 from cxr.training.checkpoints import (
     checkpoint_path,
@@ -46,12 +48,13 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes) -> None:
     folder.mkdir()
     monkeypatch.chdir(folder)
     write_packed({"train": (150, 250), "val": (20, 30), "test": (4, 4)}, ["normal", "sick"])
-    rows = [f"{row},x" for row in range(400)]
-    Path("data/subclasses.csv").write_text("row,subclass\n" + "\n".join(rows) + "\n")
+    write_csv(
+        "data/subclasses.csv", ("row", "subclass"), [(row, "x") for row in load_dataset().rows("train")]
+    )
     write_params(folder, CHANGES | changes)
 
 
-def epochs_logged(folder: Path) -> int:
+def logged_epochs(folder: Path) -> int:
     log = folder / "logs/train.log"
     return log.read_text().count(" epoch ") if log.exists() else 0
 
@@ -70,7 +73,7 @@ def test_killed_training_ends_with_the_same_bytes(tmp_path, monkeypatch):
     both = EPOCHS + FINETUNE
     for kills, moment in enumerate((3, EPOCHS, both + EPOCHS + 2)):
         process = start(killed)
-        while epochs_logged(killed) < moment + kills and process.poll() is None:
+        while logged_epochs(killed) < moment + kills and process.poll() is None:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
@@ -78,13 +81,13 @@ def test_killed_training_ends_with_the_same_bytes(tmp_path, monkeypatch):
     assert start(killed).wait() == 0
 
     assert results(killed) == results(whole)
-    # What was finished is not trained again: each kill costs at most the epoch it fell into, and the one
-    # that was logged but not yet saved.
-    assert 2 * both <= epochs_logged(killed) <= 2 * both + 3 * 2
+    # Finished epochs are not trained again: each kill costs at most the epoch in progress, and one that was
+    # logged but not yet saved.
+    assert 2 * both <= logged_epochs(killed) <= 2 * both + 3 * 2
     assert not (killed / checkpoints.FOLDER).exists()
 
 
-def test_key_changes_with_everything_that_decides_the_result(tmp_path):
+def test_key_changes_with_everything_that_determines_the_result(tmp_path):
     path = tmp_path / "data"
     path.write_bytes(b"one")
     keys = [resume_key([1, "a"], [path]), resume_key([2, "a"], [path])]
@@ -97,19 +100,19 @@ def test_key_changes_with_everything_that_decides_the_result(tmp_path):
 
 def test_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    place = checkpoint_path("key", 3)
-    assert load_checkpoint(place) is None
-    save_checkpoint(place, {"epoch": 1, "weights": torch.arange(3)})
+    path = checkpoint_path("key", 3)
+    assert load_checkpoint(path) is None
+    save_checkpoint(path, {"epoch": 1, "weights": torch.arange(3)})
 
     class Unwritable:
         def __reduce__(self):
             raise OSError("no")
 
     with pytest.raises(OSError, match="no"):
-        save_checkpoint(place, {"epoch": 2, "weights": Unwritable()})
-    found = load_checkpoint(place)
-    assert found["epoch"] == 1
-    assert torch.equal(found["weights"], torch.arange(3))
+        save_checkpoint(path, {"epoch": 2, "weights": Unwritable()})
+    state = load_checkpoint(path)
+    assert state["epoch"] == 1
+    assert torch.equal(state["weights"], torch.arange(3))
     assert files_below(tmp_path) == [".resume/key/member_3.pt"]
     clear_checkpoints()
     assert files_below(tmp_path) == []

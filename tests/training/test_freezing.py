@@ -1,4 +1,4 @@
-"""Frozen means frozen, in every family of backbones: no weight and no statistic moves by a bit."""
+"""What is frozen stays bit-identical in every family of backbones: weights and batch statistics."""
 
 import pytest
 import torch
@@ -23,20 +23,20 @@ FAMILIES = [
 NO_BATCH_NORM = ("small_cnn", "squeezenet1_1")
 
 
-def network(name, size, dropout=0.3):
+def build(name, size, dropout=0.3):
     torch.manual_seed(0)
     backbone = build_backbone(name, weights="none", weights_sha256="none", size=size, stored_size=28)
     return Network(backbone.base, backbone.dimensions, 2, dropout), backbone.input
 
 
-def moved(network, taken, steps=2):
+def changed_by_training(network, expects, steps=2):
     """Names of the tensors, of parameters and buffers, that a few training steps change."""
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=0.1)
     generator = torch.Generator().manual_seed(0)
     train_mode(network)
     for _ in range(steps):
-        x = torch.randn(2, taken.channels, taken.size, taken.size, generator=generator)
+        x = torch.randn(2, expects.channels, expects.size, expects.size, generator=generator)
         loss = nn.functional.cross_entropy(network(x), torch.tensor([0, 1]))
         optimiser.zero_grad()
         loss.backward()
@@ -49,67 +49,67 @@ def statistics(network):
 
 
 @pytest.mark.parametrize(("name", "size", "part"), FAMILIES)
-def test_what_is_frozen_does_not_move(name, size, part):
-    made, taken = network(name, size)
+def test_frozen_weights_do_not_change(name, size, part):
+    network, expects = build(name, size)
     head = {"head.weight", "head.bias"}
-    freeze(made, "head")
-    assert moved(made, taken) == head
+    freeze(network, "head")
+    assert changed_by_training(network, expects) == head
 
-    freeze(made, [part])
-    trained = {key for key in made.state_dict() if key.startswith(f"base.{part}.")}
-    changed = moved(made, taken)
+    freeze(network, [part])
+    trained = {key for key in network.state_dict() if key.startswith(f"base.{part}.")}
+    changed = changed_by_training(network, expects)
     assert head < changed <= head | trained
     assert {key for key in trained if key.endswith("weight")} <= changed
-    assert statistics(made) & trained <= changed
-    assert bool(statistics(made)) == (name not in NO_BATCH_NORM)
+    assert statistics(network) & trained <= changed
+    assert bool(statistics(network)) == (name not in NO_BATCH_NORM)
 
 
-def test_what_is_frozen_does_not_move_in_maxvit():
-    made, taken = network("maxvit_t", 224)
-    freeze(made, "head")  # alone and one step: it is large
-    assert statistics(made)
-    assert moved(made, taken, steps=1) == {"head.weight", "head.bias"}
+def test_frozen_weights_do_not_change_in_maxvit():
+    network, expects = build("maxvit_t", 224)
+    freeze(network, "head")  # alone and one step: it is large
+    assert statistics(network)
+    assert changed_by_training(network, expects, steps=1) == {"head.weight", "head.bias"}
 
 
-def test_all_moves_batch_normalisation_too():
-    made, taken = network("resnet18_28", 16)
-    freeze(made, "head")
-    freeze(made, "all")
-    assert set(made.state_dict()) == moved(made, taken)
+def test_all_changes_batch_normalisation_too():
+    network, expects = build("resnet18_28", 16)
+    freeze(network, "head")
+    freeze(network, "all")
+    assert set(network.state_dict()) == changed_by_training(network, expects)
 
 
-def test_frozen_dropout_and_stochastic_depth_rest():
-    """Else a frozen EfficientNet would give other features of the same image at every step."""
-    made, _ = network("efficientnet_b0", 32, dropout=0.0)
+def test_frozen_dropout_and_stochastic_depth_are_off():
+    """Otherwise a frozen EfficientNet would compute other features of the same image at every step."""
+    network, _ = build("efficientnet_b0", 32, dropout=0.0)
     x = torch.randn(4, 3, 32, 32)
-    freeze(made, "all")
-    train_mode(made)
-    assert not torch.equal(made.features(x), made.features(x))
-    freeze(made, "head")
-    train_mode(made)
-    assert torch.equal(made.features(x), made.features(x))
-    assert made.training
-    assert made.head.training
+    freeze(network, "all")
+    train_mode(network)
+    assert not torch.equal(network.features(x), network.features(x))
+    freeze(network, "head")
+    train_mode(network)
+    assert torch.equal(network.features(x), network.features(x))
+    assert network.training
+    assert network.head.training
 
 
-def test_unknown_part_is_refused_and_real_ones_offered():
-    made, _ = network("resnet18_28", 16)
-    before = [parameter.requires_grad for parameter in made.parameters()]
+def test_unknown_module_is_an_error_that_offers_known_ones():
+    network, _ = build("resnet18_28", 16)
+    before = [parameter.requires_grad for parameter in network.parameters()]
     offered = "choose from conv1, bn1, layer1, layer2, layer3, layer4, head"
-    for part in ("layer5", "layer", "avgpool", "Layer4", "", "."):  # avgpool is there, but has no weights
+    for part in ("layer5", "layer", "avgpool", "Layer4", "", "."):  # avgpool exists, but has no weights
         with refused(f"params.yaml: train.trainable names {part},", offered):
-            freeze(made, ["layer4", part])
+            freeze(network, ["layer4", part])
     with refused("names layer4.2, but", "choose from layer4.0, layer4.1, head"):
-        freeze(made, ["layer4.2"])
-    assert [parameter.requires_grad for parameter in made.parameters()] == before
-    made, _ = network("efficientnet_b0", 32)
+        freeze(network, ["layer4.2"])
+    assert [parameter.requires_grad for parameter in network.parameters()] == before
+    network, _ = build("efficientnet_b0", 32)
     with refused("names features.9.block, but", "choose from features.0,", "features.8, head"):
-        freeze(made, ["features.6", "features.9.block"])
+        freeze(network, ["features.6", "features.9.block"])
 
 
-def test_head_may_stand_in_the_list():
-    made, _ = network("small_cnn", 16)
-    freeze(made, ["head", "block3", "block2.0"])
-    trained = {name for name, parameter in made.named_parameters() if parameter.requires_grad}
+def test_list_may_name_the_head():
+    network, _ = build("small_cnn", 16)
+    freeze(network, ["head", "block3", "block2.0"])
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     parts = ("base.block2.0", "base.block3.0", "head")
     assert trained == {f"{part}.{kind}" for part in parts for kind in ("weight", "bias")}

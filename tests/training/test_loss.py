@@ -20,14 +20,13 @@ NO_OFFSETS = torch.zeros(3)
 def test_one_logit_is_binary_cross_entropy(weights, smoothing):
     logit, labels = 3 * torch.randn(30, 1, generator=GENERATOR), torch.arange(30) % 2
     target = labels * (1 - smoothing) + smoothing / 2
-    # PyTorch weighs the two terms of a smoothed target each by its own class.
-    each = F.binary_cross_entropy_with_logits(logit[:, 0], target, reduction="none")
+    # PyTorch weights each of the two terms of a smoothed target by its own class.
     positive, negative = -F.logsigmoid(logit[:, 0]), -F.logsigmoid(-logit[:, 0])
-    each = weights[1] * target * positive + weights[0] * (1 - target) * negative
-    found = classification_loss(logit, labels, weights, torch.zeros(2), 0.0, smoothing)
-    torch.testing.assert_close(found, each.sum() / weights[labels].sum())
+    losses = weights[1] * target * positive + weights[0] * (1 - target) * negative
+    loss = classification_loss(logit, labels, weights, torch.zeros(2), 0.0, smoothing)
+    torch.testing.assert_close(loss, losses.sum() / weights[labels].sum())
     if torch.equal(weights, torch.ones(2)):
-        torch.testing.assert_close(found, F.binary_cross_entropy_with_logits(logit[:, 0], target))
+        torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logit[:, 0], target))
 
 
 def test_one_logit_is_the_sigmoid():
@@ -43,23 +42,23 @@ def test_focal_loss_is_its_formula(gamma):
     p = (p / p.sum(axis=1, keepdims=True))[np.arange(40), LABELS]
     weights = WEIGHTS.double().numpy()[LABELS]
     expected = ((1 - p) ** gamma * -np.log(p) * weights).sum() / weights.sum()
-    found = classification_loss(LOGITS, LABELS, WEIGHTS, NO_OFFSETS, gamma, 0.0)
-    assert float(found) == pytest.approx(expected, rel=1e-5)
+    loss = classification_loss(LOGITS, LABELS, WEIGHTS, NO_OFFSETS, gamma, 0.0)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_focal_loss_dwells_on_what_is_wrong():
+def test_focal_loss_down_weights_easy_examples():
     sure, unsure = torch.tensor([[4.0, 0.0]]), torch.tensor([[0.2, 0.0]])
     label, ones, none = torch.tensor([0]), torch.ones(2), torch.zeros(2)
 
-    def share(logits: torch.Tensor) -> float:
+    def relative_loss(logits: torch.Tensor) -> float:
         focal = classification_loss(logits, label, ones, none, 2.0, 0.0)
         return float(focal / classification_loss(logits, label, ones, none, 0.0, 0.0))
 
-    assert share(sure) < 0.001 < 0.1 < share(unsure)
+    assert relative_loss(sure) < 0.001 < 0.1 < relative_loss(unsure)
 
 
 def test_adjusted_logits_learn_balanced_scores():
-    """With the log prior added in the loss, a network without input learns that no class is more likely."""
+    """With the log prior added in the loss, a network without input learns equal probabilities."""
     labels = torch.tensor([0] * 10 + [1] * 90)
     prior = torch.tensor([0.1, 0.9])
     for offsets, expected in ((prior.log(), [0.5, 0.5]), (torch.zeros(2), [0.1, 0.9])):

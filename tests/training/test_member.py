@@ -1,4 +1,4 @@
-"""A member's phases: what each trains, and what it may replace."""
+"""A member's phases: which weights each trains, and whether its weights are released."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,13 @@ import torch
 
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
+from cxr.models.backbones import build_backbone
 from cxr.models.classifier import Classifier, build_member, predict
 from cxr.models.preprocess import to_grey
 from cxr.params import load_params
-from cxr.training.freezing import Features, HeadOnly, augmented_features, clean_features
-from cxr.training.member import MemberTask, prepare
+from cxr.training.freezing import HeadOnly
+from cxr.training.inputs import AugmentedFeatures, augmented_features, unaugmented_features
+from cxr.training.member import MemberTask, phases, prepare
 from cxr.training.selection import measure_epoch
 from tests.builders import augmentation, noise_images, refused, small_classifier, write_packed, write_params
 
@@ -19,7 +21,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def train(tmp_path, monkeypatch):
-    """Train one member in an empty folder with changes to params.yaml: specification and what came out."""
+    """Train one member in an empty folder with changes to params.yaml. Returns the specification and the
+    trained member."""
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (40, 60), "val": (15, 25), "test": (4, 4)}, ["normal", "sick"])
 
@@ -59,7 +62,7 @@ def test_frozen_base_does_not_move(train):
     _, twice = train(train__trainable="head", train__epochs=4)
     assert equal(base_of(once.state), base_of(twice.state))
     assert not torch.equal(once.state["head.weight"], twice.state["head.weight"])
-    # What val said in training of features is what the whole network says of images.
+    # The log loss on val, computed from features in training, is that of the whole network on images.
     assert twice.history[-1][4] == pytest.approx(val_nll(spec, twice.state), rel=1e-4)
 
 
@@ -84,7 +87,7 @@ def test_second_phase_starts_from_the_first_ones_best(train):
 @pytest.mark.parametrize("select", ["last", "val_nll", "val_auc", "ema"])
 def test_second_phase_that_is_worse_is_not_released(train, select):
     good = {"train__select": select, "train__lr": 0.003}
-    # Without a difference between the classes; with one, even a wild network can tell them apart.
+    # No difference between the classes; with one, even a diverged network can separate them.
     dataset.write_npy(dataset.IMAGES, noise_images(148))
     first = train(**good)[1]
     both = train(**good, finetune__epochs=1, finetune__lr=30.0, finetune__optimiser="adam")[1]
@@ -104,19 +107,19 @@ def test_early_stopping_ends_a_phase(train):
 
 
 def test_best_epoch_is_released(train):
-    spec, found = train(train__epochs=5, train__select="val_nll", train__lr=0.05)
-    losses = [row[4] for row in found.history]
-    assert val_nll(spec, found.state) == pytest.approx(min(losses), rel=1e-3)
+    spec, trained = train(train__epochs=5, train__select="val_nll", train__lr=0.05)
+    losses = [row[4] for row in trained.history]
+    assert val_nll(spec, trained.state) == pytest.approx(min(losses), rel=1e-3)
 
 
 def test_one_logit_learns_two_classes(train):
-    spec, found = train(train__loss="bce", train__epochs=6)
-    assert found.state["head.weight"].shape[0] == spec.logits == 1
-    assert found.history[-1][6] > 0.8  # val accuracy
-    assert val_nll(spec, found.state) == pytest.approx(found.history[-1][4], rel=1e-4)
+    spec, trained = train(train__loss="bce", train__epochs=6)
+    assert trained.state["head.weight"].shape[0] == spec.logits == 1
+    assert trained.history[-1][6] > 0.8  # val accuracy
+    assert val_nll(spec, trained.state) == pytest.approx(trained.history[-1][4], rel=1e-4)
 
 
-def test_one_logit_for_three_outputs_is_refused(tmp_path, monkeypatch):
+def test_one_logit_for_three_outputs_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (9, 9, 9), "val": (3, 3, 3), "test": (3, 3, 3)}, ["normal", "sick", "tb"])
     write_params(tmp_path, {"train.loss": "bce"})
@@ -126,25 +129,25 @@ def test_one_logit_for_three_outputs_is_refused(tmp_path, monkeypatch):
         prepare(load_params(), load_dataset(), load_dataset().rows("train"), [""] * 27)
 
 
-def test_features_of_views_are_those_of_the_network():
+def test_features_of_copies_are_those_of_the_network():
     model, images = small_classifier(members=1), torch.from_numpy(noise_images(70))
     network, preprocess = model.members[0], model.spec.preprocess
     with torch.inference_mode():
         expected = network.eval().features(preprocess(to_grey(images)))
-    clean = clean_features(network, images, preprocess, "float32")
+    clean = unaugmented_features(network, images, preprocess, "float32")
     torch.testing.assert_close(clean, expected, atol=1e-5, rtol=1e-4)
     plain = augmented_features(network, images, augmentation(views=2), preprocess, "float32", 0)
-    torch.testing.assert_close(plain.views, expected.expand(2, *expected.shape), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(plain.copies, expected.expand(2, *expected.shape), atol=1e-5, rtol=1e-4)
     varied = augmented_features(network, images, augmentation(views=2, shift=0.2), preprocess, "float32", 0)
-    assert not torch.allclose(varied.views[0], varied.views[1])
+    assert not torch.allclose(varied.copies[0], varied.copies[1])
     again = augmented_features(network, images, augmentation(views=2, shift=0.2), preprocess, "float32", 0)
-    assert torch.equal(varied.views, again.views)
+    assert torch.equal(varied.copies, again.copies)
     torch.testing.assert_close(HeadOnly(network)(clean), network.head(clean))
 
 
-def test_each_image_gets_one_of_its_views():
-    views = torch.arange(3 * 10).view(3, 10, 1).float()
-    features, rows = Features(views), torch.arange(10).repeat(30)
+def test_each_image_gets_one_of_its_copies():
+    copies = torch.arange(3 * 10).view(3, 10, 1).float()
+    features, rows = AugmentedFeatures(copies), torch.arange(10).repeat(30)
     drawn = features(rows, torch.Generator().manual_seed(0))[:, 0]
     assert torch.equal(drawn % 10, rows.float())
     counts = np.bincount((drawn // 10).long().numpy())
@@ -152,16 +155,63 @@ def test_each_image_gets_one_of_its_views():
     assert counts.min() > 70
 
 
-def test_memory_of_the_device_that_is_full_is_one_line(train, monkeypatch):
+def test_full_memory_of_the_device_is_one_line(train, monkeypatch):
     def full(_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr("cxr.training.loop.Phase.epoch", full)
-    with refused("params.yaml: train.batch_size is 20, more than the memory of the device takes", "lower it"):
+    with refused("params.yaml: train.batch_size is 20, too large for the memory of the device", "lower it"):
         train()
 
 
+@pytest.fixture
+def no_epoch(monkeypatch):
+    """An epoch of training fails the test."""
+    monkeypatch.setattr("cxr.training.loop.Phase.epoch", lambda _: pytest.fail("an epoch was trained"))
+
+
 @pytest.mark.parametrize("section", ["train", "finetune"])
-def test_module_that_is_not_there_is_refused_before_training(train, section):
+def test_unknown_module_is_an_error_before_the_first_epoch(train, no_epoch, section):
     with refused(f"params.yaml: {section}.trainable names block9", "block1"):
-        train(finetune__epochs=1, **{f"{section}__trainable": ["block9"]}, train__epochs=10**6)
+        train(finetune__epochs=1, **{f"{section}__trainable": ["block9"]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model__backbone": "compact"}, "model.backbone is compact, but there is no such backbone"),
+        (
+            {"model__backbone": "squeezenet1_1", "model__input_size": 16},
+            "model.input_size: squeezenet1_1 takes",
+        ),
+        ({"model__weights": "imagenet"}, "model.weights is imagenet, but compact_cnn has none"),
+        ({"model__weights": "file:own.pth"}, "model.weights is file:own.pth, but CXR_MIRROR"),
+    ],
+)
+def test_unsuitable_backbone_is_an_error_before_the_first_epoch(train, no_epoch, changes, message):
+    with refused(f"params.yaml: {message}"):
+        train(**changes)
+
+
+def test_one_network_is_built(train, monkeypatch):
+    builds = []
+    monkeypatch.setattr(
+        "cxr.models.classifier.build_backbone",
+        lambda *args, **options: builds.append(args) or build_backbone(*args, **options),
+    )
+    train(train__epochs=1, finetune__epochs=1)
+    assert builds == [("compact_cnn",)]
+
+
+def test_second_phase_has_its_own_section_and_takes_the_rest_from_the_first(tmp_path):
+    """A plateau of the second phase has the factor and the patience of the first."""
+    first = {"train.schedule": "step", "train.factor": 0.3, "train.patience": 4, "train.batch_size": 7}
+    second = {"finetune.epochs": 2, "finetune.schedule": "plateau", "finetune.lr": 0.02}
+    params = load_params(write_params(tmp_path, first | second))
+    chosen = phases(params)
+    assert list(chosen) == ["train", "finetune"]
+    assert chosen["train"] == params.train
+    assert dict(params.finetune).items() <= dict(chosen["finetune"]).items()
+    assert (chosen["finetune"].factor, chosen["finetune"].patience) == (0.3, 4)
+    assert chosen["finetune"].batch_size == 7
+    assert list(phases(params.replace(finetune=params.finetune.replace(epochs=0)))) == ["train"]

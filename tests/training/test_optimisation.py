@@ -14,47 +14,50 @@ LR = 0.01
 STEPS = 5  # batches in an epoch
 
 
-def rates(name, losses, *, epochs=None, factor=0.1, patience=2, stop_at=None):
-    """The rate of the last batch of each epoch; `stop_at` goes on from saved states there."""
+def epoch_rates(name, losses, *, epochs=None, factor=0.1, patience=2, stop_at=None):
+    """The rate of the last batch of each epoch. stop_at: the epoch before which states are saved and
+    loaded."""
     epochs = epochs or len(losses)
+    options = {"schedule": name, "lr": LR, "epochs": epochs, "factor": factor, "patience": patience}
+    chosen = settings("train", **options)
 
-    def fresh():
+    def build():
         optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=LR)
-        return optimiser, Schedule(name, optimiser, epochs, STEPS, factor, patience)
+        return optimiser, Schedule(optimiser, chosen, STEPS)
 
-    optimiser, schedule = fresh()
-    found = []
+    optimiser, schedule = build()
+    rates = []
     for epoch, loss in enumerate(losses):
         if epoch == stop_at:
             saved = optimiser.state_dict(), schedule.state_dict()
-            optimiser, schedule = fresh()
+            optimiser, schedule = build()
             optimiser.load_state_dict(saved[0])
             schedule.load_state_dict(saved[1])
         for _ in range(STEPS):
             optimiser.step()
-            found.append(schedule.lr)
+            rates.append(schedule.lr)
             schedule.after_step()
         schedule.after_epoch(loss)
-    return found[STEPS - 1 :: STEPS]
+    return rates[STEPS - 1 :: STEPS]
 
 
 def test_plateau_waits_for_patience_epochs_without_a_lower_loss():
     #         best  best  1     2     3: lower   best  1    2    3: lower
     losses = [1.00, 0.50, 0.60, 0.50, 0.70, 0.40, 0.9, 0.9, 0.9, 0.9]
     expected = [LR] * 5 + [LR / 10] * 4 + [LR / 100]
-    np.testing.assert_allclose(rates("plateau", losses), expected, rtol=1e-9)
-    np.testing.assert_allclose(rates("plateau", losses, factor=0.5)[-1], LR / 4, rtol=1e-9)
+    np.testing.assert_allclose(epoch_rates("plateau", losses), expected, rtol=1e-9)
+    np.testing.assert_allclose(epoch_rates("plateau", losses, factor=0.5)[-1], LR / 4, rtol=1e-9)
 
 
 def test_step_falls_every_patience_epochs():
     np.testing.assert_allclose(
-        rates("step", [1.0] * 7, factor=0.5, patience=3), [LR] * 3 + [LR / 2] * 3 + [LR / 4], rtol=1e-9
+        epoch_rates("step", [1.0] * 7, factor=0.5, patience=3), [LR] * 3 + [LR / 2] * 3 + [LR / 4], rtol=1e-9
     )
 
 
 def test_cosine_is_half_a_cosine():
     expected = [LR * (1 + math.cos(math.pi * epoch / 8)) / 2 for epoch in range(8)]
-    np.testing.assert_allclose(rates("cosine", [1.0] * 8), expected, rtol=1e-9)
+    np.testing.assert_allclose(epoch_rates("cosine", [1.0] * 8), expected, rtol=1e-9)
 
 
 def test_one_cycle_rises_and_falls_by_the_batch():
@@ -68,18 +71,18 @@ def test_one_cycle_rises_and_falls_by_the_batch():
         return end + (start - end) / 2 * (1 + math.cos(math.pi * part))
 
     expected = [rate((epoch + 1) * STEPS - 1) for epoch in range(10)]
-    np.testing.assert_allclose(rates("one_cycle", [1.0] * 10), expected, rtol=1e-6)
+    np.testing.assert_allclose(epoch_rates("one_cycle", [1.0] * 10), expected, rtol=1e-6)
 
 
-def test_none_stays():
-    assert rates("none", [1.0, 2.0, 3.0]) == [LR] * 3
+def test_none_is_constant():
+    assert epoch_rates("none", [1.0, 2.0, 3.0]) == [LR] * 3
 
 
 @pytest.mark.parametrize("name", ["plateau", "step", "cosine", "one_cycle", "none"])
 @pytest.mark.parametrize("stop_at", [1, 4])
-def test_schedule_goes_on_where_it_was(name, stop_at):
+def test_schedule_continues_from_its_state(name, stop_at):
     losses = [1.0, 0.9, 0.95, 0.93, 0.92, 0.91, 0.8, 0.85]
-    assert rates(name, losses, stop_at=stop_at) == rates(name, losses)
+    assert epoch_rates(name, losses, stop_at=stop_at) == epoch_rates(name, losses)
 
 
 @pytest.mark.parametrize(
@@ -102,11 +105,11 @@ def test_optimiser_is_pytorchs(name, reference):
             optimiser.step()
         return weight.detach()
 
-    found = steps(lambda weights: make_optimiser(weights, chosen))
-    assert torch.equal(found, steps(reference))
+    result = steps(lambda weights: make_optimiser(weights, chosen))
+    assert torch.equal(result, steps(reference))
     others = [chosen.replace(optimiser=other) for other in ("adam", "adamw", "sgd") if other != name]
     for other in others:
-        assert not torch.equal(found, steps(lambda weights, other=other: make_optimiser(weights, other)))
+        assert not torch.equal(result, steps(lambda weights, other=other: make_optimiser(weights, other)))
 
 
 def test_moving_average_is_its_recursion():

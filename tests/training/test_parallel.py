@@ -1,4 +1,4 @@
-"""Tasks in processes of their own give what they give in this one."""
+"""Tasks in processes of their own return the same as in this one."""
 
 import os
 import time
@@ -28,7 +28,7 @@ def fail_second(number: int, tick: Tick) -> int:
 
 
 class Linger:
-    """Notes the worker's process id, then works on for a long time."""
+    """Writes a file named by the worker's process id, then runs for a long time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,7 +48,7 @@ def test_results_in_order_with_every_step_counted(workers: int) -> None:
     assert bar.n == 9
 
 
-def test_a_mistake_in_one_task_ends_all_at_once() -> None:
+def test_an_error_in_one_task_ends_all_at_once() -> None:
     start = time.monotonic()
     with tqdm(disable=True) as bar, pytest.raises(UserError, match="the second one fails"):
         side_by_side(fail_second, 2, 2, 1, bar)
@@ -71,12 +71,12 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
 def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, "waited for a minute in vain"
+        assert time.monotonic() < deadline, "not true within a minute"
         time.sleep(0.1)
 
 
 def is_running(process: int) -> bool:
-    """A zombie, dead but not yet waited for by whoever adopted it, does not run."""
+    """A zombie, which has ended but was not yet waited for, does not run."""
     try:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""What is released of a training, epoch by epoch on made-up measures."""
+"""Which weights are released, epoch by epoch on invented measures."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_rule_keeps_its_epoch(rule, epoch, score):
     assert selection.score == score
 
 
-def test_training_ends_after_patience_epochs_without_better():
+def test_training_stops_after_patience_epochs_without_improvement():
     nlls = [0.5, 0.4, 0.45, 0.4, 0.41, 0.3, 0.35]
     stale = [offered("last", [(nll, 0.9, 0.9) for nll in nlls[: n + 1]]).stale for n in range(len(nlls))]
     assert stale == [0, 0, 1, 2, 3, 0, 1]
@@ -48,7 +48,7 @@ def test_training_ends_after_patience_epochs_without_better():
 
 
 @pytest.mark.parametrize("rule", ["last", "val_auc"])
-def test_selection_goes_on_where_it_was(rule):
+def test_selection_continues_from_its_state(rule):
     half, whole = offered(rule, EPOCHS[:3]), offered(rule)
     again, module = Selection(rule), nn.Linear(1, 1)
     again.load_state_dict(half.state_dict())
@@ -68,8 +68,8 @@ def test_measures_are_scikit_learns(classes):
         (60, 1)
     )
     p /= p.sum(axis=1, keepdims=True)
-    found = measure_epoch(p, labels)
-    assert found.nll == pytest.approx(log_loss(labels, p))
+    measures = measure_epoch(p, labels)
+    assert measures.nll == pytest.approx(log_loss(labels, p))
     auc = roc_auc_score(labels, p[:, 1]) if classes == 2 else roc_auc_score(labels, p, multi_class="ovr")
-    assert found.auc == pytest.approx(auc)
-    assert found.accuracy == accuracy_score(labels, p.argmax(axis=1))
+    assert measures.auc == pytest.approx(auc)
+    assert measures.accuracy == accuracy_score(labels, p.argmax(axis=1))

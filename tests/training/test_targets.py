@@ -1,11 +1,13 @@
-"""Weights and sub-classes against imbalance, and the way back from sub-classes to classes."""
+"""Class weights and sub-classes against imbalance, and the mapping from sub-classes to classes."""
 
 import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from cxr.training.targets import class_weights, make_targets
-from tests.builders import refused, settings
+from cxr.core.dataset import load_dataset
+from cxr.core.files import write_csv
+from cxr.training.targets import class_weights, load_subclasses, make_targets
+from tests.builders import refused, settings, write_packed
 
 LABELS = np.array([0, 1, 1, 2, 1, 0, 1, 1])
 CLASSES = ["normal", "covid", "sick"]
@@ -37,9 +39,9 @@ def test_inverse_weights_have_mean_one_over_classes():
     assert weights.mean() == pytest.approx(1)
 
 
-def test_explicit_weights_are_taken_as_they_are():
-    found = targets("both", class_weights=[2.0, 0.5, 0.5, 0.5, 1.0])
-    assert found.weights.tolist() == [2.0, 0.5, 0.5, 0.5, 1.0]
+def test_explicit_weights_are_used_unchanged():
+    result = targets("both", class_weights=[2.0, 0.5, 0.5, 0.5, 1.0])
+    assert result.weights.tolist() == [2.0, 0.5, 0.5, 0.5, 1.0]
     with refused("imbalance.class_weights has 2 numbers; give 3, one for each of normal, covid, sick"):
         targets("class_weights", class_weights=[1.0, 2.0])
 
@@ -48,42 +50,62 @@ PLAIN = ["none", "class_weights", "sampler", "focal", "logit_adjustment"]
 
 
 @pytest.mark.parametrize("strategy", PLAIN)
-def test_without_decomposition_the_classes_are_learnt(strategy):
-    found = targets(strategy)
-    assert found.outputs == CLASSES
-    assert found.classes.tolist() == [0, 1, 2]
-    assert np.array_equal(found.labels, LABELS)
+def test_without_decomposition_the_outputs_are_the_classes(strategy):
+    result = targets(strategy)
+    assert result.outputs == CLASSES
+    assert result.classes.tolist() == [0, 1, 2]
+    assert np.array_equal(result.labels, LABELS)
 
 
 @pytest.mark.parametrize("strategy", ["decompose", "both"])
 def test_decomposition_maps_back(strategy):
-    found = targets(strategy)
+    result = targets(strategy)
     # In the order of the classes, not of the alphabet: "normal" comes first.
-    assert found.outputs == ["normal", "covid_0", "covid_1", "covid_10", "sick"]
-    assert [found.outputs[label] for label in found.labels] == SUBCLASSES
-    assert np.array_equal(found.classes[found.labels], LABELS)
-    assert found.labels.dtype == np.int64  # what cross entropy asks for
+    assert result.outputs == ["normal", "covid_0", "covid_1", "covid_10", "sick"]
+    assert [result.outputs[label] for label in result.labels] == SUBCLASSES
+    assert np.array_equal(result.classes[result.labels], LABELS)
+    assert result.labels.dtype == np.int64  # as cross_entropy requires
 
 
 @pytest.mark.parametrize("strategy", [*PLAIN, "decompose", "both"])
-def test_weights_are_those_of_what_is_learnt(strategy):
-    found = targets(strategy)
-    count = len(found.outputs)
+def test_weights_are_those_of_the_outputs(strategy):
+    result = targets(strategy)
+    count = len(result.outputs)
     weighted = strategy in ("class_weights", "both")
-    expected = len(LABELS) / (count * np.bincount(found.labels)) if weighted else np.ones(count)
-    np.testing.assert_allclose(found.weights, expected, rtol=1e-6)
-    assert found.weights[found.labels].mean() == pytest.approx(1)  # so that lr means the same throughout
+    expected = len(LABELS) / (count * np.bincount(result.labels)) if weighted else np.ones(count)
+    np.testing.assert_allclose(result.weights, expected, rtol=1e-6)
+    assert result.weights[result.labels].mean() == pytest.approx(1)  # so that lr means the same throughout
 
 
 @pytest.mark.parametrize("strategy", PLAIN)
-def test_every_strategy_does_one_thing(strategy):
-    found = targets(strategy, focal_gamma=3.0)
+def test_every_strategy_changes_one_thing(strategy):
+    result = targets(strategy, focal_gamma=3.0)
     prior = np.bincount(LABELS) / len(LABELS)
     np.testing.assert_allclose(
-        found.offsets, np.log(prior) if strategy == "logit_adjustment" else 0, rtol=1e-6
+        result.offsets, np.log(prior) if strategy == "logit_adjustment" else 0, rtol=1e-6
     )
-    assert found.gamma == (3.0 if strategy == "focal" else 0.0)
-    assert (found.sampling is not None) == (strategy == "sampler")
+    assert result.gamma == (3.0 if strategy == "focal" else 0.0)
+    assert (result.sampling is not None) == (strategy == "sampler")
+
+
+def write_subclasses(rows) -> None:
+    write_csv("data/subclasses.csv", ("row", "subclass"), [(row, f"sub_{row}") for row in rows])
+
+
+def test_subclasses_are_those_of_the_training_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (5, 7), "val": (2, 2), "test": (2, 2)}, ["normal", "sick"])
+    data = load_dataset()
+    rows = data.rows("train")
+    write_subclasses(rows)
+    assert load_subclasses(data) == [f"sub_{row}" for row in rows]
+    for others in (rows[::-1], rows[:-1], [*rows, 99], data.rows("train", "val")[: len(rows)]):
+        write_subclasses(others)
+        with refused("data/subclasses.csv: its column row", "data/labels.csv", "`dvc repro cluster`"):
+            load_subclasses(data)
+    write_csv("data/subclasses.csv", ("subclass",), [("x",)] * len(rows))
+    with refused("data/subclasses.csv: its column row"):
+        load_subclasses(data)
 
 
 def test_sampler_draws_classes_equally_often():

@@ -1,0 +1,122 @@
+"""The inputs of a phase: augmented anew in every epoch to train on, unaugmented for the learning curve.
+
+With a frozen base the inputs are its features: the base computes them once for a few augmented copies of each
+image, not in every epoch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from cxr.core.device import autocast
+from cxr.models.classifier import batch_size
+from cxr.models.network import Network
+from cxr.models.preprocess import Preprocess, to_grey
+from cxr.params import Augment
+from cxr.training.augment import augment
+
+FEATURE_BATCH = 64  # images that the frozen base takes at a time
+
+
+class Inputs(Protocol):
+    """Training inputs of N images on the device; a call returns those of the images `rows`."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class AugmentedImages:
+    """images: (N, H, W) uint8 on the device. Each call augments anew and returns a network's input."""
+
+    images: Tensor
+    augmentation: Augment
+    preprocess: Preprocess
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        return self.preprocess(augment(to_grey(self.images[rows]), self.augmentation, generator))
+
+
+@dataclass(frozen=True)
+class UnaugmentedImages:
+    """images: (N, H, W) uint8 on the device. Iterates over batches of a network's input, in order."""
+
+    images: Tensor
+    preprocess: Preprocess
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for batch in self.images.split(batch_size(self.preprocess.size)):
+            yield self.preprocess(to_grey(batch))
+
+
+@dataclass(frozen=True)
+class AugmentedFeatures:
+    """copies: (V, N, d) float32 features of V augmented copies of each of N images, on the device."""
+
+    copies: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        return self.copies.device
+
+    def __len__(self) -> int:
+        return self.copies.shape[1]
+
+    def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """(len(rows), d): for each image the features of one of its copies, drawn anew."""
+        drawn = torch.randint(len(self.copies), (len(rows),), generator=generator, device=self.device)
+        return self.copies[drawn, rows]
+
+
+def augmented_features(
+    network: Network,
+    images: Tensor,
+    augmentation: Augment,
+    preprocess: Preprocess,
+    precision: str,
+    seed: int,
+) -> AugmentedFeatures:
+    """Features of `augmentation.views` augmented copies of each image.
+
+    images: (N, H, W) uint8 on the device. precision: bf16 or float32.
+    """
+    generator = torch.Generator(images.device).manual_seed(seed)
+    copies = []
+    for number in range(1, augmentation.views + 1):
+        with tqdm(total=len(images), desc=f"frozen features, copy {number}", disable=None) as bar:
+            parts = []
+            for batch in images.split(FEATURE_BATCH):
+                grey = augment(to_grey(batch), augmentation, generator)
+                parts.append(_features(network, preprocess(grey), precision))
+                bar.update(len(batch))
+        copies.append(torch.cat(parts))
+    return AugmentedFeatures(torch.stack(copies))
+
+
+def unaugmented_features(network: Network, images: Tensor, preprocess: Preprocess, precision: str) -> Tensor:
+    """(N, d) float32. images: (N, H, W) uint8 on the device. precision: bf16 or float32."""
+    batches = images.split(FEATURE_BATCH)
+    return torch.cat([_features(network, preprocess(to_grey(batch)), precision) for batch in batches])
+
+
+@torch.no_grad()  # not inference_mode, whose tensors cannot be trained on
+def _features(network: Network, x: Tensor, precision: str) -> Tensor:
+    """(N, d) float32. x: a network's input."""
+    network.eval()
+    with autocast(x.device, precision):
+        return network.features(x).float()
