@@ -1,1 +1,2 @@
-"""Speed and quality measured by hand: `python -m benchmarks.training`. Never part of `dvc repro`."""
+"""Measurements of speed and quality, run by hand: `python -m benchmarks.training_speed`. No stage of DVC runs
+them."""

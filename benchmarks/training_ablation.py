@@ -1,19 +1,19 @@
-"""What do class weights and class decomposition change? All strategies on the same radiographs with the same
-seeds.
+"""Class weights and class decomposition: all strategies on the same radiographs with the same seeds.
 
     python -m benchmarks.training_ablation
 
-Trains MEMBERS members of every strategy on the pipeline's train split (`dvc repro cluster` makes what is
-needed), as params.yaml says but for the strategy and EPOCHS epochs, so that it takes less than an hour; keeps
-their weights in build/ablation, so that a killed run goes on where it was. Only when every member is there,
-val and test are described, test once for all of them. docs/ablation.csv has a row for each member,
-docs/ablation.md the tables: member i of two strategies shares seed, batch order and cases, so differences to
-"none" are paired by member.
+Trains MEMBERS members of every strategy on the train split of the pipeline (after `dvc repro cluster`), with
+the settings of params.yaml except for the strategy and EPOCHS epochs, so that it takes less than an hour;
+keeps their weights in build/ablation, so that a killed run continues. Only after all trainings are val and
+test evaluated, test once for all of them. docs/ablation.csv has a row for each member, docs/ablation.md the
+tables: member i of two strategies has the same seed, batch order and cases, so that differences to "none" are
+paired by member.
 """
 
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,11 +78,11 @@ def main() -> None:
     KEPT.mkdir(parents=True, exist_ok=True)
     plans = [plan(params, data, strategy) for strategy in strategies(data)]
     # Member by member, so that a run stopped early has as many members of every strategy.
-    jobs = [Job(plan, member) for member in range(MEMBERS) for plan in plans]
-    missing = [job for job in jobs if not job.weights.exists()]
+    trainings = [Training(plan, member) for member in range(MEMBERS) for plan in plans]
+    missing = [training for training in trainings if not training.weights.exists()]
     with tqdm(total=len(missing), desc="trainings", disable=None) as bar:
-        side_by_side(Queue(missing), len(missing), params.compute.threads, 1, bar)
-    rows = [(job.plan.name, job.member, *describe(job, data)) for job in jobs]
+        side_by_side(partial(train, missing), len(missing), params.compute.threads, 1, bar)
+    rows = [(training.plan.name, training.member, *evaluate(training, data)) for training in trainings]
     write_csv(ROWS, COLUMNS, rows)
     TABLE.write_text(table(), encoding="utf-8")
     print(TABLE.read_text(encoding="utf-8"))
@@ -101,26 +101,25 @@ def plan(params: Params, data: Dataset, strategy: Strategy) -> Plan:
         imbalance=params.imbalance.replace(strategy=strategy.strategy),
         train=params.train.replace(epochs=EPOCHS),
     )
-    train = data.rows("train")
-    names = subclasses(params, data, strategy)
-    return Plan(strategy.name, params, *prepare(params, data, train, names))
+    rows = data.rows("train")
+    return Plan(strategy.name, params, *prepare(params, data, rows, subclasses(params, data, strategy)))
 
 
 def subclasses(params: Params, data: Dataset, strategy: Strategy) -> list[str]:
     """The sub-class of each training radiograph, as the cluster stage would name it."""
-    train = data.rows("train")
-    labels, points = data.labels[train], np.load("data/embeddings.npy")[train]
+    rows = data.rows("train")
+    labels, points = data.labels[rows], np.load("data/embeddings.npy")[rows]
     names = np.array(data.classes)[labels].astype(object)
     for name in chosen_classes(strategy.split, labels, data.classes):
         inside = labels == data.classes.index(name)
         with threadpool_limits(1):
-            found = find_clusters(points[inside], strategy.k, strategy.k, params.seed)
-        names[inside] = [f"{name}_{number}" for number in found.assignment]
+            clusters = find_clusters(points[inside], strategy.k, strategy.k, params.seed)
+        names[inside] = [f"{name}_{number}" for number in clusters.assignment]
     return names.tolist()
 
 
 @dataclass(frozen=True)
-class Job:
+class Training:
     plan: Plan
     member: int
 
@@ -129,28 +128,27 @@ class Job:
         return KEPT / f"{self.plan.name.replace(', ', '-')}-{self.member}.safetensors"
 
 
-@dataclass(frozen=True)
-class Queue:
-    jobs: list[Job]
-
-    def __call__(self, number: int, tick: Tick) -> None:
-        job = self.jobs[number]
-        plan = job.plan
-        device = configure(plan.params.compute.device, threads=1)
-        rows = load_dataset().rows("train")
-        trained = MemberTask(plan.params, plan.spec, plan.targets, rows, device)(job.member, lambda: None)
-        unfinished = job.weights.with_suffix(".part")
-        save_file(trained.state, unfinished)
-        unfinished.replace(job.weights)
-        tick()
+def train(trainings: list[Training], number: int, tick: Tick) -> None:
+    """Train `trainings[number]` and keep its weights."""
+    training = trainings[number]
+    plan = training.plan
+    device = configure(plan.params.compute.device, threads=1)
+    rows = load_dataset().rows("train")
+    trained = MemberTask(plan.params, plan.spec, plan.targets, rows, device)(training.member, lambda: None)
+    unfinished = training.weights.with_suffix(".part")
+    save_file(trained.state, unfinished)
+    unfinished.replace(training.weights)
+    tick()
 
 
-def describe(job: Job, data: Dataset) -> list[float]:
-    """Val and test, both at the temperature that fits val, decided for the more probable class."""
-    network = build_member(job.plan.spec)
-    network.load_state_dict(load_file(job.weights))
-    model = Classifier(job.plan.spec, [network])
-    device = configure(job.plan.params.compute.device, job.plan.params.compute.threads)
+def evaluate(training: Training, data: Dataset) -> list[float]:
+    """`MEASURES` of val, then of test, both at the temperature fitted on val; the more probable class is
+    reported."""
+    plan = training.plan
+    network = build_member(plan.spec)
+    network.load_state_dict(load_file(training.weights))
+    model = Classifier(plan.spec, [network])
+    device = configure(plan.params.compute.device, plan.params.compute.threads)
     values: list[float] = []
     calibrate = None
     for split in ("val", "test"):
@@ -159,13 +157,13 @@ def describe(job: Job, data: Dataset) -> list[float]:
         p = predict(model, data.images[rows], device).mean
         calibrate = calibrate or Calibration(fit_temperature(p, labels), None)
         p = calibrate(p)
-        right = p.argmax(axis=1) == labels
+        correct = p.argmax(axis=1) == labels
         values += [
             nll(p, labels),
             float(roc_auc_score(labels, p[:, 1])),
-            float(right.mean()),
-            float(right[labels == 1].mean()),
-            float(right[labels == 0].mean()),
+            float(correct.mean()),
+            float(correct[labels == 1].mean()),
+            float(correct[labels == 0].mean()),
         ]
     return values
 

@@ -1,11 +1,12 @@
-"""Many short trainings that differ by their seed alone, for benchmarks/compare_false_alarms.py.
+"""Many short trainings that differ only in their seed, for benchmarks/compare_false_alarms.py.
 
     python -m benchmarks.training_pool FILE.npz [--runs 64] [--epochs 4] [--augmentation 1]
 
-Trains as params.yaml says but for the number of epochs (`dvc repro cluster` makes what is needed), and with
-every augmentation's strength times AUGMENTATION: a second pool with 0 is the known difference. FILE.npz gets
-`labels` (N,) and `probabilities` (runs, N) of class 1 for the test radiographs, before calibration. Weights
-stay in build/train_pool, under a key of data and parameters, so that a killed run goes on where it was.
+Trains with the settings of params.yaml (after `dvc repro cluster`), except for the number of epochs and the
+strength of every augmentation, which is multiplied by AUGMENTATION: a second pool with 0 is a known
+difference. FILE.npz has `labels` (N,) and `probabilities` (runs, N) of class 1 for the test radiographs,
+before calibration. Weights are kept in build/train_pool, under a key of data and parameters, so that a killed
+run continues.
 """
 
 import argparse
@@ -20,15 +21,14 @@ from tqdm import tqdm
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.device import configure
-from cxr.core.files import read_csv
 from cxr.models.classifier import Classifier, build_member, predict
 from cxr.params import Augment, load_params
 from cxr.training.checkpoints import resume_key
 from cxr.training.member import MemberTask, Trained, prepare
 from cxr.training.parallel import Tick, side_by_side
+from cxr.training.targets import SUBCLASSES, load_subclasses
 
 KEPT = Path("build/train_pool")
-SUBCLASSES = "data/subclasses.csv"
 STRENGTHS = ("rotation", "scale", "shift", "flip", "gamma", "contrast", "brightness", "noise", "erasing")
 
 
@@ -42,17 +42,16 @@ def main() -> None:
     params = load_params()
     params = params.replace(
         train=params.train.replace(epochs=arguments.epochs),
-        augment=weaker(params.augment, arguments.augmentation),
+        augment=scaled(params.augment, arguments.augmentation),
     )
     device = configure(params.compute.device, params.compute.threads)
     data = load_dataset()
     train, test = data.rows("train"), data.rows("test")
-    subclasses = [row["subclass"] for row in read_csv(SUBCLASSES)]
-    spec, targets = prepare(params, data, train, subclasses)
+    spec, targets = prepare(params, data, train, load_subclasses(data))
     spec = replace(spec, members=1)
     folder = KEPT / resume_key([params], [dataset.IMAGES, dataset.LABELS, SUBCLASSES])
     folder.mkdir(parents=True, exist_ok=True)
-    task = Kept(MemberTask(params, spec, targets, train, device), folder)
+    task = KeptMemberTask(MemberTask(params, spec, targets, train, device), folder)
     with tqdm(total=arguments.runs * arguments.epochs, unit="epoch") as bar:
         side_by_side(task, arguments.runs, params.compute.threads, 1, bar)
 
@@ -67,12 +66,12 @@ def main() -> None:
     print(f"{arguments.file}: {len(rows)} runs, test AUC {np.mean(aucs):.4f} +- {np.std(aucs, ddof=1):.4f}")
 
 
-def weaker(augment: Augment, factor: float) -> Augment:
+def scaled(augment: Augment, factor: float) -> Augment:
     return augment.replace(**{name: getattr(augment, name) * factor for name in STRENGTHS})
 
 
-class Kept:
-    """A member's training whose weights stay on disk, so that they are trained once."""
+class KeptMemberTask:
+    """A `MemberTask` whose weights are kept on disk, so that each member is trained once."""
 
     def __init__(self, task: MemberTask, folder: Path) -> None:
         self.task, self.folder = task, folder

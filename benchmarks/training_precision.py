@@ -1,12 +1,13 @@
-"""What bfloat16 changes in the results: the same trainings in mixed precision and in float32.
+"""The effect of bfloat16 on the results: the same trainings in mixed precision and in float32.
 
     python -m benchmarks.training_precision [--recipe resnet18] [--images 1024] [--epochs 4] [--seeds 3]
 
-Trains each seed twice on IMAGES radiographs of train, drawn at random (`dvc repro cluster` makes what is
-needed) as the recipe says but for epochs and precision, with one start and one order of radiographs for both;
-val is measured in float32. Trainings drift apart from the last digit on, so the differences are to be seen
-beside the spread over seeds. Measured with these defaults, bf16 less float32, paired by seed: AUC -0.0000 +-
-0.0016, accuracy -0.0032 +- 0.0077, log loss -0.0007 +- 0.0272. Speed: benchmarks/training_speed.py.
+Trains each seed twice on IMAGES radiographs of train, drawn at random (after `dvc repro cluster`), with the
+settings of the recipe except for epochs and precision, and with the same initialisation and order of
+radiographs; val is measured in float32. Trainings diverge from the last digit on, so that the differences
+have to be compared with the between-seed SD. Measured with these defaults, bf16 less float32, paired by seed:
+AUC -0.0000 +- 0.0016, accuracy -0.0032 +- 0.0077, log loss -0.0007 +- 0.0272. Speed:
+benchmarks/training_speed.py.
 """
 
 import argparse
@@ -22,13 +23,13 @@ from tqdm import tqdm
 
 from cxr.core.dataset import load_dataset
 from cxr.core.device import configure
-from cxr.core.files import read_csv
 from cxr.core.probabilities import nll
 from cxr.models.classifier import Classifier, build_member, predict
 from cxr.params import PATH, Params, load_params
 from cxr.recipes import switch_to
 from cxr.training.member import MemberTask, prepare
 from cxr.training.parallel import side_by_side
+from cxr.training.targets import load_subclasses
 
 MEASURES = ("auc", "accuracy", "nll")
 
@@ -40,14 +41,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    found = {
+    results = {
         precision: measured(arguments.recipe, arguments.images, arguments.epochs, arguments.seeds, precision)
         for precision in ("bf16", "float32")
     }
     print(f"\n{arguments.recipe}, val, {arguments.seeds} seeds, mean +- standard deviation\n")
     print("| | " + " | ".join(MEASURES) + " |\n|---|" + "---|" * len(MEASURES))
-    difference = found["bf16"] - found["float32"]
-    for title, values in {**found, "bf16 - float32, paired by seed": difference}.items():
+    difference = results["bf16"] - results["float32"]
+    for title, values in {**results, "bf16 - float32, paired by seed": difference}.items():
         cells = [f"{statistics.mean(column):.4f} +- {statistics.stdev(column):.4f}" for column in values.T]
         print(f"| {title} | " + " | ".join(cells) + " |")
 
@@ -66,10 +67,10 @@ def measured(recipe: str, images: int, epochs: int, seeds: int, precision: str) 
     params = params.replace(train=train)
     device = configure(params.compute.device, params.compute.threads)
     data = load_dataset()
-    rows = data.rows("train")[np.random.default_rng(0).permutation(len(data.rows("train")))[:images]]
-    place = {row: number for number, row in enumerate(data.rows("train"))}
-    names = [row["subclass"] for row in read_csv("data/subclasses.csv")]
-    spec, targets = prepare(params, data, rows, [names[place[row]] for row in rows])
+    subclasses = load_subclasses(data)
+    chosen = np.random.default_rng(0).permutation(len(subclasses))[:images]
+    rows = data.rows("train")[chosen]
+    spec, targets = prepare(params, data, rows, [subclasses[number] for number in chosen])
     task = MemberTask(params, spec, targets, rows, device)
     with tqdm(total=seeds * epochs, desc=precision, unit="epoch") as bar:
         trained = side_by_side(task, seeds, params.compute.threads, 1, bar)
@@ -79,8 +80,8 @@ def measured(recipe: str, images: int, epochs: int, seeds: int, precision: str) 
     for member in trained:
         network = build_member(spec)
         network.load_state_dict(member.state)
-        alone = Classifier(replace(spec, members=1), [network])
-        p = predict(alone, data.images[val], device).mean
+        classifier = Classifier(replace(spec, members=1), [network])
+        p = predict(classifier, data.images[val], device).mean
         table.append([roc_auc_score(labels, p[:, 1]), np.mean(p.argmax(1) == labels), nll(p, labels)])
     return np.array(table)
 

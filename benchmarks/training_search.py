@@ -1,19 +1,19 @@
-"""Which default is better? Judged on radiographs held out of the training split; test is never read.
+"""Candidates for the default settings, compared on radiographs held out of train; test is never read.
 
     python -m benchmarks.training_search PATIENTS
 
 PATIENTS is a CSV file with the columns split, index and patient (such as IM115, N2-IM115, bacteria7), which
-is not part of PneumoniaMNIST: it comes from matching its radiographs to Kermany's file names. Val shares
-patients with train and says little about new ones, so two parts of train are held out in turn, whole patients
-at a time, that differ from the rest as a new set of radiographs may differ:
+is not part of PneumoniaMNIST: it comes from matching its radiographs to Kermany's file names. Val has
+patients of train and so tells little about new patients. Therefore two parts of train, of whole patients, are
+held out in turn that differ from the rest as a new set of radiographs may differ:
 
 series  all normal radiographs of the series NORMAL2 (N2), and a third of the pneumonia patients
 late    of every series the quarter of patients with the highest numbers
 
-Every variant below trains one member for EPOCHS epochs on what is left. Its rows, one for each kind of
-test-time views, are appended to docs/model_search.csv as soon as they are known, and what the file has
-already is not trained again; docs/model_search.md is the table. Balanced accuracy is taken at 0.5, log loss
-after temperature scaling.
+Every variant below trains one member for EPOCHS epochs on the rest. Its rows, one for each kind of test-time
+augmentation, are appended to docs/model_search.csv when they are complete; variants that the file has are not
+trained again. docs/model_search.md is the table. Balanced accuracy is at a threshold of 0.5, log loss after
+temperature scaling.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,11 @@ ROWS = Path("docs/model_search.csv")
 TABLE = Path("docs/model_search.md")
 PARTS = ("series", "late")
 EPOCHS = 16
-VIEWS = ("none", "flip", "flip_zoom")
+TTA = ("none", "flip", "flip_zoom")
 MEASURES = ("auc", "balanced_accuracy", "nll")
 COLUMNS = ("variant", "held_out", "tta", *MEASURES, *(f"val_{name}" for name in MEASURES))
 
-# Changes to params.yaml, section by section. "before" is the default that this search set out from.
+# Changes to params.yaml by section. "before" is the default at the beginning of this search.
 BEFORE: dict[str, dict[str, Any]] = {
     "imbalance": {"strategy": "class_weights"},
     "augment": {
@@ -86,20 +87,21 @@ def main() -> None:
     if not ROWS.exists():
         ROWS.write_text(",".join(COLUMNS) + "\n")
     done = {(row["variant"], row["held_out"]) for row in read_csv(ROWS)}
-    jobs = [
-        Job(name, part, changed(params, changes), *divide(train, patients, inside))
+    trainings = [
+        Training(name, part, changed(params, changes), *divide(train, patients, inside))
         for name, changes in VARIANTS.items()
         for part, inside in held_out(data.labels[train], patients).items()
         if (name, part) not in done
     ]
-    with tqdm(total=len(jobs), desc="trainings", disable=None) as bar:
-        side_by_side(Queue(jobs), len(jobs), params.compute.threads, 1, bar)
+    with tqdm(total=len(trainings), desc="trainings", disable=None) as bar:
+        side_by_side(partial(run, trainings), len(trainings), params.compute.threads, 1, bar)
     TABLE.write_text(table(), encoding="utf-8")
     print(TABLE.read_text(encoding="utf-8"))
 
 
 def patients_of(data: dataset.Dataset, train: np.ndarray, table: Path) -> np.ndarray:
-    """(n,) the patient of each training radiograph; one that is not known stands for itself."""
+    """(n,) str, the patient of each training radiograph; one whose patient is unknown is a patient of its
+    own."""
     sources = [row["source"] for row in read_csv(dataset.LABELS)]
     known = {f"{row['split']}/{row['index']}": row["patient"] for row in read_csv(table) if row["patient"]}
     return np.array([known.get("/".join(sources[row].split("/")[1:]), f"radiograph{row}") for row in train])
@@ -114,11 +116,11 @@ def held_out(labels: np.ndarray, patients: np.ndarray) -> dict[str, np.ndarray]:
     for patient in sorted(set(patients)):
         series, number = split_name(patient)
         numbers[series].append(number)
-    border = {series: np.quantile(found, 0.75) for series, found in numbers.items()}
+    upper_quartile = {series: np.quantile(values, 0.75) for series, values in numbers.items()}
     named = [split_name(patient) for patient in patients]
     return {
         "series": np.array([s.startswith("N2") for s, _ in named]) | (third & (labels == 1)),
-        "late": np.array([s != "image" and number > border[s] for s, number in named]),
+        "late": np.array([s != "image" and number > upper_quartile[s] for s, number in named]),
     }
 
 
@@ -130,9 +132,9 @@ def split_name(patient: str) -> tuple[str, int]:
 
 
 def divide(train: np.ndarray, patients: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on, none of a patient that is held out, and rows held out."""
-    away = np.isin(patients, patients[inside])
-    return train[~away], train[inside]
+    """Rows to train on, without any patient that is held out, and rows held out."""
+    excluded = np.isin(patients, patients[inside])
+    return train[~excluded], train[inside]
 
 
 def changed(params: Params, changes: Mapping[str, Mapping[str, Any]]) -> Params:
@@ -141,7 +143,7 @@ def changed(params: Params, changes: Mapping[str, Mapping[str, Any]]) -> Params:
 
 
 @dataclass(frozen=True)
-class Job:
+class Training:
     variant: str
     part: str
     params: Params
@@ -149,62 +151,59 @@ class Job:
     held_out: np.ndarray
 
 
-@dataclass(frozen=True)
-class Queue:
-    jobs: list[Job]
-
-    def __call__(self, number: int, tick: Tick) -> None:
-        job = self.jobs[number]
-        found = measure(job)
-        with ROWS.open("a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            for tta, values in found.items():
-                writer.writerow([job.variant, job.part, tta, *(f"{value:.5f}" for value in values)])
-        tick()
+def run(trainings: list[Training], number: int, tick: Tick) -> None:
+    """Train and evaluate `trainings[number]`, and append its rows."""
+    training = trainings[number]
+    with_tta = train_and_evaluate(training)
+    with ROWS.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for tta, values in with_tta.items():
+            writer.writerow([training.variant, training.part, tta, *(f"{value:.5f}" for value in values)])
+    tick()
 
 
-def measure(job: Job) -> dict[str, list[float]]:
-    """For each of `VIEWS` the measures on the radiographs held out, then on val."""
-    params = job.params.replace(train=job.params.train.replace(epochs=EPOCHS))
+def train_and_evaluate(training: Training) -> dict[str, list[float]]:
+    """For each of `TTA` the measures on the radiographs held out, then on val."""
+    params = training.params.replace(train=training.params.train.replace(epochs=EPOCHS))
     device = configure(params.compute.device, threads=1)
     data = load_dataset()
-    names = np.array(data.classes)[data.labels[job.train]].tolist()
-    spec, targets = prepare(params, data, job.train, names)
-    trained = MemberTask(params, spec, targets, job.train, device)(0, lambda: None)
+    names = np.array(data.classes)[data.labels[training.train]].tolist()
+    spec, targets = prepare(params, data, training.train, names)
+    trained = MemberTask(params, spec, targets, training.train, device)(0, lambda: None)
     network = build_member(spec)
     network.load_state_dict(trained.state)
-    found: dict[str, list[float]] = {tta: [] for tta in VIEWS}
-    for tta, values in found.items():
+    measures: dict[str, list[float]] = {tta: [] for tta in TTA}
+    for tta, values in measures.items():
         model = Classifier(replace(spec, tta=tta, members=1), [network])
-        for rows in (job.held_out, data.rows("val")):
+        for rows in (training.held_out, data.rows("val")):
             labels = data.labels[rows]
             with torch.autocast(device.type, torch.bfloat16):
                 p = predict(model, data.images[rows], device).mean
             scaled = Calibration(fit_temperature(p, labels), None)(p)
             balanced = balanced_accuracy_score(labels, p.argmax(axis=1))
             values += [float(roc_auc_score(labels, p[:, 1])), float(balanced), nll(scaled, labels)]
-    return found
+    return measures
 
 
 def table() -> str:
-    """All variants with the most views, the first one with fewer as well."""
+    """All variants with flip_zoom, the first two with less test-time augmentation as well."""
     rows = read_csv(ROWS)
     titles = [f"{part} {name}" for part in PARTS for name in ("AUC", "balanced accuracy", "log loss")]
     lines = [
-        "Written by `python -m benchmarks.training_search PATIENTS`; its docstring tells `series` and",
-        f"`late`. Member 0 of the seed in params.yaml for {EPOCHS} epochs each: no spread over seeds. Views",
-        "averaged at test time: none, the mirror image (flip), or both at three zooms (flip_zoom).",
+        "Written by `python -m benchmarks.training_search PATIENTS`; its docstring defines `series` and",
+        f"`late`. Member 0 of the seed in params.yaml for {EPOCHS} epochs each: no between-seed SD.",
+        "Test-time augmentation: none, the mirror image (flip), or both at three magnifications (flip_zoom).",
         "",
-        "| variant | views | " + " | ".join([*titles, "val AUC", "val log loss"]) + " |",
+        "| variant | augmentation | " + " | ".join([*titles, "val AUC", "val log loss"]) + " |",
         "|---|---|" + "---|" * 8,
     ]
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     for variant in variants:
-        for tta in VIEWS if variant in variants[:2] else VIEWS[-1:]:
-            mine = [row for row in rows if row["variant"] == variant and row["tta"] == tta]
-            of_part = {row["held_out"]: row for row in mine}
+        for tta in TTA if variant in variants[:2] else TTA[-1:]:
+            selected = [row for row in rows if row["variant"] == variant and row["tta"] == tta]
+            of_part = {row["held_out"]: row for row in selected}
             cells = [f"{float(of_part[part][name]):.4f}" for part in PARTS for name in MEASURES]
-            val = [np.mean([float(row[f"val_{name}"]) for row in mine]) for name in ("auc", "nll")]
+            val = [np.mean([float(row[f"val_{name}"]) for row in selected]) for name in ("auc", "nll")]
             cells = [variant, tta, *cells, *(f"{value:.4f}" for value in val)]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])

@@ -1,19 +1,18 @@
-"""How much of the machine the training loop uses: images per second, all ways in one run.
+"""The speed of the training loop in images per second, compared with other methods in one run.
 
     python -m benchmarks.training_speed [--backbone resnet18_28 --images 512]
 
-ours     cxr.training.loop: uint8 radiographs on the device, all augmentations on, mixed bfloat16, channels-last
-plain    the same loop in float32 with the default memory layout (what it changes in accuracy:
-         benchmarks/training_precision.py)
-limit    the same network, optimiser, schedule and precision on ready-made float batches: no data work at all
-compiled the limit with torch.compile
-common   the usual way: PIL transforms of torchvision in a DataLoader with two workers, float32
+ours     cxr.training.loop: uint8 radiographs on the device, all augmentations, mixed bfloat16, channels-last
+plain    the same loop in float32 with the default memory layout (for the difference in accuracy see
+benchmarks/training_precision.py) limit    the same network, optimiser, schedule and precision on prepared
+float batches, without any data loading compiled the limit with torch.compile common   the usual method: PIL
+transforms of torchvision in a DataLoader with two workers, float32
 
-The first four run as the train stage does, `compute.threads` members side by side with one thread each; the
-common way is one training with as many threads. A speed is that of the whole machine: radiographs of all
-members in a second. Each way runs in turn, ROUNDS times, and the medians over the rounds are compared: on a
-shared machine the speed of one run says little, the ratio of neighbouring runs much more. Radiographs are
-seeded noise of 28 pixels: their content changes no speed, so the benchmark needs no data set.
+The first four run as in the train stage, `compute.threads` members in parallel with one thread each; common
+is one training with as many threads. A speed is that of the whole machine: radiographs of all members per
+second. The methods run in turn, ROUNDS times, and the medians over the rounds are compared: on a shared
+machine the speed of one run is unreliable, the ratio of successive runs less so. Radiographs are seeded noise
+of 28 pixels: their content does not change the speed, so that the benchmark needs no data set.
 
 ResNet-18 (`--backbone resnet18_28 --images 256`) on two cores with AVX512-BF16: ours 2.19 times plain.
 """
@@ -45,7 +44,8 @@ from cxr.models.backbones import build_backbone
 from cxr.models.network import Network
 from cxr.models.preprocess import Preprocess, to_grey
 from cxr.params import Params, load_params
-from cxr.training.loop import AugmentedImages, Phase
+from cxr.training.inputs import AugmentedImages
+from cxr.training.loop import Phase
 from cxr.training.targets import make_targets
 
 ROUNDS = 5
@@ -55,13 +55,13 @@ SIDE_BY_SIDE = ("ours", "plain", "limit", "compiled")
 
 @dataclass(frozen=True)
 class Case:
-    """radiographs: how many are trained on in one round."""
+    """images: the number trained on in one round."""
 
     backbone: str
     images: int
 
 
-_together: Barrier  # in a worker: starts a way in all of them at once
+_together: Barrier  # in a worker process: all of them start a method at the same time
 
 
 def main() -> None:
@@ -80,11 +80,11 @@ def main() -> None:
                 if name in SIDE_BY_SIDE:
                     futures = [pool.submit(run, case, name) for _ in range(workers)]
                     seconds = max(future.result() for future in futures)
-                    found = workers * case.images / seconds
+                    result = workers * case.images / seconds
                 else:
-                    found = case.images / run_common(case)
+                    result = case.images / run_common(case)
                 if number >= 0:
-                    speed.append(found)
+                    speed.append(result)
             if number >= 0:
                 print(f"round {number}: " + ", ".join(f"{name} {s[-1]:.0f}/s" for name, s in speeds.items()))
     print(f"\n{case.backbone}, torch {torch.__version__}, {workers} cores, medians of {ROUNDS} rounds")
@@ -104,10 +104,10 @@ def start_worker(together: Barrier) -> None:
 
 def run(case: Case, name: str) -> float:
     """Seconds for one epoch, in step with the other workers."""
-    way = methods(case)[name]
+    method = methods(case)[name]
     _together.wait()
     start = time.perf_counter()
-    way()
+    method()
     return time.perf_counter() - start
 
 
@@ -119,7 +119,7 @@ def images_and_labels(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def settings() -> Params:
     params = load_params()
-    # The default recipe leaves noise and erasing off; here every augmentation has to be paid for.
+    # The default recipe has no noise and no erasing; here the cost of every augmentation counts.
     every = params.augment.replace(noise=0.05, erasing=0.3)
     return params.replace(train=params.train.replace(epochs=1), augment=every)
 
@@ -127,22 +127,22 @@ def settings() -> Params:
 @cache
 def methods(case: Case) -> dict[str, Callable[[], None]]:
     params = settings()
-    images, targets = (torch.from_numpy(array) for array in images_and_labels(case.images))
-    goal = make_targets(params.imbalance, targets.numpy(), ["normal", "pneumonia"], [""] * case.images)
+    images, labels = (torch.from_numpy(array) for array in images_and_labels(case.images))
+    targets = make_targets(params.imbalance, labels.numpy(), ["normal", "pneumonia"], [""] * case.images)
     inputs = AugmentedImages(images, params.augment, PREPROCESS)
 
     def loop(precision: str, channels_last: bool) -> None:
         train = params.train.replace(precision=precision)
-        Phase(network(case, channels_last), inputs, goal, train, train, seed=0).epoch()
+        Phase(network(case, channels_last), inputs, targets, train, seed=0).epoch()
 
-    resident = PREPROCESS(to_grey(images))
     size = params.train.batch_size
-    batches = list(zip(resident.split(size), targets.split(size), strict=True))
+    batches = list(zip(PREPROCESS(to_grey(images)).split(size), labels.split(size), strict=True))
 
     def limit() -> None:
         step_through(network(case), batches, params.train.lr, params.train.precision)
 
-    compiled_network = torch.compile(network(case))
+    compiled_network = network(case)
+    compiled_network.compile()
 
     def compiled() -> None:
         step_through(compiled_network, batches, params.train.lr, params.train.precision)
@@ -158,7 +158,7 @@ def methods(case: Case) -> dict[str, Callable[[], None]]:
 @cache
 def common_loader(case: Case) -> DataLoader:
     return DataLoader(
-        PictureSet(*images(case.images)),
+        PilImages(*images_and_labels(case.images)),
         settings().train.batch_size,
         shuffle=True,
         drop_last=True,
@@ -180,12 +180,13 @@ def network(case: Case, channels_last: bool = True) -> Network:
 
 
 def ratio(speeds: dict[str, list[float]], first: str, second: str) -> float:
-    """The median over rounds of the ratio within a round, so that a slow spell of the machine cancels out."""
+    """The median over rounds of the ratio within a round, so that a slow period of the machine cancels
+    out."""
     return statistics.median(a / b for a, b in zip(speeds[first], speeds[second], strict=True))
 
 
 def step_through(model: nn.Module, batches: list | DataLoader, lr: float, precision: str) -> None:
-    """One epoch of AdamW, one-cycle schedule and weighted, smoothed cross-entropy on ready batches."""
+    """One epoch of AdamW, one-cycle schedule and weighted, smoothed cross-entropy on the given batches."""
     model.train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=len(batches))
@@ -200,8 +201,8 @@ def step_through(model: nn.Module, batches: list | DataLoader, lr: float, precis
         schedule.step()
 
 
-class PictureSet(Dataset[tuple[Tensor, int]]):
-    """A data set as tutorials write it: one PIL picture at a time through torchvision transforms."""
+class PilImages(Dataset[tuple[Tensor, int]]):
+    """A data set as in tutorials: torchvision transforms of one PIL image at a time."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         self.images, self.labels = images, labels
