@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cxr.data.radiograph import read_radiograph_bytes
+from cxr.data.radiograph import read_original_bytes
 from cxr.inference.onnx_session import PATH, OnnxModel
 from cxr.models.classifier import load_classifier, predict
 
@@ -40,7 +40,9 @@ def main() -> None:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=90)
     content = file.getvalue()
-    times = alternate({"reading": lambda: read_radiograph_bytes(content, "image", size)}, arguments.rounds)
+    times = alternate(
+        {"reading": lambda: read_original_bytes(content, "image").resized(size)}, arguments.rounds
+    )
     print(f"reading a JPEG of {len(content) / 1000:,.0f} kB   {in_words(times['reading'])}")
 
     for batch in BATCHES:

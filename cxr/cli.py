@@ -1,4 +1,4 @@
-"""The command `cxr`: what a person does beside `dvc`. Each command has a file of its own in cxr/commands/."""
+"""The command `cxr`. Each of its commands has a file of its own in cxr/commands/."""
 
 import argparse
 
@@ -8,7 +8,11 @@ from cxr.core.errors import run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="cxr", description=__doc__.split(" Each")[0])
+    parser = argparse.ArgumentParser(
+        prog="cxr",
+        description="Apply the trained classifier to radiographs, search similar ones, and configure, list "
+        "and compare runs of the pipeline.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (predict, search, recipe, leaderboard, command):
         module.add(commands)

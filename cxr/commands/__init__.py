@@ -1,4 +1,4 @@
-"""A door: what a person types, one file a command; `compare/` holds all of `cxr compare`.
+"""The commands of `cxr`, one file each; `compare/` holds all of `cxr compare`.
 
-May import every room; no stage imports it, so an edit here reruns nothing.
+May import every room; no stage imports them, so an edit here reruns nothing.
 """

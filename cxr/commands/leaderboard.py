@@ -1,4 +1,4 @@
-"""`cxr leaderboard`: DVC's experiments as a table, with the spread over seeds."""
+"""`cxr leaderboard`: DVC's experiments as a table, with mean and standard deviation over seeds."""
 
 import argparse
 import statistics
@@ -11,12 +11,12 @@ from cxr import params, recipes
 from cxr.core.errors import UserError
 
 METRICS = ("auc", "auc_ovr_macro", "accuracy", "balanced_accuracy")
-STATISTICS = ("mean", "ensemble")  # of the members, and of what is released
+STATISTICS = ("mean", "ensemble")  # the mean of the members; the released ensemble
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment. params: values by dotted key. metrics: test metrics by `<metric>.<statistic>`."""
+    """params: values by dotted key. metrics: test metrics by `<metric>.<statistic>`."""
 
     name: str
     params: dict[str, Any]
@@ -26,9 +26,10 @@ class Experiment:
 def add(commands: Any) -> None:
     command = commands.add_parser(
         "leaderboard",
-        help="the experiments since HEAD, best first",
-        description="Test metrics of DVC's experiments on HEAD. Experiments that differ by `seed` alone are "
-        "one line, with mean and standard deviation over seeds: of the members' mean, and of the ensemble.",
+        help="the experiments on HEAD, best first",
+        description="Test metrics of HEAD and of DVC's experiments on it. Experiments that differ only in "
+        "`seed` are one line, with mean and standard deviation over seeds: of the members' mean, and of the "
+        "ensemble.",
     )
     command.set_defaults(call=call)
 
@@ -42,24 +43,24 @@ def call(arguments: argparse.Namespace) -> None:
 
 
 def experiments() -> list[Experiment]:
-    """The run at HEAD and the experiments on it, as DVC keeps them."""
-    import dvc.api  # here, so that `cxr --help` does not wait for it
+    """The run at HEAD and the experiments on it, from DVC."""
+    import dvc.api  # takes seconds to import, and `cxr --help` does not wait for it
 
     known = dict(recipes.leaves(recipes.yaml().load(params.PATH)))
     wanted = [f"{metric}.{statistic}" for metric in METRICS for statistic in STATISTICS]
     rows = []
-    for shown in dvc.api.exp_show():
-        metrics = {name: float(shown[name]) for name in wanted if shown.get(name) is not None}
-        if shown["rev"] != "workspace" and metrics:
+    for experiment in dvc.api.exp_show():
+        metrics = {name: float(experiment[name]) for name in wanted if experiment.get(name) is not None}
+        if experiment["rev"] != "workspace" and metrics:
             # DVC's table holds every number as a float.
-            shown = {key: int(value) if _whole(value) else value for key, value in shown.items()}
-            settings = {key: shown.get(key) for key in known}
-            rows.append(Experiment(shown["Experiment"] or shown["rev"], settings, metrics))
+            values = {key: int(value) if _whole(value) else value for key, value in experiment.items()}
+            settings = {key: values.get(key) for key in known}
+            rows.append(Experiment(experiment["Experiment"] or experiment["rev"], settings, metrics))
     return rows
 
 
 def table(rows: Sequence[Experiment]) -> list[str]:
-    """Lines of text. The first row is the one that the others' changes are told against."""
+    """Lines of text, best first. Changes of parameters are relative to the first row."""
     groups: dict[tuple[tuple[str, str], ...], list[Experiment]] = defaultdict(list)
     for row in rows:
         same = tuple((key, str(value)) for key, value in sorted(row.params.items()) if key != "seed")
@@ -68,10 +69,10 @@ def table(rows: Sequence[Experiment]) -> list[str]:
     first = {key: str(value) for key, value in rows[0].params.items()}
     lines = []
     for same, members in groups.items():
-        # Two runs of one seed are one run: the pipeline gives equal bytes.
+        # Two runs of one seed count once: the pipeline is deterministic.
         runs = list({str(row.params.get("seed")): row for row in members}.values())
         changes = [f"{key}={value}" for key, value in same if first.get(key) != value]
-        cells = [_spread([row.metrics[name] for row in runs]) for name in columns]
+        cells = [_mean_and_sd([row.metrics[name] for row in runs]) for name in columns]
         best = statistics.mean(row.metrics[columns[0]] for row in runs)
         lines.append((best, [", ".join(changes) or "as at HEAD", str(len(runs)), *cells]))
     ordered = [cells for _, cells in sorted(lines, key=lambda line: -line[0])]
@@ -82,7 +83,7 @@ def _whole(value: Any) -> bool:
     return isinstance(value, float) and value.is_integer()
 
 
-def _spread(values: list[float]) -> str:
+def _mean_and_sd(values: list[float]) -> str:
     mean = f"{statistics.mean(values):.4f}"
     return f"{mean} +- {statistics.stdev(values):.4f}" if len(values) > 1 else mean
 

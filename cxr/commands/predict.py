@@ -1,13 +1,14 @@
-"""`cxr predict`: the calibrated probability of each class for radiographs, and where the classifier looks."""
+"""`cxr predict`: the calibrated probability of each class for radiographs, and class activation maps."""
 
 import argparse
 import json
 from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr.commands import radiographs
-from cxr.commands.radiographs import Radiographs, read_named
+from cxr.commands.radiographs import AHEAD, NamedFiles, NamedRadiograph
 from cxr.core.errors import UserError
 from cxr.reports.disclaimer import NOTICE
 
@@ -20,8 +21,8 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "predict",
         help="calibrated probability of each class for radiographs",
-        description="Prints the calibrated probability of each class for radiographs. One that cannot be read is a "
-        "line on stderr and the others still go on, but the exit code is then 1.",
+        description="Prints the calibrated probability of each class for radiographs. A file that cannot be "
+        "read is a line on stderr; the others are still predicted, but the exit code is then 1.",
     )
     command.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG or DICOM file, or a folder of them"
@@ -31,60 +32,90 @@ def add(commands: Any) -> None:
         "--explain",
         type=Path,
         metavar="PATH",
-        help="draw where the classifier looks (Grad-CAM): into one .png file, or a file a radiograph into a folder",
+        help="draw the class activation map (Grad-CAM) of each decision: into one .png file, or into a "
+        "folder, one file per radiograph",
     )
     command.set_defaults(call=call)
 
 
 def call(arguments: argparse.Namespace) -> None:
-    """Raises `UserError` if there is no model or a picture cannot be drawn, SystemExit with code 1 if a
+    """Raises `UserError` if there is no model or a figure cannot be drawn, SystemExit with code 1 if a
     radiograph could not be read."""
     from cxr.inference.calibration import load_calibration
     from cxr.models.classifier import load_classifier
 
     model, calibrate = load_classifier(), load_calibration()
-    images = read_named(arguments.images, model.spec.size)
-    targets = _targets(arguments.explain, images) if arguments.explain else []
-    results = _results(images, model, calibrate) if images.paths else []
-    if targets:
-        _draw(targets, images, model, results)
+    files = NamedFiles(arguments.images)
+    if arguments.explain:
+        results = _explained(arguments.explain, files, model, calibrate)
+    else:
+        results = _results(list(files.read(model.spec.size)), model, calibrate)
     if arguments.json:
-        print(json.dumps(_document(images, model, calibrate, results), indent=2, allow_nan=False))
+        print(json.dumps(_document(files, model, calibrate, results), indent=2, allow_nan=False))
     elif results:
         _print_table(model.spec.classes, calibrate, results)
-        if targets:
-            place = targets[0] if len(set(targets)) == 1 else targets[0].parent
-            print(f"Where the classifier looks: {place}")
+        if arguments.explain:
+            drawn = {result["explanation"] for result in results}
+            print(f"Class activation maps: {drawn.pop() if len(drawn) == 1 else arguments.explain}")
         print(NOTICE)
-    images.end()
+    files.end()
 
 
-def _results(images: Radiographs, model: "Classifier", calibrate: "Calibration") -> list[dict[str, Any]]:
+def _results(
+    radiographs: Sequence[NamedRadiograph], model: "Classifier", calibrate: "Calibration"
+) -> list[dict[str, Any]]:
     """`path`, `probabilities` by class and `decision` of each radiograph."""
+    import numpy as np
     import torch
 
     from cxr.core.probabilities import decide
     from cxr.models import classifier
 
+    if not radiographs:
+        return []
     classes = model.spec.classes
-    probabilities = calibrate(classifier.predict(model, images.images, torch.device("cpu")).mean)
+    images = np.stack([radiograph.image for radiograph in radiographs])
+    probabilities = calibrate(classifier.predict(model, images, torch.device("cpu")).mean)
+    decisions = decide(probabilities, calibrate.threshold)
     return [
         {
-            "path": str(path),
+            "path": str(radiograph.path),
             "probabilities": {name: round(float(p), 6) for name, p in zip(classes, row, strict=True)},
             "decision": classes[decision],
         }
-        for path, row, decision in zip(
-            images.paths, probabilities, decide(probabilities, calibrate.threshold), strict=True
-        )
+        for radiograph, row, decision in zip(radiographs, probabilities, decisions, strict=True)
     ]
 
 
+def _explained(
+    explain: Path, files: NamedFiles, model: "Classifier", calibrate: "Calibration"
+) -> list[dict[str, Any]]:
+    """The `_results`, each with `explanation`, the figure of its class activation map."""
+    from cxr.commands import figures
+
+    targets = _targets(explain, files)
+    one = len(set(targets)) == 1
+    radiographs = files.read(model.spec.size, figures.ROWS if one else len(targets))
+    results = []
+    # In parts, since the squares of a large folder do not fit into memory.
+    while part := list(islice(radiographs, None if one else AHEAD)):
+        if one and len(part) > figures.ROWS:
+            raise UserError(
+                f"--explain {explain}: one figure holds {figures.ROWS} radiographs, not {len(part)}; "
+                "name a folder"
+            )
+        predicted = _results(part, model, calibrate)
+        _draw(targets, part, model, predicted)
+        results += predicted
+        del part  # frees its squares before the next ones are read
+    return results
+
+
 def _document(
-    images: Radiographs, model: "Classifier", calibrate: "Calibration", results: list[dict[str, Any]]
+    files: NamedFiles, model: "Classifier", calibrate: "Calibration", results: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """threshold: of the second class, null where the most probable class is the decision. prevalence: the
-    shares of the classes that probabilities refer to, null if none were declared."""
+    """threshold: on the second class's probability, null if the decision is the most probable class.
+    prevalence: of each class, which the probabilities refer to, null if none was declared."""
     from cxr.core.files import sha256
     from cxr.models import classifier
 
@@ -96,7 +127,7 @@ def _document(
         "threshold": calibrate.threshold,
         "prevalence": calibrate.prevalence and dict(zip(classes, calibrate.prevalence, strict=True)),
         "images": results,
-        "errors": images.errors,
+        "errors": files.errors,
     }
 
 
@@ -109,62 +140,61 @@ def _print_table(classes: list[str], calibrate: "Calibration", results: list[dic
         numbers = (f"{result['probabilities'][name]:{column}.3f}" for name, column in columns.items())
         print(f"{result['path']:{width}}  {'  '.join(numbers)}  {result['decision']}")
     if calibrate.prevalence:
-        shares = ", ".join(
-            f"{share:.0%} {name}" for share, name in zip(calibrate.prevalence, classes, strict=True)
-        )
-        print(f"Probabilities refer to radiographs of which {shares} (params.yaml: calibrate.prevalence).")
+        by_class = zip(classes, calibrate.prevalence, strict=True)
+        prevalence = ", ".join(f"{name} {fraction:.0%}" for name, fraction in by_class)
+        print(f"Probabilities refer to a prevalence of {prevalence} (params.yaml: calibrate.prevalence).")
     if calibrate.threshold is not None:
         print(f"Decision: {classes[1]} from p = {calibrate.threshold:.3f} (chosen on val).")
 
 
-def _targets(explain: Path, images: Radiographs) -> list[Path]:
-    """Of each radiograph the picture that it is drawn into. Raises `UserError` if that cannot be."""
-    from cxr.commands import pictures
-
-    if explain.is_dir() or not explain.suffix:
-        stems = Counter[str]()
-        targets = []
-        for path in images.paths:
-            stems[path.stem] += 1
-            number = f"_{stems[path.stem]}" if stems[path.stem] > 1 else ""
-            targets.append(explain / f"{path.stem}{number}_gradcam.png")
+def _targets(explain: Path, files: NamedFiles) -> list[Path]:
+    """The figure that each of the files is drawn into. Raises `UserError` if it cannot be written."""
+    if explain.suffix and not explain.is_dir():
+        targets = [explain] * len(files.paths)
     else:
-        targets = [explain] * len(images.paths)
-        if len(targets) > pictures.ROWS:
-            raise UserError(
-                f"--explain {explain}: one picture holds {pictures.ROWS} radiographs, not {len(targets)}; "
-                "name a folder"
-            )
+        names: dict[str, None] = {}
+        counts = Counter[str]()
+        for path in files.paths:
+            name = path.stem
+            while name in names:  # 1.png of another folder, or 1.dcm, becomes 1_2
+                counts[path.stem] += 1
+                name = f"{path.stem}_{counts[path.stem] + 1}"
+            names[name] = None
+        targets = [explain / f"{name}_gradcam.png" for name in names]
     for target in dict.fromkeys(targets):
-        radiographs.check_picture(target, "--explain", images)
+        files.check_figure(target, "--explain")
     return targets
 
 
 def _draw(
-    targets: list[Path], images: Radiographs, model: "Classifier", results: list[dict[str, Any]]
+    targets: Sequence[Path],
+    radiographs: Sequence[NamedRadiograph],
+    model: "Classifier",
+    results: Sequence[dict[str, Any]],
 ) -> None:
+    """Draw each radiograph into its target, and add the target to its result as `explanation`."""
     import numpy as np
     import torch
 
-    from cxr.commands import pictures
-    from cxr.data.radiograph import read_original
+    from cxr.commands import figures
     from cxr.inference.gradcam import gradcam
 
-    decided = np.array([model.spec.classes.index(result["decision"]) for result in results])
-    maps = gradcam(model, images.images, decided, torch.device("cpu"))
-    for target in dict.fromkeys(targets):
-        mine = [number for number, each in enumerate(targets) if each == target]
-        cases = [
-            pictures.Explained(
-                name=images.paths[number].name,
-                image=read_original(images.paths[number]).full(),
-                seen=images.images[number],
-                heat=maps[number],
-                decision=results[number]["decision"],
-                probability=results[number]["probabilities"][results[number]["decision"]],
-            )
-            for number in mine
-        ]
-        pictures.explanation_figure(target, cases)
-        for number in mine:
-            results[number]["explanation"] = str(target)
+    images = np.stack([radiograph.image for radiograph in radiographs])
+    decisions = np.array([model.spec.classes.index(result["decision"]) for result in results])
+    maps = gradcam(model, images, decisions, torch.device("cpu"))
+    rows: dict[Path, list[figures.Explained]] = {}
+    for radiograph, result, activation in zip(radiographs, results, maps, strict=True):
+        assert radiograph.square is not None  # `_explained` asks for it
+        target = targets[radiograph.number]
+        result["explanation"] = str(target)
+        row = figures.Explained(
+            name=radiograph.path.name,
+            image=radiograph.square,
+            seen=radiograph.image,
+            activation=activation,
+            decision=result["decision"],
+            probability=result["probabilities"][result["decision"]],
+        )
+        rows.setdefault(target, []).append(row)
+    for target, explained in rows.items():
+        figures.explanation_figure(target, explained)

@@ -1,73 +1,97 @@
-"""The radiographs that a person names on the command line: files and folders, readable or not."""
+"""The radiographs named on the command line: files and folders, readable or not."""
 
 import sys
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from cxr.core.errors import UserError
-from cxr.data.folders import radiographs_in
-from cxr.data.radiograph import read_radiograph
+from cxr.data.folders import find_radiographs
+from cxr.data.radiograph import read_original
+
+AHEAD = 16  # files that are decoded before the caller asks for them; bounds the memory
 
 
-@dataclass(frozen=True)
-class Radiographs:
-    """paths: of the N radiographs that could be read. images: (N, size, size) uint8. errors: `path` and
-    `message` of each that could not."""
+class NamedRadiograph(NamedTuple):
+    """A radiograph that could be read.
 
-    paths: list[Path]
-    images: np.ndarray
-    errors: list[dict[str, str]]
+    number: its position in `NamedFiles.paths`. image: (size, size) uint8. square: (S, S) uint8, the centre
+    square at full resolution, None if it was not asked for.
+    """
+
+    number: int
+    path: Path
+    image: np.ndarray
+    square: np.ndarray | None
+
+
+class NamedFiles:
+    """The files named on the command line, and the radiographs in the folders named (`find_radiographs`).
+
+    paths: of all of them, in this order. errors: `path` and `message` of each that cannot be read and of each
+    folder without a radiograph; complete when `read` has come to its end. Each is also printed to stderr.
+    """
+
+    def __init__(self, named: Iterable[Path]) -> None:
+        self.paths: list[Path] = []
+        self.errors: list[dict[str, str]] = []
+        for path in named:
+            paths = find_radiographs(path) if path.is_dir() else [path]
+            if not paths:
+                self._report(path, "no PNG, JPEG or DICOM radiograph in this folder")
+            self.paths += paths
+        self._resolved = {path.resolve() for path in self.paths}
+
+    def read(self, size: int, squares: int = 0) -> Iterator[NamedRadiograph]:
+        """Decode each file once, in the order of `paths`, and yield those that can be read.
+
+        squares: so many radiographs, the first ones, come with their square. At most `AHEAD` squares are in
+        memory beside those that the caller keeps.
+        """
+        waiting, pending = iter(enumerate(self.paths)), deque[Future[NamedRadiograph | UserError]]()
+        done = kept = 0
+        with (
+            ThreadPoolExecutor() as pool,  # Pillow decodes and resizes without holding the GIL
+            tqdm(total=len(self.paths), desc="reading radiographs", disable=None) as progress,
+        ):
+            while done < len(self.paths):
+                for number, path in islice(waiting, AHEAD - len(pending)):
+                    pending.append(pool.submit(_read, number, path, size, kept < squares))
+                result, path = pending.popleft().result(), self.paths[done]
+                done += 1
+                progress.update()
+                if isinstance(result, UserError):
+                    self._report(path, str(result).removeprefix(f"{path}: "))
+                    continue
+                yield result if kept < squares else result._replace(square=None)
+                kept += 1
 
     def end(self) -> None:
-        """Ends the process with code 1 if a radiograph could not be read."""
+        """Ends the process with code 1 if something could not be read."""
         if self.errors:
             raise SystemExit(1)
 
+    def check_figure(self, target: Path, option: str) -> None:
+        """Raises `UserError` if `target` is no name for a PNG, or the name of one of the radiographs."""
+        if target.suffix.lower() != ".png" or target.is_dir():
+            raise UserError(f"{option} {target}: not the name of a .png file")
+        if target.resolve() in self._resolved:
+            raise UserError(f"{option} {target}: would overwrite a radiograph; choose another name")
 
-def read_named(named: Iterable[Path], size: int) -> Radiographs:
-    """Read files, and of folders all radiographs at any depth, in the order of their path.
-
-    What cannot be read is one line each on stderr, and the others still go on. In a folder a radiograph is
-    told by its suffix, a DICOM file also by its content, since many have none; hidden files and folders are
-    skipped.
-    """
-    paths: list[Path] = []
-    errors: list[dict[str, str]] = []
-    for each in named:
-        found = radiographs_in(each) if each.is_dir() else [each]
-        if not found:
-            errors.append({"path": str(each), "message": "no PNG, JPEG or DICOM radiograph in this folder"})
-        paths += found
-
-    def attempt(path: Path) -> np.ndarray | UserError:
-        try:
-            return read_radiograph(path, size)
-        except UserError as error:
-            return error
-
-    radiographs: dict[int, np.ndarray] = {}
-    with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without holding the GIL
-        progress = tqdm(pool.map(attempt, paths), total=len(paths), desc="reading radiographs", disable=None)
-        for number, result in enumerate(progress):
-            if isinstance(result, UserError):
-                message = str(result).removeprefix(f"{paths[number]}: ")
-                errors.append({"path": str(paths[number]), "message": message})
-            else:
-                radiographs[number] = result
-    for error in errors:
-        print(f"error: {error['path']}: {error['message']}", file=sys.stderr)
-    images = np.stack(list(radiographs.values())) if radiographs else np.empty((0, size, size), np.uint8)
-    return Radiographs([paths[number] for number in radiographs], images, errors)
+    def _report(self, path: Path, message: str) -> None:
+        self.errors.append({"path": str(path), "message": message})
+        tqdm.write(f"error: {path}: {message}", file=sys.stderr)
 
 
-def check_picture(target: Path, option: str, images: Radiographs | None = None) -> None:
-    """Raises `UserError` if `target` is no name for a PNG, or the name of one of `images`."""
-    if target.suffix.lower() != ".png" or target.is_dir():
-        raise UserError(f"{option} {target}: not the name of a .png file")
-    if images and any(path.resolve() == target.resolve() for path in images.paths):
-        raise UserError(f"{option} {target}: would overwrite a radiograph; choose another name")
+def _read(number: int, path: Path, size: int, square: bool) -> NamedRadiograph | UserError:
+    try:
+        original = read_original(path)
+    except UserError as error:
+        return error
+    return NamedRadiograph(number, path, original.resized(size), original.full() if square else None)

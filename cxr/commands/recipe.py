@@ -1,4 +1,4 @@
-"""`cxr recipe`: the published systems, and the default, as sets of parameters."""
+"""`cxr recipe`: published systems, and the default, as sets of parameters."""
 
 import argparse
 from typing import Any
@@ -15,11 +15,13 @@ def add(commands: Any) -> None:
         description="Prints the flags of `dvc exp run` that turn params.yaml into a recipe: "
         "dvc exp run $(cxr recipe small_cnn) -S train.lr=1e-4",
     )
-    command.add_argument("name", nargs="?", metavar="NAME", help="as `cxr recipe --list` shows them")
+    command.add_argument("name", nargs="?", metavar="NAME", help="one of `cxr recipe --list`")
     command.add_argument(
-        "--apply", action="store_true", help="write params.yaml instead, keeping its comments"
+        "--apply", action="store_true", help="write the recipe into params.yaml, keeping its comments"
     )
-    command.add_argument("--list", action="store_true", help="all recipes and what each needs")
+    command.add_argument(
+        "--list", action="store_true", help="all recipes, with weights, hardware and minutes"
+    )
     command.set_defaults(call=call)
 
 
@@ -28,12 +30,12 @@ def call(arguments: argparse.Namespace) -> None:
     if arguments.list:
         list_recipes()
     elif not arguments.name:
-        raise UserError(f"name a recipe: {', '.join(recipe_names())}; `cxr recipe --list` says more")
+        raise UserError(f"name a recipe: {', '.join(recipe_names())}; `cxr recipe --list` describes them")
     elif arguments.apply:
         switch_to(arguments.name)
         print(f"{params.PATH} is now the recipe {arguments.name}; run it with `dvc repro`")
     else:
-        print(" ".join(experiment_flags(arguments.name)))  # no quotes: `$(...)` would hand them on
+        print(" ".join(experiment_flags(arguments.name)))  # without quotes, which `$(...)` would pass on
 
 
 def list_recipes() -> None:

@@ -1,12 +1,12 @@
-"""`cxr search`: the labelled training images that are most similar to radiographs."""
+"""`cxr search`: the labelled training images most similar to radiographs."""
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr.commands import radiographs
-from cxr.commands.radiographs import Radiographs, read_named
+from cxr.commands.radiographs import NamedFiles, NamedRadiograph
 from cxr.core.errors import UserError
 from cxr.reports.disclaimer import NOTICE
 
@@ -15,67 +15,66 @@ if TYPE_CHECKING:  # they take seconds to import, and `cxr --help` does not wait
     from cxr.embeddings.gallery import Gallery
 
 PICTURE = Path("build/search.png")
-MOST = 100  # cases for each radiograph
-VALUES = {"cosine": "cosine", "l2": "distance"}  # what the gallery's metric measures
+MOST = 100  # neighbours of each radiograph
 
 
 def add(commands: Any) -> None:
     command = commands.add_parser(
         "search",
         help="the labelled training images most similar to radiographs",
-        description="Prints the labelled training images (training radiographs) that are most similar to radiographs, nearest "
-        "first, and draws them. A radiograph that cannot be read is a line on stderr and the others still go on, "
-        "but the exit code is then 1.",
+        description="Prints and draws the labelled training images most similar to each radiograph, nearest "
+        "first. A file that cannot be read is a line on stderr; the others still get an answer, but the exit "
+        "code is then 1.",
     )
     command.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG or DICOM file, or a folder of them"
     )
     command.add_argument(
-        "-k",
-        type=int,
-        default=5,
-        choices=range(1, MOST + 1),
-        metavar="K",
-        help="cases a radiograph; default: 5",
+        "-k", type=_k, default=5, metavar="K", help=f"neighbours of each radiograph, 1 to {MOST}; default: 5"
     )
     command.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     command.add_argument(
-        "--picture", type=Path, default=PICTURE, metavar="FILE", help=f"PNG to draw; default: {PICTURE}"
+        "--picture", type=Path, default=PICTURE, metavar="FILE", help=f"PNG to write; default: {PICTURE}"
     )
     command.set_defaults(call=call)
 
 
+def _k(text: str) -> int:
+    if text.isdecimal() and 1 <= int(text) <= MOST:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"K is 1 to {MOST}")
+
+
 def call(arguments: argparse.Namespace) -> None:
-    """Raises `UserError` if there is no model, gallery or data set, or if the picture cannot be drawn,
+    """Raises `UserError` if there is no model, gallery or data set, or if the figure cannot be drawn,
     SystemExit with code 1 if a radiograph could not be read."""
-    from cxr.commands import pictures
+    from cxr.commands import figures
     from cxr.embeddings.gallery import Gallery
 
-    radiographs.check_picture(arguments.picture, "--picture")
     gallery = Gallery.load()
     data = _data(gallery)
-    images = read_named(arguments.images, data.images.shape[1])
-    radiographs.check_picture(arguments.picture, "--picture", images)
+    files = NamedFiles(arguments.images)
+    files.check_figure(arguments.picture, "--picture")
+    drawn = max(1, figures.ROWS // figures.rows_of(arguments.k))
+    radiographs = list(files.read(data.images.shape[1], squares=drawn))
     results = []
-    drawn = max(1, pictures.ROWS // pictures.rows_of(arguments.k))
-    if images.paths:
-        results = _results(images, gallery, data, arguments.k)
-        _draw(arguments.picture, images, data, gallery.meta.metric, results[:drawn])
+    if radiographs:
+        results = _results(radiographs, gallery, arguments.k)
+        _draw(arguments.picture, radiographs[:drawn], results[:drawn], gallery, data)
     if arguments.json:
-        print(json.dumps(_document(images, gallery, results, arguments.picture), indent=2, allow_nan=False))
+        print(json.dumps(_document(files, gallery, results, arguments.picture), indent=2, allow_nan=False))
     elif results:
         _print(results, gallery)
         first = f" (the first {drawn} radiographs)" if len(results) > drawn else ""
         print(f"Picture: {arguments.picture}{first}")
         print(NOTICE)
-    images.end()
+    files.end()
 
 
 def _data(gallery: "Gallery") -> "Dataset":
     """Raises `UserError` if the data set is not there, or is not the one that the gallery was made of."""
     from cxr.core import dataset
     from cxr.core.dataset import load_dataset
-    from cxr.embeddings.gallery import META
 
     for path in (dataset.IMAGES, dataset.LABELS):
         if not path.is_file():
@@ -83,14 +82,14 @@ def _data(gallery: "Gallery") -> "Dataset":
                 f"{path}: no data set here; build it with `dvc repro`, or fetch it with `dvc pull`"
             )
     data = load_dataset()
-    if not set(gallery.meta.rows) <= set(data.rows("train", "val").tolist()):
-        raise UserError(f"{META} does not belong to {dataset.LABELS}: other rows; run `dvc repro index`")
+    gallery.check(data)
     return data
 
 
-def _results(images: Radiographs, gallery: "Gallery", data: "Dataset", k: int) -> list[dict[str, Any]]:
-    """`path` of each radiograph and `neighbours`, nearest first, each with its `row`, `class`, `source` (the
+def _results(radiographs: Sequence[NamedRadiograph], gallery: "Gallery", k: int) -> list[dict[str, Any]]:
+    """`path` of each radiograph and its `neighbours`, nearest first, each with `row`, `class`, `source` (the
     file it came from), and `cosine` or `distance`."""
+    import numpy as np
     import torch
 
     from cxr.core.dataset import LABELS
@@ -98,30 +97,32 @@ def _results(images: Radiographs, gallery: "Gallery", data: "Dataset", k: int) -
     from cxr.embeddings.vectors import embed_new
     from cxr.params import load_params
 
-    vectors = embed_new(gallery.meta, images.images, load_params(), torch.device("cpu"))
-    found, table = gallery.search(vectors, k), read_csv(LABELS)
-    value = VALUES[gallery.meta.metric]
+    images = np.stack([radiograph.image for radiograph in radiographs])
+    vectors = embed_new(gallery.meta, images, load_params(), torch.device("cpu"))
+    nearest, table = gallery.search(vectors, k), read_csv(LABELS)
     return [
         {
-            "path": str(path),
+            "path": str(radiograph.path),
             "neighbours": [
                 {
                     "row": row,
                     "class": table[row]["class"],
                     "source": table[row]["source"],
-                    value: round(measured, 6),
+                    gallery.meta.measure: round(value, 6),
                 }
-                for row, measured in zip(rows, values, strict=True)
+                for row, value in zip(rows, values, strict=True)
             ],
         }
-        for path, rows, values in zip(images.paths, found.rows.tolist(), found.values.tolist(), strict=True)
+        for radiograph, rows, values in zip(
+            radiographs, nearest.rows.tolist(), nearest.values.tolist(), strict=True
+        )
     ]
 
 
 def _document(
-    images: Radiographs, gallery: "Gallery", results: list[dict[str, Any]], picture: Path
+    files: NamedFiles, gallery: "Gallery", results: list[dict[str, Any]], picture: Path
 ) -> dict[str, Any]:
-    """source_sha256: of what made the gallery's vectors, for the classifier's features the model's."""
+    """source_sha256: of what made the gallery's vectors (the model, for the classifier's features)."""
     return {
         "notice": NOTICE,
         "embedding": gallery.meta.embedding,
@@ -130,45 +131,50 @@ def _document(
         "cases": len(gallery.meta.rows),
         "picture": str(picture) if results else None,
         "images": results,
-        "errors": images.errors,
+        "errors": files.errors,
     }
 
 
 def _print(results: list[dict[str, Any]], gallery: "Gallery") -> None:
-    value = VALUES[gallery.meta.metric]
-    every = [case for result in results for case in result["neighbours"]]
-    name, row = (max(len(str(case[key])) for case in every) for key in ("class", "row"))
+    measure = gallery.meta.measure
+    neighbours = [neighbour for result in results for neighbour in result["neighbours"]]
+    name, row = (max(len(str(neighbour[key])) for neighbour in neighbours) for key in ("class", "row"))
     for result in results:
         print(result["path"])
-        for rank, case in enumerate(result["neighbours"], start=1):
+        for rank, neighbour in enumerate(result["neighbours"], start=1):
             print(
-                f"  {rank:>3}  {case['class']:{name}}  {value} {case[value]:.3f}  row {case['row']:>{row}}"
-                f"  {case['source']}"
+                f"  {rank:>3}  {neighbour['class']:{name}}  {measure} {neighbour[measure]:.3f}"
+                f"  row {neighbour['row']:>{row}}  {neighbour['source']}"
             )
-    made = {"classifier": "the classifier's features", "encoder": "embeddings of clip_embed"}
-    print(f"Searched {len(gallery.meta.rows):,} cases by {made[gallery.meta.embedding]}.")
+    vectors = {"classifier": "the classifier's features", "encoder": "embeddings of clip_embed"}
+    print(f"Searched {len(gallery.meta.rows):,} images by {vectors[gallery.meta.embedding]}.")
 
 
 def _draw(
-    path: Path, images: Radiographs, data: "Dataset", metric: str, results: list[dict[str, Any]]
+    path: Path,
+    radiographs: Sequence[NamedRadiograph],
+    results: Sequence[dict[str, Any]],
+    gallery: "Gallery",
+    data: "Dataset",
 ) -> None:
-    from cxr.commands import pictures
-    from cxr.commands.pictures import SimilarImages
-    from cxr.data.radiograph import read_original
+    from cxr.commands import figures
 
-    value = VALUES[metric]
-    queries = [
-        SimilarImages(
-            name=image.name,
-            image=read_original(image).full(),
-            seen=seen,
-            cases=[data.images[case["row"]] for case in result["neighbours"]],
-            classes=[case["class"] for case in result["neighbours"]],
-            captions=[
-                f"{case['class']}\n{value} {case[value]:.3f}, row {case['row']}"
-                for case in result["neighbours"]
-            ],
+    measure = gallery.meta.measure
+    queries = []
+    for radiograph, result in zip(radiographs, results, strict=True):
+        assert radiograph.square is not None  # `call` asks for it
+        neighbours = result["neighbours"]
+        queries.append(
+            figures.SimilarImages(
+                name=radiograph.path.name,
+                image=radiograph.square,
+                seen=radiograph.image,
+                neighbours=[data.images[neighbour["row"]] for neighbour in neighbours],
+                classes=[neighbour["class"] for neighbour in neighbours],
+                captions=[
+                    f"{neighbour['class']}\n{measure} {neighbour[measure]:.3f}, row {neighbour['row']}"
+                    for neighbour in neighbours
+                ],
+            )
         )
-        for image, seen, result in zip(images.paths, images.images, results, strict=False)
-    ]
-    pictures.neighbour_figure(path, queries, data.classes)
+    figures.neighbour_figure(path, queries, data.classes)

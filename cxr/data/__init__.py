@@ -1,6 +1,6 @@
-"""From files to the packed data set: one radiograph (PNG, JPEG, DICOM) to a grey square, the sources, the
+"""From files to the packed data set: the reader of one radiograph (PNG, JPEG, DICOM), the sources, the
 synthetic radiographs, the splits.
 
-Read by the stages download and split, and for single files by `cxr predict`, `cxr search` and the service.
+Used by the stages download and split, and for single files by `cxr predict`, `cxr search` and the service.
 Imports core.
 """

@@ -1,5 +1,6 @@
-"""Folders with radiograph files: walked, and read as trees of class folders, perhaps inside train, val and
-test."""
+"""Image files in folders: one walk for data sets and for the command line, and trees of class folders, with
+or without train, val and test.
+"""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,88 +14,90 @@ from cxr.core.dataset import SPLITS
 from cxr.core.errors import UserError
 from cxr.data.radiograph import SUFFIXES, is_dicom, read_radiograph
 
+HIDDEN = (".", "__MACOSX")  # how names of hidden files start, and of the folder that macOS puts into archives
+
 
 class RadiographFile(NamedTuple):
-    """A picture file: its split (empty if the tree has none), its class and where it lies."""
+    """An image file: its split (empty if the tree has none), its class and its path."""
 
     split: str
     category: str
     path: Path
 
 
+def find_radiographs(folder: Path) -> list[Path]:
+    """Every PNG, JPEG and DICOM file below `folder`, at any depth, in the order of the paths.
+
+    PNG and JPEG files are recognised by their suffix, DICOM files by suffix or content, since many have no
+    suffix. Hidden files and folders, `__MACOSX` and DICOMDIR files are skipped.
+    """
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if not any(part.startswith(HIDDEN) for part in path.relative_to(folder).parts)
+        and path.is_file()
+        and (path.suffix.lower() in SUFFIXES or _is_dicom_file(path))
+    )
+
+
+def _is_dicom_file(path: Path) -> bool:
+    if path.name == "DICOMDIR":  # a DICOM file, but a list of other files
+        return False
+    try:
+        with path.open("rb") as file:
+            return is_dicom(file)
+    except OSError:
+        return False
+
+
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in `folder` by name, without hidden ones and those that macOS puts into archives."""
-    names = (path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
-    return sorted(path for path in names if path.is_dir())
+    """The folders in `folder` by name, without those that `find_radiographs` skips."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(HIDDEN) and path.is_dir())
 
 
 def split_folders(root: Path) -> dict[str, Path]:
     """Those of train, val and test (named in either case) that `root` has, in this order.
 
-    Raises `UserError` if one of them is there twice.
+    Raises `UserError` if it has one of them twice.
     """
-    found: dict[str, Path] = {}
+    splits: dict[str, Path] = {}
     for folder in subfolders(root):
         split = folder.name.lower()
-        if split in found:
-            raise UserError(f"{root}: has both {found[split].name} and {folder.name}; join them")
+        if split in splits:
+            raise UserError(f"{root}: has both {splits[split].name} and {folder.name}; join them")
         if split in SPLITS:
-            found[split] = folder
-    return {split: found[split] for split in SPLITS if split in found}
+            splits[split] = folder
+    return {split: splits[split] for split in SPLITS if split in splits}
 
 
-def list_radiographs(folder: Path, split: str) -> list[RadiographFile]:
-    """Every PNG, JPEG and DICOM in the class folders of `folder`, at any depth, in the order of its path."""
+def labelled_radiographs(folder: Path, split: str) -> list[RadiographFile]:
+    """The files that `find_radiographs` finds in each class folder of `folder`."""
     return [
         RadiographFile(split, category.name, path)
         for category in subfolders(folder)
-        for path in sorted(category.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        for path in find_radiographs(category)
     ]
 
 
-def check_classes(root: Path, splits: Iterable[str], images: Sequence[RadiographFile]) -> None:
-    """Raises `UserError` for fewer than two classes, or one of `splits` without pictures of one of them."""
-    classes = sorted({image.category for image in images})
+def check_classes(root: Path, splits: Iterable[str], files: Sequence[RadiographFile]) -> None:
+    """Raises `UserError` for fewer than two classes, or if one of `splits` has no radiograph of a class."""
+    classes = sorted({file.category for file in files})
     if len(classes) < 2:
         have = f"only the class {classes[0]!r}" if classes else "no PNG, JPEG or DICOM in class folders"
         raise UserError(f"{root}: has {have}; a classifier needs two class folders or more")
     for split in splits:
-        lacking = sorted(set(classes) - {image.category for image in images if image.split == split})
+        lacking = sorted(set(classes) - {file.category for file in files if file.split == split})
         if lacking:
             raise UserError(
-                f"{root / split}: has no pictures of {', '.join(lacking)}; every split needs each class"
+                f"{root / split}: has no radiographs of {', '.join(lacking)}; every split needs each class"
             )
 
 
-def read_radiographs(radiographs: Sequence[RadiographFile], size: int) -> np.ndarray:
-    """(N, size, size) uint8. Raises `UserError` for the first picture that cannot be read."""
-    images = np.empty((len(radiographs), size, size), np.uint8)
+def read_radiographs(files: Sequence[RadiographFile], size: int) -> np.ndarray:
+    """(N, size, size) uint8. Raises `UserError` for the first file that cannot be read."""
+    images = np.empty((len(files), size, size), np.uint8)
     with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without holding the GIL
-        pictures = pool.map(lambda image: read_radiograph(image.path, size), radiographs)
-        for row, picture in enumerate(
-            tqdm(pictures, total=len(radiographs), desc="reading radiographs", disable=None)
-        ):
-            images[row] = picture
+        read = pool.map(lambda file: read_radiograph(file.path, size), files)
+        for row, image in enumerate(tqdm(read, total=len(files), desc="reading radiographs", disable=None)):
+            images[row] = image
     return images
-
-
-def radiographs_in(folder: Path) -> list[Path]:
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(
-        path for path in paths if not _hidden(path.relative_to(folder)) and _looks_like_radiograph(path)
-    )
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
-
-
-def _looks_like_radiograph(path: Path) -> bool:
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            return path.name != "DICOMDIR" and is_dicom(file)  # a DICOMDIR lists other files
-    except OSError:
-        return False

@@ -1,8 +1,8 @@
-"""From the stored values of a DICOM picture to grey levels: the standard's grayscale transformations.
+"""From the stored values of a DICOM image to grey levels: the standard's grayscale transformations.
 
 Modality LUT, VOI LUT, then MONOCHROME1 is inverted (PS3.4 N.2). Lookup tables are applied here and not by
-pydicom 3.0, whose function wraps around in tables of 8-bit entries that are longer than 256, and refuses
-12-bit entries.
+pydicom 3.0, whose function wraps around in tables of 8-bit entries that are longer than 256, and raises an
+error for 12-bit entries.
 """
 
 import math
@@ -16,7 +16,7 @@ from cxr.core.errors import UserError
 
 
 class Levels(NamedTuple):
-    """values: (H, W) float32. low, high: the range that they could take, not the one that they do take."""
+    """values: (H, W) float32. low, high: the range of possible values, not of those present."""
 
     values: np.ndarray
     low: float
@@ -24,17 +24,17 @@ class Levels(NamedTuple):
 
 
 def to_grey_levels(dataset: Dataset, stored: np.ndarray) -> Image.Image:
-    """Grey levels from 0, black, to 255 in Pillow's float mode. stored: (H, W) int.
+    """Grey levels from 0 (black) to 255 in Pillow's float mode. stored: (H, W) int.
 
     The modality LUT (PS3.3 C.11.1) is a rescale slope and intercept, or a table. The VOI LUT (C.11.2) is the
-    first window; without windows the first table; without either the identity, so that black to white are all
-    values that the bits can hold and a radiograph keeps its exposure. Raises `UserError` for a window or a
-    rescale without a meaning; other exceptions for damaged elements.
+    first window; without windows the first table; without either the identity, so that black and white are
+    the ends of the range of the stored bits, and differences in exposure remain. Raises `UserError` for an
+    invalid window or rescale; other exceptions for damaged elements.
     """
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         grey = _voi(dataset, _modality(dataset, stored))
     if not np.isfinite(grey).all():
-        raise UserError("its grey levels are beyond all numbers: damaged rescale or window")
+        raise UserError("its grey levels are not finite: damaged rescale or window")
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         grey = 255 - grey
     return Image.fromarray(grey.clip(0, 255))
@@ -47,13 +47,13 @@ def _modality(dataset: Dataset, stored: np.ndarray) -> Levels:
         return _look_up(dataset.ModalityLUTSequence[0], stored)
     slope, intercept = _number(dataset, "RescaleSlope", 1), _number(dataset, "RescaleIntercept", 0)
     if slope == 0:
-        raise UserError("its RescaleSlope is 0, so there is nothing to be seen")
+        raise UserError("its RescaleSlope is 0, which makes all pixels equal")
     ends = sorted((low * slope + intercept, high * slope + intercept))
     return Levels(stored.astype(np.float32) * slope + intercept, *ends)
 
 
 def _voi(dataset: Dataset, levels: Levels) -> np.ndarray:
-    """(H, W) float32: 0 is black, 255 white; values beyond both are to be cut off."""
+    """(H, W) float32: 0 is black, 255 white; values beyond both are clipped later."""
     if dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
         return _window(dataset, levels.values)
     if dataset.get("VOILUTSequence"):
@@ -66,7 +66,7 @@ def _window(dataset: Dataset, values: np.ndarray) -> np.ndarray:
     centre, width = _number(dataset, "WindowCenter", 0), _number(dataset, "WindowWidth", 0)
     function = str(dataset.get("VOILUTFunction") or "LINEAR")
     if width <= 0 or (function == "LINEAR" and width < 1):
-        raise UserError(f"its WindowWidth is {width:g}, too small for a window")
+        raise UserError(f"its WindowWidth is {width:g}, too small")
     if function == "SIGMOID":
         return 255 / (1 + np.exp(-4 * (values - centre) / width))
     if function == "LINEAR":
@@ -79,21 +79,21 @@ def _window(dataset: Dataset, values: np.ndarray) -> np.ndarray:
 
 
 def _look_up(item: Dataset, values: np.ndarray) -> Levels:
-    """The table of an item of a LUT sequence. Values below its first and above its last entry get those."""
+    """Apply the table of an item of a LUT sequence. Values outside its range get its first or last entry."""
     entries, first, bits = item.LUTDescriptor
     data = item.LUTData
-    if isinstance(data, bytes):  # OW; else pydicom has made numbers of it
+    if isinstance(data, bytes):  # OW; otherwise pydicom has converted it to numbers
         order = ">" if item.original_encoding[1] is False else "<"
         data = np.frombuffer(data, np.uint8 if len(data) == entries else f"{order}u2")
     table = np.asarray(data, np.float32)
     # Some devices state more bits than their entries use, which would darken the radiograph.
     high = 2 ** min(int(bits), int(table.max()).bit_length()) - 1
-    places = np.rint(values - np.float32(first)).clip(0, len(table) - 1)
-    return Levels(table[places.astype(np.intp)], 0, high)
+    positions = np.rint(values - np.float32(first)).clip(0, len(table) - 1)
+    return Levels(table[positions.astype(np.intp)], 0, high)
 
 
 def _number(dataset: Dataset, keyword: str, default: float) -> float:
-    """The first value of an element. Raises `UserError` if it is no finite number."""
+    """The first value of an element. Raises `UserError` if it is not a finite number."""
     value = dataset.get(keyword)
     if value is None:
         return default

@@ -1,4 +1,4 @@
-"""What a source hands to the split stage: every picture, with its class and where it came from."""
+"""The output of the stage download: every image of a source, with its class, origin and patient."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ MANIFEST = Path("data/raw/manifest.csv")
 
 @dataclass(frozen=True)
 class Raw:
-    """All pictures of a source.
+    """All images of a source.
 
-    images: (N, H, W) uint8. classes, sources, splits, patients: N strings each; `splits` holds the
-    source's own train, val or test and is empty where it has none, as is an unknown patient. A source
-    without a val of its own has train and test.
+    images: (N, H, W) uint8. classes, sources, splits, patients: N strings each. sources: the file, or the
+    position in an archive, that an image comes from. splits: the published train, val or test, empty if the
+    source has no splits; a source without a val has train and test. patients: empty where unknown.
     """
 
     images: np.ndarray

@@ -1,4 +1,4 @@
-"""PneumoniaMNIST of MedMNIST v2 (CC BY 4.0), by the `medmnist` package's own index of URLs and md5s.
+"""PneumoniaMNIST of MedMNIST v2 (CC BY 4.0), by the URLs and md5 sums of the package `medmnist`.
 
 Yang et al., 2023, https://doi.org/10.1038/s41597-022-01721-8; radiographs of Kermany et al., 2018.
 """
@@ -16,9 +16,9 @@ from cxr.data.manifest import Raw
 def read_pneumoniamnist(size: int) -> Raw:
     """The edition of `size` pixels (28, 64, 128 or 224) with its published splits.
 
-    Raises `UserError` for another size, an unreachable file, a wrong md5, or wrong contents.
+    Raises `UserError` for another size, an unreachable file, a wrong md5, or unexpected contents.
     """
-    from medmnist import INFO  # imports torchvision and pandas: only where it is needed
+    from medmnist import INFO  # imports torchvision and pandas, so only where it is needed
 
     info = INFO["pneumoniamnist"]
     suffix = "" if size == 28 else f"_{size}"
@@ -38,23 +38,24 @@ def unpack(
 ) -> Raw:
     """The npz's arrays `<split>_images` (N, size, size) uint8 and `<split>_labels` (N, 1) as a `Raw`.
 
-    Altered copies of this set are in circulation, so shapes, counts and labels are checked (`UserError`).
+    counts: images by split. names: class names by label. Altered copies of this set are in circulation, so
+    shapes, counts and labels are checked. Raises `UserError` for a difference.
     """
     images, classes, sources, splits = [], [], [], []
     for split in SPLITS:
-        pictures, labels = arrays.get(f"{split}_images"), arrays.get(f"{split}_labels")
+        of_split, labels = arrays.get(f"{split}_images"), arrays.get(f"{split}_labels")
         expected = (counts[split], size, size)
-        if pictures is None or pictures.shape != expected or pictures.dtype != np.uint8:
-            found = "nothing" if pictures is None else f"{pictures.dtype} {pictures.shape}"
-            raise UserError(f"{file}: {split}_images holds {found}, not uint8 {expected}: an altered copy?")
+        if of_split is None or of_split.shape != expected or of_split.dtype != np.uint8:
+            actual = "nothing" if of_split is None else f"{of_split.dtype} {of_split.shape}"
+            raise UserError(f"{file}: {split}_images holds {actual}, not uint8 {expected}: an altered copy?")
         if labels is None:
             raise UserError(f"{file}: {split}_labels are missing: an altered copy?")
         codes = [str(code) for code in labels.ravel()]
         if len(codes) != counts[split] or not set(codes) <= set(names):
             raise UserError(
-                f"{file}: {split}_labels do not fit {counts[split]} pictures of {len(names)} classes"
+                f"{file}: {split}_labels do not fit {counts[split]} images of {len(names)} classes"
             )
-        images.append(pictures)
+        images.append(of_split)
         classes += [names[code] for code in codes]
         sources += [f"{file}/{split}/{index}" for index in range(len(codes))]
         splits += [split] * len(codes)

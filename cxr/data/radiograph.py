@@ -1,8 +1,7 @@
-"""The one way from a picture file to a stored image: grey, centre square, antialiased bicubic.
+"""The only way from an image file to a stored image: grey, centre square, antialiased bicubic.
 
 MedMNIST v2 (Yang et al., 2023, https://doi.org/10.1038/s41597-022-01721-8) crops the centre square of a
-radiograph and resizes it bicubically, so a radiograph read here looks to the model like the pictures it
-learnt from.
+radiograph and resizes it bicubically, so a radiograph read here is preprocessed like the training images.
 """
 
 import io
@@ -18,21 +17,20 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from cxr.core.errors import FormatError, PixelCountError, UserError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm"})
-MAX_PIXELS = (
-    100_000_000  # larger than any radiograph; refused before decoding, so that no small file fills the memory
-)
-# Before a radiograph is resized, its pixels are averaged in blocks, down to this many times the wanted side,
-# as Pillow does with its `reducing_gap`. That takes an eighth of the time, and one pixel in eleven of the
-# real radiographs, at 28 pixels a side, changes by a grey level.
+# More than any radiograph has. Checked before decoding, so that no small file fills the memory.
+MAX_PIXELS = 100_000_000
+# Before a radiograph is resized, its pixels are averaged in blocks, down to this multiple of the target side,
+# like Pillow's `reducing_gap`. This takes an eighth of the time; of real radiographs at 28 pixels a side, one
+# pixel in eleven changes by one grey level.
 GAP = 6
 
 
 @dataclass(frozen=True)
 class Original:
-    """A radiograph as its file holds it, upright.
+    """A radiograph at the resolution of its file, upright.
 
-    square: its centre square at full resolution, grey levels from 0, black, to 255, in Pillow's mode L or its
-    float mode F. width, height: pixels of the whole radiograph. bits: of a grey level in the file.
+    square: its centre square, grey levels from 0 (black) to 255, in Pillow's mode L or its float mode F.
+    width, height: pixels of the whole radiograph. bits: of a grey level in the file.
     """
 
     square: Image.Image
@@ -53,18 +51,13 @@ class Original:
 
 
 def read_radiograph(path: Path | str, size: int) -> np.ndarray:
-    """Read a PNG, JPEG or DICOM file as a (size, size) uint8 image; refuses as `read_original` does."""
+    """Read a PNG, JPEG or DICOM file as a (size, size) uint8 image. Raises what `read_original` raises."""
     return read_original(path).resized(size)
-
-
-def read_radiograph_bytes(data: bytes, name: str, size: int) -> np.ndarray:
-    """`read_radiograph` of what a file holds. name: what messages call it."""
-    return read_original_bytes(data, name).resized(size)
 
 
 def read_original(path: Path | str) -> Original:
     """Read a PNG or JPEG (grey, colour, palette or CMYK; 8 or 16 bit) or a DICOM radiograph
-    (`cxr.data.dicom`), whichever it is by its content.
+    (`cxr.data.dicom`), recognised by its content.
 
     Raises `UserError` if the file is missing or damaged, `FormatError` if it is of another kind,
     `PixelCountError` if it has more than `MAX_PIXELS`.
@@ -75,13 +68,13 @@ def read_original(path: Path | str) -> Original:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except IsADirectoryError:
-        raise UserError(f"{path}: a folder, not a picture") from None
+        raise UserError(f"{path}: a folder, not a file") from None
     except OSError as error:
-        raise UserError(f"{path}: damaged or unreadable picture ({error})") from None
+        raise UserError(f"{path}: damaged or unreadable image ({error})") from None
 
 
 def read_original_bytes(data: bytes, name: str, max_pixels: int | None = None) -> Original:
-    """`read_original` of what a file holds. name: what messages call it. max_pixels: None is `MAX_PIXELS`."""
+    """`read_original` of a file's content. name: of it in messages. max_pixels: None is `MAX_PIXELS`."""
     return _read(io.BytesIO(data), name, max_pixels or MAX_PIXELS)
 
 
@@ -97,58 +90,58 @@ def _read(file: BinaryIO, name: str, max_pixels: int) -> Original:
         from cxr.data.dicom import read_dicom
 
         radiograph = read_dicom(file, name, max_pixels)
-        return _original(radiograph.picture, radiograph.bits)
+        return _original(radiograph.image, radiograph.bits)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
-            with Image.open(file, formats=("PNG", "JPEG")) as picture:
-                if picture.width * picture.height > max_pixels:
+            with Image.open(file, formats=("PNG", "JPEG")) as image:
+                if image.width * image.height > max_pixels:
                     raise PixelCountError(
-                        f"{name}: {picture.width} x {picture.height} pixels; at most {max_pixels:,}"
+                        f"{name}: {image.width} x {image.height} pixels; at most {max_pixels:,}"
                     )
-                bits = 16 if picture.mode.startswith("I") else 8
-                ImageOps.exif_transpose(picture, in_place=True)
-                return _original(picture, bits)
+                bits = 16 if image.mode.startswith("I") else 8
+                ImageOps.exif_transpose(image, in_place=True)
+                return _original(image, bits)
     except UnidentifiedImageError:
-        raise FormatError(f"{name}: not a PNG, JPEG or DICOM picture") from None
+        raise FormatError(f"{name}: not a PNG, JPEG or DICOM file") from None
     except Image.DecompressionBombError:  # Pillow's own limit
         raise PixelCountError(f"{name}: too many pixels; at most {max_pixels:,}") from None
     except (OSError, SyntaxError, ValueError, struct.error) as error:
-        raise UserError(f"{name}: damaged or unreadable picture ({error})") from None
+        raise UserError(f"{name}: damaged or unreadable image ({error})") from None
 
 
-def _original(picture: Image.Image, bits: int) -> Original:
-    if picture.mode == "F" and np.array_equal(levels := np.asarray(picture), np.rint(levels)):
-        picture = picture.convert("L")  # takes the way of the same radiograph as PNG, to the same answer
+def _original(image: Image.Image, bits: int) -> Original:
+    if image.mode == "F" and np.array_equal(levels := np.asarray(image), np.rint(levels)):
+        image = image.convert("L")  # then it is processed like the same radiograph as PNG, to the same result
     # Of the whole radiograph, since the square may hold none of its brightest pixels.
-    white = _white(float(np.asarray(picture).max())) if picture.mode.startswith("I") else 255.0
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
-    return Original(_grey(square, white), picture.width, picture.height, bits)
+    white = _white(float(np.asarray(image).max())) if image.mode.startswith("I") else 255.0
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
+    return Original(_grey(square, white), image.width, image.height, bits)
 
 
 def _to_uint8(grey: Image.Image) -> np.ndarray:
     return np.clip(np.rint(np.asarray(grey)), 0, 255).astype(np.uint8)
 
 
-def _grey(picture: Image.Image, white: float) -> Image.Image:
+def _grey(image: Image.Image, white: float) -> Image.Image:
     """Grey levels 0-255, in Pillow's mode L or, from 16 bits, F. white: the brightest level of 16 bits."""
-    if picture.mode.startswith("I"):
-        return Image.fromarray(np.asarray(picture).astype(np.float32) * (255.0 / white))
-    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
-        colour = picture.convert("RGBA")
+    if image.mode.startswith("I"):
+        return Image.fromarray(np.asarray(image).astype(np.float32) * (255.0 / white))
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        colour = image.convert("RGBA")
         black = Image.new("RGBA", colour.size, (0, 0, 0, 255))
-        picture = Image.alpha_composite(black, colour)
-    if picture.mode not in ("L", "F"):
-        picture = picture.convert("RGB").convert("L")
-    return picture
+        image = Image.alpha_composite(black, colour)
+    if image.mode not in ("L", "F"):
+        image = image.convert("RGB").convert("L")
+    return image
 
 
 def _white(brightest: float) -> float:
     """The white of the smallest usual bit depth that holds `brightest`.
 
-    A 16-bit PNG does not say how many bits its detector had; stretching each radiograph to its own brightest
-    pixel instead would throw its exposure away.
+    A 16-bit PNG does not state how many bits its detector had; stretching each radiograph to its own
+    brightest pixel instead would remove the differences in exposure.
     """
     return next(float(2**bits - 1) for bits in (8, 10, 12, 14, 16) if brightest < 2**bits)

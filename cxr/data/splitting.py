@@ -1,4 +1,4 @@
-"""Stratified splits that keep patients together, and pictures that stand where they should not."""
+"""Stratified splits that keep patients together, and duplicates across splits and classes."""
 
 from collections import Counter, defaultdict
 
@@ -8,11 +8,11 @@ from cxr.core.dataset import SPLITS
 
 
 def stratified(labels: np.ndarray, groups: list[str], ratios: dict[str, float], seed: int) -> list[str]:
-    """The split of each row: by `ratios` within every class, and one split only for each group.
+    """The split of each row: by `ratios` within every class, with each group in one split only.
 
-    labels: (N,) int. groups: N strings; rows with an empty one stand for themselves. ratios: each split's
-    share, together 1. Groups are dealt out largest first, each to the split that lacks most of what the
-    group holds; those of one size in an order drawn with `seed`.
+    labels: (N,) int. groups: N strings, such as patients; each row with an empty one is a group of its own.
+    ratios: the fraction of each split, together 1. Groups are assigned largest first, each to the split that
+    lacks most of its classes; groups of equal size in an order drawn with `seed`.
     """
     members = defaultdict(list)
     for row, group in enumerate(groups):
@@ -24,23 +24,27 @@ def stratified(labels: np.ndarray, groups: list[str], ratios: dict[str, float], 
     classes = int(labels.max()) + 1
     totals = np.bincount(labels, minlength=classes)
     names = list(ratios)
-    shares = np.array([ratios[name] for name in names])
-    lacking = shares[:, None] * totals[None, :]  # (splits, classes) rows still wanted
+    fractions = np.array([ratios[name] for name in names])
+    lacking = fractions[:, None] * totals[None, :]  # (splits, classes) rows still wanted
     result = [""] * len(labels)
     for rows in units:
-        held = np.bincount(labels[rows], minlength=classes)
-        # Relative to what the split wants in all, so that the largest split does not always come first.
-        split = int(np.argmax((lacking / shares[:, None]) @ held))
-        lacking[split] -= held
+        counts = np.bincount(labels[rows], minlength=classes)
+        # Relative to the size of the split, so that the largest one does not always come first.
+        split = int(np.argmax((lacking / fractions[:, None]) @ counts))
+        lacking[split] -= counts
         for row in rows:
             result[row] = names[split]
     return result
 
 
-def cut_val(splits: list[str], labels: np.ndarray, groups: list[str], share: float, seed: int) -> list[str]:
-    """`splits` with a val of whole groups that holds about `share` of each class of train."""
+def cut_val(
+    splits: list[str], labels: np.ndarray, groups: list[str], fraction: float, seed: int
+) -> list[str]:
+    """`splits` with a val of whole groups, split off train, with about `fraction` of each of its classes."""
     rows = [row for row, split in enumerate(splits) if split == "train"]
-    cut = stratified(labels[rows], [groups[row] for row in rows], {"train": 1 - share, "val": share}, seed)
+    cut = stratified(
+        labels[rows], [groups[row] for row in rows], {"train": 1 - fraction, "val": fraction}, seed
+    )
     result = list(splits)
     for row, split in zip(rows, cut, strict=True):
         result[row] = split
@@ -48,8 +52,8 @@ def cut_val(splits: list[str], labels: np.ndarray, groups: list[str], share: flo
 
 
 def duplicates(hashes: list[str], splits: list[str], classes: list[str]) -> dict[str, int]:
-    """How many byte-equal pictures there are: redundant ones in a split, shared ones between two, and
-    pictures that stand under more than one class."""
+    """The numbers of byte-equal images: redundant ones within a split, shared ones between two splits, and
+    labels in excess of one per distinct image (`label_conflicts`)."""
     by_split = {
         split: Counter(h for h, s in zip(hashes, splits, strict=True) if s == split) for split in SPLITS
     }
@@ -62,14 +66,14 @@ def duplicates(hashes: list[str], splits: list[str], classes: list[str]) -> dict
 
 
 def leaked_into_train(hashes: list[str], splits: list[str]) -> np.ndarray:
-    """(N,) bool: the training rows whose picture stands in val or test as well."""
+    """(N,) bool: the training rows whose image is in val or test as well."""
     held_out = {h for h, split in zip(hashes, splits, strict=True) if split != "train"}
     return np.array([s == "train" and h in held_out for h, s in zip(hashes, splits, strict=True)])
 
 
 def under_two_classes(hashes: list[str], classes: list[str]) -> np.ndarray:
-    """(N,) bool: the rows whose picture stands under another class as well, in whichever split."""
-    of_picture = defaultdict(set)
+    """(N,) bool: the rows whose image is labelled with another class as well, in any split."""
+    of_image = defaultdict(set)
     for h, name in zip(hashes, classes, strict=True):
-        of_picture[h].add(name)
-    return np.array([len(of_picture[h]) > 1 for h in hashes])
+        of_image[h].add(name)
+    return np.array([len(of_image[h]) > 1 for h in hashes])

@@ -1,4 +1,4 @@
-"""`cxr leaderboard`: experiments of one set of parameters are one line, with the spread over seeds."""
+"""`cxr leaderboard`: experiments with equal parameters are one line, with the variability over seeds."""
 
 import json
 import statistics
@@ -35,7 +35,7 @@ def test_seeds_are_one_line_and_the_best_comes_first():
         f"{variability:.4f}",
     ]
     assert lines[2].split()[-2:] == ["0.8900", "0.9000"]
-    assert "+-" not in lines[2]  # one run has no spread
+    assert "+-" not in lines[2]  # one run has no standard deviation
 
 
 def test_a_seed_that_ran_twice_counts_once():
@@ -49,19 +49,19 @@ def test_other_parameters_are_another_line():
     assert lines[2].startswith("model.backbone=small_cnn, train.lr=0.1")
 
 
-def test_metrics_that_not_all_have_are_left_out():
+def test_metrics_that_some_rows_lack_are_left_out():
     three = Experiment("three", {"seed": 0}, {"accuracy.mean": 0.7})
     two = Experiment("two", {"seed": 0, "x": 1}, {"auc.mean": 0.9, "accuracy.mean": 0.8})
     assert table([two, three])[0].split() == ["parameters", "seeds", "accuracy.mean"]
 
 
-def test_no_metrics_yet_is_said(monkeypatch):
+def test_no_metrics_yet_is_an_error(monkeypatch):
     monkeypatch.setattr("cxr.commands.leaderboard.experiments", list)
     with refused("no metrics at HEAD", "dvc exp run"):
         call(None)
 
 
-def test_dvc_knows_the_run_at_head(tiny_run, monkeypatch):
+def test_run_at_head_is_read_from_dvc(tiny_run, monkeypatch):
     """Read by the real `dvc exp show` of a real run."""
     monkeypatch.chdir(tiny_run.path)
     head = experiments()[0]

@@ -1,4 +1,4 @@
-"""`cxr predict` says what the pipeline says of the same picture, and names each picture it cannot read."""
+"""`cxr predict` gives the pipeline's probabilities, reads each file once and reports each it cannot read."""
 
 import hashlib
 import itertools
@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from cxr.commands import pictures as pictures_module
+from cxr.commands import figures
+from cxr.commands.radiographs import AHEAD
 from cxr.data.phantom.cohort import make_phantoms
-from cxr.data.radiograph import read_radiograph
+from cxr.data.radiograph import Original, read_radiograph
 from cxr.inference.calibration import Calibration, load_calibration, save_calibration
 from cxr.inference.gradcam import gradcam
 from cxr.models import classifier
@@ -31,8 +33,8 @@ def save_model(classes: int = 2, threshold: float | None = 0.3) -> None:
     save_calibration(Calibration(1.8, threshold if classes == 2 else None))
 
 
-def save_pictures(count: int) -> list[str]:
-    """Pictures of 40 pixels, each darker than the one before."""
+def save_images(count: int) -> list[str]:
+    """Files with images of 40 pixels, each darker than the one before."""
     names = []
     for number, image in enumerate(noise_images(count, size=40)):
         names.append(f"radiograph {number}.{'png' if number % 2 else 'jpg'}")
@@ -41,20 +43,20 @@ def save_pictures(count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_printed_numbers_are_the_pipelines(run, classes):
+def test_printed_probabilities_are_the_pipelines(run, classes):
     save_model(classes)
-    pictures = save_pictures(6)
-    images = np.stack([read_radiograph(name, 16) for name in pictures])
+    paths = save_images(6)
+    images = np.stack([read_radiograph(name, 16) for name in paths])
     raw = classifier.predict(load_classifier(), images, torch.device("cpu")).mean
     expected = load_calibration()(raw)
     threshold = float(np.median(expected[:, 1]))  # so that the untrained network decides both ways
     save_calibration(Calibration(1.8, threshold if classes == 2 else None))
-    code, out, err = run("predict", *pictures)
+    code, out, err = run("predict", *paths)
     assert (code, err) == (0, [])
 
     assert [name for name in CLASSES if f"p({name})" in out[0]] == CLASSES[:classes]
     decisions = set()
-    for name, line, p in zip(pictures, out[1:7], expected, strict=True):
+    for name, line, p in zip(paths, out[1:7], expected, strict=True):
         assert line.startswith(f"{name} ")
         *numbers, decision = line.removeprefix(name).split()
         assert [float(number) for number in numbers] == pytest.approx(p, abs=5.1e-4)
@@ -66,23 +68,23 @@ def test_printed_numbers_are_the_pipelines(run, classes):
     assert any(f"p = {threshold:.3f} (chosen on val)" in line for line in out) == (classes == 2)
 
 
-def test_one_picture_says_the_same_alone(run):
+def test_prediction_does_not_depend_on_the_other_files(run):
     save_model()
-    pictures = save_pictures(3)
-    together, alone = run("predict", *pictures)[1], run("predict", pictures[1])[1]
+    paths = save_images(3)
+    together, alone = run("predict", *paths)[1], run("predict", paths[1])[1]
     assert together[2].split() == alone[1].split()
 
 
-def test_unreadable_pictures_do_not_hide_the_others(run):
+def test_unreadable_files_do_not_hide_the_others(run):
     save_model()
-    good = save_pictures(2)
+    good = save_images(2)
     Path("notes.txt").write_text("Not a radiograph.\n")
     Path("cut.png").write_bytes(Path(good[1]).read_bytes()[:200])
     code, out, err = run("predict", "notes.txt", good[0], "missing.png", "cut.png", good[1])
     assert code == 1
-    assert err[0] == "error: notes.txt: not a PNG, JPEG or DICOM picture"
+    assert err[0] == "error: notes.txt: not a PNG, JPEG or DICOM file"
     assert err[1] == "error: missing.png: no such file"
-    assert re.match("error: cut.png: damaged or unreadable picture", err[2])
+    assert re.match("error: cut.png: damaged or unreadable image", err[2])
     assert len(err) == 3
     assert [line.split(".")[0] for line in out[1:3]] == ["radiograph 0", "radiograph 1"]
 
@@ -90,14 +92,14 @@ def test_unreadable_pictures_do_not_hide_the_others(run):
 def test_nothing_readable_prints_nothing(run):
     save_model()
     Path("notes.txt").write_text("Not a radiograph.\n")
-    assert run("predict", "notes.txt") == (1, [], ["error: notes.txt: not a PNG, JPEG or DICOM picture"])
+    assert run("predict", "notes.txt") == (1, [], ["error: notes.txt: not a PNG, JPEG or DICOM file"])
 
 
 @pytest.mark.parametrize("missing", ["classifier.safetensors", "calibration.json"])
 def test_missing_model_is_one_line(run, missing):
     save_model()
     (Path("models") / missing).unlink()
-    code, out, err = run("predict", *save_pictures(1))
+    code, out, err = run("predict", *save_images(1))
     assert (code, out, len(err)) == (1, [], 1)
     assert err[0].startswith(f"error: models/{missing}: no ")
     assert "`dvc repro`" in err[0]
@@ -105,22 +107,22 @@ def test_missing_model_is_one_line(run, missing):
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_json_says_what_the_table_says(run, classes):
+def test_json_and_table_agree(run, classes):
     save_model(classes)
-    shares = [1 / classes] * classes
-    save_calibration(Calibration(1.8, 0.3 if classes == 2 else None, shares, shares))
-    pictures = save_pictures(3)
-    table = run("predict", *pictures)[1]
-    code, out, err = run("predict", *pictures, "none.png", "--json")
+    prevalence = [1 / classes] * classes
+    save_calibration(Calibration(1.8, 0.3 if classes == 2 else None, prevalence, prevalence))
+    paths = save_images(3)
+    table = run("predict", *paths)[1]
+    code, out, err = run("predict", *paths, "none.png", "--json")
     document = json.loads("\n".join(out))
     assert (code, err) == (1, ["error: none.png: no such file"])
     assert document["errors"] == [{"path": "none.png", "message": "no such file"}]
     assert document["classes"] == CLASSES[:classes]
     assert document["threshold"] == (0.3 if classes == 2 else None)
-    assert document["prevalence"] == pytest.approx(dict(zip(CLASSES[:classes], shares, strict=True)))
+    assert document["prevalence"] == pytest.approx(dict(zip(CLASSES[:classes], prevalence, strict=True)))
     assert document["model_sha256"] == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
     assert document["notice"] == "For research only, not for diagnosis."
-    for image, name, line in zip(document["images"], pictures, table[1:4], strict=True):
+    for image, name, line in zip(document["images"], paths, table[1:4], strict=True):
         assert list(image) == ["path", "probabilities", "decision"]
         assert list(image["probabilities"]) == CLASSES[:classes]
         assert sum(image["probabilities"].values()) == pytest.approx(1, abs=1e-5)
@@ -128,7 +130,7 @@ def test_json_says_what_the_table_says(run, classes):
         assert line.split() == [*name.split(), *numbers, image["decision"]]
 
 
-def test_json_is_a_document_even_without_a_image(run):
+def test_json_is_a_document_even_without_an_image(run):
     save_model()
     code, out, _ = run("predict", "none.png", "--json")
     document = json.loads("\n".join(out))
@@ -139,7 +141,7 @@ def test_a_folder_is_all_its_images(run):
     save_model()
     images = Path("images")
     images.mkdir()
-    for name in save_pictures(3):
+    for name in save_images(3):
         Path(name).rename(images / name)
     listed = run("predict", *sorted(str(path) for path in images.iterdir()))
     assert run("predict", "images") == listed
@@ -150,7 +152,7 @@ def test_same_image_as_jpeg_and_as_dicom_gets_the_same_probability(run):
     save_model()
     names = []
     for number, image in enumerate(make_phantoms((2, 2), 200, 0, "test").images):
-        image = image // (number + 1)  # an untrained network knows dark from bright at most
+        image = image // (number + 1)  # an untrained network distinguishes brightness at most
         Image.fromarray(image).save(f"{number}.jpg", quality=98)
         deep = image.astype(np.uint16)
         window = {"WindowCenter": 2048, "WindowWidth": 4081}
@@ -167,22 +169,21 @@ def test_same_image_as_jpeg_and_as_dicom_gets_the_same_probability(run):
             Path(f"{number} {version}.dcm").write_bytes(dicom_bytes(dataset))
     code, out, err = run("predict", *itertools.chain(*names), "--json")
     assert (code, err) == (0, [])
-    said = {
-        image["path"]: image["probabilities"]["pneumonia"] for image in json.loads("\n".join(out))["images"]
-    }
-    of_image = np.array([[said[name] for name in versions] for versions in names])
-    assert np.ptp(of_image[:, 0]) > 0.05  # otherwise any radiographs would do
+    images = json.loads("\n".join(out))["images"]
+    predicted = {image["path"]: image["probabilities"]["pneumonia"] for image in images}
+    of_image = np.array([[predicted[name] for name in versions] for versions in names])
+    assert np.ptp(of_image[:, 0]) > 0.05  # otherwise the test would pass with any radiographs
     assert abs(of_image - of_image[:, :1]).max() < 0.005
     np.testing.assert_array_equal(of_image[:, 4:6], of_image[:, [1, 1]])  # without loss
 
 
 def test_explanation_is_of_the_decision(run, monkeypatch):
     save_model()
-    names, drawn = save_pictures(6), []
+    names, drawn = save_images(6), []
     before = json.loads("\n".join(run("predict", *names, "--json")[1]))["images"]
     middle = float(np.median([image["probabilities"]["pneumonia"] for image in before]))
     save_calibration(Calibration(1.8, middle))
-    monkeypatch.setattr(pictures_module, "explanation_figure", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(figures, "explanation_figure", lambda *arguments: drawn.append(arguments))
     code, out, err = run("predict", *names, "--explain", "maps/all.png", "--json")
     assert (code, err) == (0, [])
     images = json.loads("\n".join(out))["images"]
@@ -193,25 +194,27 @@ def test_explanation_is_of_the_decision(run, monkeypatch):
     maps = gradcam(load_classifier(), stored, decided, torch.device("cpu"))
     ((path, cases),) = drawn
     assert path == Path("maps/all.png")
-    for case, name, image, seen, heat in zip(cases, names, images, stored, maps, strict=True):
+    for case, name, image, seen, activation in zip(cases, names, images, stored, maps, strict=True):
         assert (case.name, case.decision) == (name, image["decision"])
         assert case.probability == image["probabilities"][image["decision"]]
         np.testing.assert_array_equal(case.image, read_radiograph(name, 40))  # as the file has it
         np.testing.assert_array_equal(case.seen, seen)
-        np.testing.assert_allclose(case.heat, heat, atol=1e-4)  # another memory layout, other last digits
+        np.testing.assert_allclose(
+            case.activation, activation, atol=1e-4
+        )  # another memory layout, other last digits
 
 
-def test_explanations_of_a_folder_are_a_picture_each(run):
+def test_explanations_into_a_folder_are_a_figure_each(run):
     save_model()
     for folder in ("a", "b"):
         Path(folder).mkdir()
-        Image.fromarray(noise_images(1, 40)[0]).save(f"{folder}/film.png")
-    before = Path("a/film.png").read_bytes()
+        Image.fromarray(noise_images(1, 40)[0]).save(f"{folder}/image.png")
+    before = Path("a/image.png").read_bytes()
     code, out, err = run("predict", "a", "b", "--explain", "a")
     assert (code, err) == (0, [])
-    assert out[-2] == "Where the classifier looks: a"
-    assert files_below(Path("a")) == ["film.png", "film_2_gradcam.png", "film_gradcam.png"]
-    assert Path("a/film.png").read_bytes() == before
+    assert out[-2] == "Class activation maps: a"
+    assert files_below(Path("a")) == ["image.png", "image_2_gradcam.png", "image_gradcam.png"]
+    assert Path("a/image.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -219,15 +222,15 @@ def test_explanations_of_a_folder_are_a_picture_each(run):
     [
         ("map.jpg", "--explain map.jpg: not the name of a .png file"),
         ("radiograph 1.png", "--explain radiograph 1.png: would overwrite a radiograph; choose another name"),
-        ("all.png", "--explain all.png: one picture holds 2 radiographs, not 3; name a folder"),
+        ("all.png", "--explain all.png: one figure holds 2 radiographs, not 3; name a folder"),
     ],
 )
-def test_pictures_that_cannot_be_drawn_are_one_line(run, monkeypatch, target, reason):
+def test_figures_that_cannot_be_drawn_are_one_line(run, monkeypatch, target, reason):
     save_model()
-    pictures = save_pictures(3)
-    monkeypatch.setattr(pictures_module, "ROWS", 2 if target == "all.png" else 20)
+    paths = save_images(3)
+    monkeypatch.setattr(figures, "ROWS", 2 if target == "all.png" else 20)
     before = files_below(Path())
-    assert run("predict", *pictures, "--explain", target) == (1, [], [f"error: {reason}"])
+    assert run("predict", *paths, "--explain", target) == (1, [], [f"error: {reason}"])
     assert files_below(Path()) == before
 
 
@@ -237,10 +240,62 @@ def test_nothing_readable_draws_nothing(run):
     assert not Path("maps").exists()
 
 
-def test_no_picture_is_a_usage_error(run):
+def test_no_file_is_a_usage_error(run):
     code, out, err = run("predict")
     assert (code, out) == (2, [])
     assert "IMAGE" in err[-1]
+
+
+def test_every_file_is_decoded_once(run, decoded):
+    save_model()
+    paths = save_images(5)
+    Path("notes.txt").write_text("Not a radiograph.\n")
+    for options in ([], ["--json"], ["--explain", "all.png"], ["--explain", "maps"]):
+        assert run("predict", *paths, "notes.txt", *options)[0] == 1
+        assert sorted(decoded) == sorted([*paths, "notes.txt"])
+        decoded.clear()
+
+
+def test_probabilities_and_names_do_not_depend_on_the_parts_of_a_large_folder(run, monkeypatch):
+    """Squares at full resolution are in memory for a part of the folder only, and only if they are drawn."""
+    save_model()
+    Path("images").mkdir()
+    for number, image in enumerate(noise_images(5 * AHEAD, size=40)):
+        Image.fromarray(image).save(f"images/{number:03}.png")
+    squares, most, drawn = [], [], []
+    full = Original.full
+
+    def counted(original: Original) -> np.ndarray:
+        square = full(original)
+        squares.append(weakref.ref(square))
+        return square
+
+    def draw(path: Path, rows: list[figures.Explained]) -> None:
+        most.append(sum(square() is not None for square in squares))
+        drawn.append((path, rows[0].name, len(rows)))
+
+    monkeypatch.setattr(Original, "full", counted)
+    monkeypatch.setattr(figures, "explanation_figure", draw)
+    plain = json.loads("\n".join(run("predict", "images", "--json")[1]))["images"]
+    assert squares == []
+    explained = json.loads("\n".join(run("predict", "images", "--explain", "maps", "--json")[1]))["images"]
+    names = [f"{number:03}" for number in range(5 * AHEAD)]
+    assert drawn == [(Path(f"maps/{name}_gradcam.png"), f"{name}.png", 1) for name in names]
+    assert [image.pop("explanation") for image in explained] == [str(path) for path, _, _ in drawn]
+    for image, other in zip(explained, plain, strict=True):
+        assert image["probabilities"] == pytest.approx(other["probabilities"], abs=2e-6)
+    assert max(most) <= 2 * AHEAD + 1
+
+
+def test_figures_of_one_folder_have_different_names(run, monkeypatch):
+    save_model()
+    drawn = []
+    monkeypatch.setattr(figures, "explanation_figure", lambda path, rows: drawn.append(path.name))
+    for name in ("a/1.png", "a/1_2.png", "b/1.png", "c/1.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.fromarray(noise_images(1, 40)[0]).save(name)
+    assert run("predict", "a", "b", "c", "--explain", "maps")[0] == 0
+    assert drawn == [f"{stem}_gradcam.png" for stem in ("1", "1_2", "1_3", "1_4")]
 
 
 def test_help_does_not_wait_for_torch():

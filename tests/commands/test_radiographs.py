@@ -1,4 +1,4 @@
-"""Which radiographs a person means by files and folders, and how bad ones are reported."""
+"""Which radiographs are named by files and folders, how bad ones are reported, and what is kept in memory."""
 
 from pathlib import Path
 
@@ -6,67 +6,82 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.commands import radiographs
-from cxr.commands.radiographs import read_named
-from cxr.data.radiograph import read_radiograph
-from tests.builders import dicom, dicom_bytes, noise_images, refused
+from cxr.commands.radiographs import AHEAD, NamedFiles
+from cxr.data.radiograph import read_original, read_radiograph
+from tests.builders import noise_images, refused
 
 
-def save_image(path: Path, seed: int = 0) -> Path:
+def save_image(path: Path, seed: int = 0, side: int = 30) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = noise_images(1, 30, seed)[0]
-    if path.suffix in (".png", ".jpg"):
-        Image.fromarray(image).save(path)
-    else:
-        path.write_bytes(dicom_bytes(dicom(image)))
+    Image.fromarray(noise_images(1, side, seed)[0]).save(path)
     return path
 
 
-def test_folders_give_their_images_in_order_and_nothing_else(tmp_path, capsys):
-    named = ["b.png", "a/z.dcm", "a/IM0001", "a/deep/c.jpg"]
-    for seed, name in enumerate([*named, ".hidden.png", ".git/d.png", "__MACOSX/e.png", "DICOMDIR"]):
-        save_image(tmp_path / name, seed)
-    (tmp_path / "notes.txt").write_text("no radiograph")
-    (tmp_path / "short").write_text("")
-    first = save_image(tmp_path.parent / "first.png", 9)
-    images = read_named([first, tmp_path], 28)
-    assert images.paths == [first, *(tmp_path / name for name in sorted(named))]
-    np.testing.assert_array_equal(images.images, [read_radiograph(path, 28) for path in images.paths])
-    assert (images.errors, capsys.readouterr()) == ([], ("", ""))
-    images.end()
+def test_files_and_folders_keep_their_order(tmp_path, capsys):
+    names = ["images/a/z.png", "images/b.jpg", "images/deep/er/c.png"]
+    paths = [save_image(tmp_path / name, seed) for seed, name in enumerate(names)]
+    first = save_image(tmp_path / "other.png", 9)
+    files = NamedFiles([first, tmp_path / "images"])
+    assert files.paths == [first, *paths]
+    read = list(files.read(28))
+    assert [(image.number, image.path) for image in read] == list(enumerate(files.paths))
+    for image in read:
+        np.testing.assert_array_equal(image.image, read_radiograph(image.path, 28))
+        assert image.square is None
+    assert (files.errors, capsys.readouterr()) == ([], ("", ""))
+    files.end()
 
 
-def test_bad_images_are_one_line_each_and_end_the_process_late(tmp_path, capsys):
+def test_bad_files_are_one_line_each_and_end_the_process_late(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     good = [save_image(tmp_path / "good/1.png"), save_image(tmp_path / "good/3.png")]
     (tmp_path / "good/2.png").write_text("no radiograph")
-    images = read_named([tmp_path / "none.png", tmp_path / "good", tmp_path / "empty"], 28)
-    assert images.paths == good
-    assert {Path(error["path"]).name: error["message"] for error in images.errors} == {
+    files = NamedFiles([tmp_path / "none.png", tmp_path / "good", tmp_path / "empty"])
+    assert [(image.number, image.path) for image in files.read(28)] == [(1, good[0]), (3, good[1])]
+    assert {Path(error["path"]).name: error["message"] for error in files.errors} == {
         "none.png": "no such file",
-        "2.png": "not a PNG, JPEG or DICOM picture",
+        "2.png": "not a PNG, JPEG or DICOM file",
         "empty": "no PNG, JPEG or DICOM radiograph in this folder",
     }
     printed = capsys.readouterr().err.splitlines()
-    assert printed == [f"error: {error['path']}: {error['message']}" for error in images.errors]
+    assert printed == [f"error: {error['path']}: {error['message']}" for error in files.errors]
     with pytest.raises(SystemExit) as stop:
-        images.end()
+        files.end()
     assert stop.value.code == 1
 
 
-def test_no_image_at_all(tmp_path):
-    images = read_named([tmp_path], 28)
-    assert images.images.shape == (0, 28, 28)
-    assert len(images.errors) == 1
+def test_nothing_readable_yields_nothing(tmp_path):
+    files = NamedFiles([tmp_path])
+    assert list(files.read(28)) == []
+    assert len(files.errors) == 1
 
 
-def test_pictures_are_png_and_never_overwrite_a_image(tmp_path):
-    path = save_image(tmp_path / "film.png")
-    images = read_named([path], 28)
-    radiographs.check_picture(tmp_path / "other.PNG", "--picture", images)
-    with refused("--picture ", "film.png: would overwrite a radiograph"):
-        radiographs.check_picture(tmp_path / "x" / ".." / "film.png", "--picture", images)
+@pytest.mark.parametrize("squares", [0, 1, 3, 50])
+def test_squares_come_with_the_first_readable_ones(tmp_path, squares):
+    (tmp_path / "0.png").write_text("no radiograph")
+    for number in range(1, 2 * AHEAD):
+        save_image(tmp_path / f"{number:02}.png", number)
+    read = list(NamedFiles([tmp_path]).read(16, squares))
+    assert [image.square is not None for image in read] == [n < squares for n in range(2 * AHEAD - 1)]
+    for image in read[:squares]:
+        np.testing.assert_array_equal(image.square, read_original(image.path).full())
+
+
+def test_files_are_decoded_once_and_few_of_them_ahead(tmp_path, decoded):
+    for number in range(4 * AHEAD):
+        save_image(tmp_path / f"{number:02}.png", number)
+    files = NamedFiles([tmp_path])
+    for number, _ in enumerate(files.read(16, squares=1000)):
+        assert len(decoded) <= number + AHEAD  # so many squares at most are in memory, however many files
+    assert sorted(decoded) == sorted(str(path) for path in files.paths)
+
+
+def test_figures_are_png_and_never_overwrite_a_radiograph(tmp_path):
+    files = NamedFiles([save_image(tmp_path / "image.png")])
+    files.check_figure(tmp_path / "other.PNG", "--picture")
+    with refused("--picture ", "image.png: would overwrite a radiograph"):
+        files.check_figure(tmp_path / "x" / ".." / "image.png", "--picture")
     (tmp_path / "folder.png").mkdir()
-    for target in ("picture.jpg", "picture", "folder.png"):
+    for target in ("figure.jpg", "figure", "folder.png"):
         with refused(f"--picture {tmp_path / target}: not the name of a .png file"):
-            radiographs.check_picture(tmp_path / target, "--picture")
+            files.check_figure(tmp_path / target, "--picture")

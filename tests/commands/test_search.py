@@ -1,4 +1,4 @@
-"""`cxr search` finds what a search by hand finds, and says where it comes from."""
+"""`cxr search` finds the neighbours that a brute-force search finds, and names their sources."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cxr.commands import pictures
+from cxr.commands import figures
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, read_json, write_json
@@ -43,28 +43,28 @@ def build(metric: str = "cosine", embedding: str = "classifier") -> np.ndarray:
 
 
 def save_queries() -> list[str]:
-    """Test radiographs as PNG and DICOM of the stored size, which come back as they are."""
+    """Test images as PNG and DICOM files of the stored size, so that reading them changes nothing."""
     data = load_dataset()
     first, second = data.images[data.rows("test")[:2]]
-    Image.fromarray(first).save("first film.png")
+    Image.fromarray(first).save("first image.png")
     Path("second.dcm").write_bytes(dicom_bytes(dicom(second)))
-    return ["first film.png", "second.dcm"]
+    return ["first image.png", "second.dcm"]
 
 
 @pytest.mark.parametrize("embedding", ["classifier", "encoder"])
 @pytest.mark.parametrize(("metric", "key"), [("cosine", "cosine"), ("l2", "distance")])
-def test_neighbours_are_those_of_a_search_by_hand(library, embedding, metric, key):
+def test_neighbours_are_those_of_a_brute_force_search(library, embedding, metric, key):
     values, queries = build(metric, embedding), save_queries()
     data, table = load_dataset(), read_csv(dataset.LABELS)
     rows = data.rows("train")
     meta = Gallery.load().meta
-    asked = embed_new(meta, data.images[data.rows("test")[:2]], load_params(), CPU).values
+    queries_embedded = embed_new(meta, data.images[data.rows("test")[:2]], load_params(), CPU).values
     if metric == "cosine":
-        normed = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (asked, values)]
+        normed = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (queries_embedded, values)]
         measured = normed[0] @ normed[1].T
         order = np.argsort(-measured, axis=1)
     else:
-        measured = np.linalg.norm(asked[:, None] - values, axis=2)
+        measured = np.linalg.norm(queries_embedded[:, None] - values, axis=2)
         order = np.argsort(measured, axis=1)
 
     code, out, err = library("search", *queries, "-k", "4", "--json")
@@ -74,56 +74,56 @@ def test_neighbours_are_those_of_a_search_by_hand(library, embedding, metric, ke
     assert document["source_sha256"] == meta.source_sha256
     assert document["errors"] == []
     assert [image["path"] for image in document["images"]] == queries
-    for image, places, numbers in zip(document["images"], order, measured, strict=True):
-        expected = [rows[place] for place in places[:4]]
+    for image, positions, numbers in zip(document["images"], order, measured, strict=True):
+        expected = [rows[position] for position in positions[:4]]
         assert [case["row"] for case in image["neighbours"]] == expected
         assert [case["class"] for case in image["neighbours"]] == [table[row]["class"] for row in expected]
         assert [case["source"] for case in image["neighbours"]] == [table[row]["source"] for row in expected]
-        found = [case[key] for case in image["neighbours"]]
-        assert found == pytest.approx(numbers[places[:4]], abs=2e-5)
+        values_printed = [case[key] for case in image["neighbours"]]
+        assert values_printed == pytest.approx(numbers[positions[:4]], abs=2e-5)
 
 
-def test_a_image_of_the_gallery_finds_itself(library):
+def test_an_image_of_the_gallery_finds_itself(library):
     build()
     data = load_dataset()
     row = int(data.rows("train")[7])
-    Image.fromarray(data.images[row]).save("film.png")
-    code, out, err = library("search", "film.png")
+    Image.fromarray(data.images[row]).save("image.png")
+    code, out, err = library("search", "image.png")
     assert (code, err) == (0, [])
-    assert out[0] == "film.png"
+    assert out[0] == "image.png"
     source = read_csv(dataset.LABELS)[row]["source"]
     assert out[1].split() == ["1", data.classes[data.labels[row]], "cosine", "1.000", "row", str(row), source]
     assert len(out) == 1 + 5 + 3
-    assert out[6] == "Searched 27 cases by the classifier's features."
+    assert out[6] == "Searched 27 images by the classifier's features."
     assert out[7:] == [f"Picture: {PICTURE}", "For research only, not for diagnosis."]
 
 
-def test_picture_shows_query_and_neighbours(library, monkeypatch):
+def test_figure_shows_query_and_neighbours(library, monkeypatch):
     build()
     queries, drawn = save_queries(), []
-    monkeypatch.setattr(pictures, "neighbour_figure", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(figures, "neighbour_figure", lambda *arguments: drawn.append(arguments))
     _, out, _ = library("search", *queries, "--json", "--picture", "some/where.png")
     document, data = json.loads("\n".join(out)), load_dataset()
     assert document["picture"] == "some/where.png"
-    ((path, images, classes),) = drawn
+    ((path, drawn_queries, classes),) = drawn
     assert (path, classes) == (Path("some/where.png"), data.classes)
-    for image, said, row in zip(images, document["images"], data.rows("test")[:2], strict=True):
-        cases = [case["row"] for case in said["neighbours"]]
-        assert image.name == said["path"]
-        np.testing.assert_array_equal(image.image, data.images[row])
-        np.testing.assert_array_equal(image.seen, data.images[row])
-        np.testing.assert_array_equal(image.cases, data.images[cases])
-        assert image.classes == [case["class"] for case in said["neighbours"]]
-        assert all(f"row {row}" in caption for row, caption in zip(cases, image.captions, strict=True))
+    for query, result, row in zip(drawn_queries, document["images"], data.rows("test")[:2], strict=True):
+        rows = [neighbour["row"] for neighbour in result["neighbours"]]
+        assert query.name == result["path"]
+        np.testing.assert_array_equal(query.image, data.images[row])
+        np.testing.assert_array_equal(query.seen, data.images[row])
+        np.testing.assert_array_equal(query.neighbours, data.images[rows])
+        assert query.classes == [neighbour["class"] for neighbour in result["neighbours"]]
+        assert all(f"row {row}" in caption for row, caption in zip(rows, query.captions, strict=True))
 
 
 def test_large_requests_draw_the_first_images(library, monkeypatch):
-    monkeypatch.setattr(pictures, "ROWS", 5)
+    monkeypatch.setattr(figures, "ROWS", 5)
     build()
     data = load_dataset()
     Path("images").mkdir()
     for row in data.rows("test"):
-        Image.fromarray(data.images[row]).save(f"films/{row:03}.png")
+        Image.fromarray(data.images[row]).save(f"images/{row:03}.png")
     code, out, err = library("search", "images", "-k", "6")
     assert (code, err) == (0, [])
     assert f"Picture: {PICTURE} (the first 2 radiographs)" in out
@@ -135,7 +135,7 @@ def test_unreadable_images_do_not_hide_the_others(library):
     queries = save_queries()
     Path("notes.txt").write_text("no radiograph")
     code, out, err = library("search", "notes.txt", *queries)
-    assert (code, err) == (1, ["error: notes.txt: not a PNG, JPEG or DICOM picture"])
+    assert (code, err) == (1, ["error: notes.txt: not a PNG, JPEG or DICOM file"])
     assert [line for line in out if not line.startswith(" ")][:2] == queries
     assert Path(PICTURE).is_file()
 
@@ -171,7 +171,7 @@ def test_missing_parts_are_one_line(library, missing, remedy):
     assert remedy in err[0]
 
 
-def test_another_model_is_refused(library):
+def test_another_model_is_an_error(library):
     build()
     save_classifier(small_classifier(seed=1))
     code, out, err = library("search", *save_queries())
@@ -180,7 +180,7 @@ def test_another_model_is_refused(library):
     assert not Path(PICTURE).exists()
 
 
-def test_rows_of_another_data_set_are_refused(library):
+def test_rows_of_another_data_set_are_an_error(library):
     build()
     meta = read_json(gallery.META)
     for row in (int(load_dataset().rows("test")[0]), 10**6):
@@ -208,5 +208,16 @@ def test_mistakes_in_options_are_one_line(library):
             [],
             [f"error: --picture {picture}: {reason}" + err[0].split(reason)[1]],
         )
-    code, out, err = library("search", *queries, "-k", "0")
-    assert (code, out) == (2, [])
+    for k in ("0", "101", "-1", "five", "1.5"):
+        code, out, err = library("search", *queries, "-k", k)
+        assert (code, out) == (2, [])
+        assert err[-1] == "cxr search: error: argument -k: K is 1 to 100"
+
+
+def test_every_file_is_decoded_once(library, decoded, monkeypatch):
+    monkeypatch.setattr(figures, "ROWS", 1)
+    build()
+    paths = [*save_queries(), "notes.txt"]
+    Path("notes.txt").write_text("no radiograph")
+    assert library("search", *paths)[0] == 1  # one is drawn, one is not
+    assert sorted(decoded) == sorted(paths)

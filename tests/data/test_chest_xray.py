@@ -1,4 +1,4 @@
-"""The two sets of Kaggle: their classes, counts and names are checked, and patients are told apart."""
+"""The two data sets of Kaggle: classes, counts and names are checked, and patients are distinguished."""
 
 import hashlib
 import os
@@ -70,13 +70,13 @@ def test_patient_is_series_or_type_and_number(name, key):
 
 
 @pytest.mark.parametrize("name", ["normal-1.jpg", "IM-0115.jpeg", "person1.jpeg", "xIM-0115-0001.jpeg"])
-def test_name_without_a_patient_is_refused(name):
-    with refused(f"{name}: no file name of chest_xray_pneumonia"):
+def test_name_without_a_patient_is_an_error(name):
+    with refused(f"{name}: not a file name of chest_xray_pneumonia"):
         patient(name)
 
 
 @pytest.mark.parametrize("case", [str, lowered, str.title], ids=["as published", "lower case", "capitals"])
-def test_published_val_is_handed_on_as_train(mirror, monkeypatch, case):
+def test_published_val_becomes_train(mirror, monkeypatch, case):
     names = [f"{case(name).rsplit('/', 1)[0]}/{name.rsplit('/', 1)[1]}" for name in PNEUMONIA]
     root = write_tree(mirror / "chest-xray-pneumonia/chest_xray", *names)
     write_tree(root / "chest_xray", *names)  # the second copy does not count
@@ -101,17 +101,17 @@ def test_published_val_is_handed_on_as_train(mirror, monkeypatch, case):
         ),
         (("train/NORMAL/IM-0117-0001.jpeg", *PNEUMONIA[1:]), "its file names have sha256"),
         (("train/COVID/1.png", "val/COVID/1.png", "test/COVID/1.png", *PNEUMONIA), "its classes are covid, "),
-        ((*PNEUMONIA, "val/COVID/1.png"), "train: has no pictures of covid"),
+        ((*PNEUMONIA, "val/COVID/1.png"), "train: has no radiographs of covid"),
     ],
     ids=[
-        "a radiograph less",
-        "a radiograph more",
+        "a missing radiograph",
+        "an additional radiograph",
         "another radiograph",
         "a third class",
         "a third class in one split",
     ],
 )
-def test_altered_copy_is_refused(mirror, names, message):
+def test_altered_copy_is_an_error(mirror, names, message):
     write_tree(mirror / "chest-xray-pneumonia", *names)
     with refused(str(mirror / "chest-xray-pneumonia"), message):
         read_pneumonia(16)
@@ -138,12 +138,12 @@ def test_three_classes_keep_their_splits_in_either_case(mirror, case):
             [*THREE, *(f"{s}/covid/1.png" for s in ("train", "val", "test"))],
             "its classes are covid, normal, ",
         ),
-        (THREE[:-2], "test: has no pictures of tuberculosis; every split needs each class"),
+        (THREE[:-2], "test: has no radiographs of tuberculosis; every split needs each class"),
         (THREE[:-6], "no folder in it holds train, val and test"),
     ],
     ids=["two classes", "four classes", "a split without a class", "no test"],
 )
-def test_other_classes_are_refused(mirror, names, message):
+def test_other_classes_are_an_error(mirror, names, message):
     write_tree(mirror / "chest-xray-dataset", *names)
     with refused(message):
         read_three_class(16)
@@ -154,25 +154,23 @@ REAL = Path(os.environ.get("CXR_MIRROR") or "CXR_MIRROR is not set").resolve().p
 
 @pytest.mark.skipif(not REAL.is_file(), reason="no data/kermany224.zip beside CXR_MIRROR")
 def test_real_names_are_the_published_ones_and_share_no_patient():
-    images = []
+    files = []
     for name in zipfile.ZipFile(REAL).namelist():
         split, category, _ = name.lower().split("/")
-        images.append(RadiographFile(split, category, Path(name)))
-    check_pneumonia(REAL, images)
-    patients = [patient(image.path.name) for image in images]
-    labels = np.array([int(image.category == "pneumonia") for image in images])
-    splits = cut_val(
-        ["test" if image.split == "test" else "train" for image in images], labels, patients, 0.125, 0
-    )
-    of = {
+        files.append(RadiographFile(split, category, Path(name)))
+    check_pneumonia(REAL, files)
+    patients = [patient(file.path.name) for file in files]
+    labels = np.array([int(file.category == "pneumonia") for file in files])
+    published = ["test" if file.split == "test" else "train" for file in files]
+    splits = cut_val(published, labels, patients, 0.125, 0)
+    of_split = {
         split: {p for p, s in zip(patients, splits, strict=True) if s == split}
         for split in ("train", "val", "test")
     }
-    assert [len(of[split]) > 100 for split in of] == [True] * 3
-    assert not of["train"] & of["val"]
-    assert not (of["train"] | of["val"]) & of["test"]
+    assert all(len(patients_of_split) > 100 for patients_of_split in of_split.values())
+    assert not of_split["train"] & of_split["val"]
+    assert not (of_split["train"] | of_split["val"]) & of_split["test"]
     for label in (0, 1):
-        mine = [s for s, other in zip(splits, labels, strict=True) if other == label]
-        assert mine.count("val") / (mine.count("train") + mine.count("val")) == pytest.approx(
-            0.125, abs=0.002
-        )
+        of_class = [s for s, other in zip(splits, labels, strict=True) if other == label]
+        fraction = of_class.count("val") / (of_class.count("train") + of_class.count("val"))
+        assert fraction == pytest.approx(0.125, abs=0.002)

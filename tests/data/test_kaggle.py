@@ -1,6 +1,6 @@
-"""Data sets of Kaggle come from the mirror or through kagglehub, and whatever is missing is said in one line.
+"""Data sets of Kaggle come from the mirror or through kagglehub; what is missing is an error of one line.
 
-kagglehub itself runs here, against a server on this machine that it takes for Kaggle.
+kagglehub itself runs here, against a local server in place of Kaggle.
 """
 
 import io
@@ -17,7 +17,7 @@ from cxr.core.dataset import SPLITS
 from cxr.data.kaggle import fetch_tree, find_splits
 from tests.builders import Answer, Site, files_below, refused
 
-HANDLE = "someone/films/versions/2"
+HANDLE = "someone/images/versions/2"
 # As Kaggle's chest-xray-pneumonia: wrapped, with a second copy inside and what macOS adds.
 QUIRKS = ("wrap/wrap/{}/a/1.png", "wrap/__MACOSX/wrap/{}/a/._1.png", "wrap/{}/a/1.png")
 PLAIN = ("{}/a/1.png",)
@@ -47,7 +47,7 @@ def mirror(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def site(tmp_path, monkeypatch) -> Iterator[Site]:
-    """Stands for Kaggle; kagglehub's cache is tmp_path/cache, and nobody has a token."""
+    """A server in place of Kaggle; kagglehub's cache is tmp_path/cache, and there is no token."""
     for name in ("CXR_MIRROR", "KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HOME", "KAGGLE_CONFIG_DIR"):
@@ -79,20 +79,20 @@ def test_folder_of_the_mirror_is_used_where_it_lies(mirror, patterns):
 
 
 @pytest.mark.parametrize("patterns", ROOT, ids=["plain", "quirks"])
-def test_archive_of_the_mirror_is_unpacked_for_a_while(mirror, tmp_path, patterns):
-    (mirror / "films.zip").write_bytes(archive(patterns))
+def test_archive_of_the_mirror_is_unpacked_temporarily(mirror, tmp_path, patterns):
+    (mirror / "images.zip").write_bytes(archive(patterns))
     with fetch_tree(HANDLE) as root:
         text = (root / "val/a/1.png").read_text()
         assert text == f"content of {Path(ROOT[patterns]) / 'val/a/1.png'}"
-        assert "films.zip" in root.parts
-    assert files_below(tmp_path) == ["mirror/films.zip"]
+        assert "images.zip" in root.parts
+    assert files_below(tmp_path) == ["mirror/images.zip"]
 
 
-def test_damaged_archive_is_refused(mirror, tmp_path):
-    (mirror / "films.zip").write_bytes(archive(PLAIN)[:-20])
-    with refused(f"{mirror / 'films.zip'} (from CXR_MIRROR): cannot be unpacked"), fetch_tree(HANDLE):
+def test_damaged_archive_is_an_error(mirror, tmp_path):
+    (mirror / "images.zip").write_bytes(archive(PLAIN)[:-20])
+    with refused(f"{mirror / 'images.zip'} (from CXR_MIRROR): cannot be unpacked"), fetch_tree(HANDLE):
         pass
-    assert files_below(tmp_path) == ["mirror/films.zip"]
+    assert files_below(tmp_path) == ["mirror/images.zip"]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_damaged_archive_is_refused(mirror, tmp_path):
     ],
     ids=["no test", "scattered", "two copies side by side"],
 )
-def test_tree_without_one_place_of_the_splits_is_refused(tmp_path, folders, message):
+def test_tree_without_one_folder_of_all_splits_is_an_error(tmp_path, folders, message):
     for name in folders:
         (tmp_path / name).mkdir(parents=True)
     with refused(f"{tmp_path}: {message}"):
@@ -123,28 +123,28 @@ def test_download_is_kept_by_kagglehub(site, tmp_path):
         assert root.is_relative_to(tmp_path / "cache")
         assert (root / "test/a/1.png").read_text() == "content of wrap/test/a/1.png"
     stop(site)
-    with fetch_tree(HANDLE) as again:  # the version is part of the handle, so nobody has to be asked
+    with fetch_tree(HANDLE) as again:  # the version is part of the handle, so no request is needed
         assert again == root
 
 
 def test_mirror_comes_before_kaggle(site, mirror):
     stop(site)
-    (mirror / "films.zip").write_bytes(archive(PLAIN))
+    (mirror / "images.zip").write_bytes(archive(PLAIN))
     with fetch_tree(HANDLE) as root:
         assert (root / "train/a/1.png").is_file()
 
 
-@pytest.mark.parametrize("handle", [HANDLE, "someone/films"])
+@pytest.mark.parametrize("handle", [HANDLE, "someone/images"])
 @pytest.mark.parametrize("status", [401, 403])
 def test_missing_token_or_terms_are_named(site, tmp_path, handle, status):
     site.status = status
-    page = "https://www.kaggle.com/datasets/someone/films"
+    page = "https://www.kaggle.com/datasets/someone/images"
     with (
         refused(
-            f"could not fetch {handle} from Kaggle (refused with status {status}) and CXR_MIRROR is not set",
+            f"could not fetch {handle} from Kaggle (status {status}) and CXR_MIRROR is not set",
             f"accept its terms at {page} and put a token of https://www.kaggle.com/settings/api into",
             "KAGGLE_API_TOKEN or ~/.kaggle/access_token, ",
-            f"or download {page} elsewhere as films.zip and set CXR_MIRROR to its folder",
+            f"or download {page} elsewhere as images.zip and set CXR_MIRROR to its folder",
         ),
         fetch_tree(handle),
     ):
@@ -152,8 +152,8 @@ def test_missing_token_or_terms_are_named(site, tmp_path, handle, status):
     assert files_below(tmp_path) == []
 
 
-@pytest.mark.parametrize("handle", [HANDLE, "someone/films"])
-def test_offline_names_the_ways_out(site, mirror, handle):
+@pytest.mark.parametrize("handle", [HANDLE, "someone/images"])
+def test_offline_error_names_the_remedies(site, mirror, handle):
     stop(site)
     with (
         refused(
@@ -166,13 +166,13 @@ def test_offline_names_the_ways_out(site, mirror, handle):
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>busy</html>"], ids=["empty", "a web page"])
-def test_answer_that_is_no_archive_is_refused(site, body):
+def test_response_that_is_no_archive_is_an_error(site, body):
     site.body = body
     with refused(f"could not fetch {HANDLE} from Kaggle ("), fetch_tree(HANDLE):
         pass
 
 
-def test_interrupted_download_is_refused(site):
+def test_interrupted_download_is_an_error(site):
     whole = archive(PLAIN)
     site.body, site.announced = whole[:100], len(whole)
     with refused(f"could not fetch {HANDLE} from Kaggle ("), fetch_tree(HANDLE):

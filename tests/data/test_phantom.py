@@ -1,4 +1,4 @@
-"""The synthetic radiographs: reproducible, split by patient, and chest-like."""
+"""The synthetic radiographs: reproducible, split by patient, and similar to chest radiographs."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def lung_fields(images: np.ndarray) -> np.ndarray:
 
 
 def test_shapes_dtypes_and_counts(cohorts: dict[str, Phantoms]) -> None:
-    for images in cohorts.values():
-        assert images.images.shape == (sum(COUNTS), 28, 28)
-        assert images.images.dtype == np.uint8
-        assert images.labels.dtype == images.patients.dtype == np.int64
-        assert np.bincount(images.labels).tolist() == list(COUNTS)
+    for cohort in cohorts.values():
+        assert cohort.images.shape == (sum(COUNTS), 28, 28)
+        assert cohort.images.dtype == np.uint8
+        assert cohort.labels.dtype == cohort.patients.dtype == np.int64
+        assert np.bincount(cohort.labels).tolist() == list(COUNTS)
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 3), (2, 0, 1)])
 def test_empty_classes(counts: tuple[int, ...]) -> None:
-    images = make_phantoms(counts, 16, 0, "val")
-    assert images.images.shape == (sum(counts), 16, 16)
-    assert np.bincount(images.labels, minlength=len(counts)).tolist() == list(counts)
+    cohort = make_phantoms(counts, 16, 0, "val")
+    assert cohort.images.shape == (sum(counts), 16, 16)
+    assert np.bincount(cohort.labels, minlength=len(counts)).tolist() == list(counts)
 
 
 def test_same_arguments_same_bytes() -> None:
@@ -50,7 +50,7 @@ def test_seeds_differ() -> None:
 
 
 @pytest.mark.parametrize("size", [112, 224])
-def test_sizes_show_the_same_images(size: int) -> None:
+def test_sizes_show_the_same_radiographs(size: int) -> None:
     small, large = (make_phantoms((2, 3, 3), s, 7, "train") for s in (28, size))
     assert (small.labels == large.labels).all()
     assert (small.patients == large.patients).all()
@@ -70,22 +70,22 @@ def test_order_is_shuffled(cohorts: dict[str, Phantoms]) -> None:
     assert abs(np.corrcoef(labels, patients)[0, 1]) < 0.25
 
 
-def test_a_patient_has_one_split_one_class_and_few_images(cohorts: dict[str, Phantoms]) -> None:
-    ids = {split: set(images.patients.tolist()) for split, images in cohorts.items()}
+def test_a_patient_has_one_split_one_class_and_few_radiographs(cohorts: dict[str, Phantoms]) -> None:
+    ids = {split: set(cohort.patients.tolist()) for split, cohort in cohorts.items()}
     assert sum(map(len, ids.values())) == len(set.union(*ids.values()))
-    for images in cohorts.values():
-        patients, first, images_each = np.unique(images.patients, return_index=True, return_counts=True)
-        label_of = dict(zip(patients.tolist(), images.labels[first].tolist(), strict=True))
-        assert [label_of[p] for p in images.patients.tolist()] == images.labels.tolist()
-        assert set(images_each.tolist()) == set(range(1, MAX_IMAGES_PER_PATIENT + 1))
+    for cohort in cohorts.values():
+        patients, first, counts = np.unique(cohort.patients, return_index=True, return_counts=True)
+        label_of = dict(zip(patients.tolist(), cohort.labels[first].tolist(), strict=True))
+        assert [label_of[p] for p in cohort.patients.tolist()] == cohort.labels.tolist()
+        assert set(counts.tolist()) == set(range(1, MAX_IMAGES_PER_PATIENT + 1))
 
 
-def test_images_of_a_patient_are_alike_but_not_equal(cohorts: dict[str, Phantoms]) -> None:
-    images = cohorts["train"]
-    flat = images.images.reshape(sum(COUNTS), -1).astype(float)
+def test_radiographs_of_a_patient_are_similar_but_not_equal(cohorts: dict[str, Phantoms]) -> None:
+    cohort = cohorts["train"]
+    flat = cohort.images.reshape(sum(COUNTS), -1).astype(float)
     correlation = np.corrcoef(flat)
-    same = (images.patients[:, None] == images.patients) & ~np.eye(sum(COUNTS), dtype=bool)
-    peers = (images.labels[:, None] == images.labels) & ~same & ~np.eye(sum(COUNTS), dtype=bool)
+    same = (cohort.patients[:, None] == cohort.patients) & ~np.eye(sum(COUNTS), dtype=bool)
+    peers = (cohort.labels[:, None] == cohort.labels) & ~same & ~np.eye(sum(COUNTS), dtype=bool)
     assert correlation[same].mean() > correlation[peers].mean() + 0.03
     assert correlation[same].max() < 0.9999
 
@@ -97,7 +97,7 @@ def test_splits_show_different_images(cohorts: dict[str, Phantoms]) -> None:
 
 
 def test_test_split_is_shifted_and_val_is_not(cohorts: dict[str, Phantoms]) -> None:
-    normal = {s: f.images[f.labels == 0].astype(float) for s, f in cohorts.items()}
+    normal = {s: cohort.images[cohort.labels == 0].astype(float) for s, cohort in cohorts.items()}
     mean = {s: x.mean() for s, x in normal.items()}
     assert mean["test"] < mean["train"] - 4
     assert abs(mean["val"] - mean["train"]) < 4
@@ -111,15 +111,15 @@ def test_lungs_are_darker_than_mediastinum_and_abdomen(cohorts: dict[str, Phanto
 
 
 def test_disease_brightens_the_lungs_and_overlaps_with_normal(cohorts: dict[str, Phantoms]) -> None:
-    images = cohorts["train"]
-    normal, pneumonia = (lung_fields(images.images[images.labels == c]) for c in (0, 1))
+    cohort = cohorts["train"]
+    normal, pneumonia = (lung_fields(cohort.images[cohort.labels == c]) for c in (0, 1))
     assert pneumonia.mean() > normal.mean() + 0.1
     assert np.quantile(pneumonia, 0.2) < np.quantile(normal, 0.8)
 
 
 def test_tuberculosis_lies_in_the_upper_lobes() -> None:
-    images = make_phantoms((150, 0, 150), 28, 3, "train")
-    normal, disease = (images.images[images.labels == c].mean(0) for c in (0, CLASSES.index("tuberculosis")))
+    cohort = make_phantoms((150, 0, 150), 28, 3, "train")
+    normal, disease = (cohort.images[cohort.labels == c].mean(0) for c in (0, CLASSES.index("tuberculosis")))
     change = (disease - normal)[:, [*range(4, 10), *range(18, 24)]].mean(1)
     assert change[6:12].mean() > change[14:20].mean() + 2
 
@@ -136,6 +136,8 @@ def test_tuberculosis_lies_in_the_upper_lobes() -> None:
         (((1, 1), 28, -1, "train"), "seed: must not be negative, got -1"),
     ],
 )
-def test_refuses(arguments: tuple[tuple[int, ...], int, int, str], message: str) -> None:
+def test_invalid_arguments_are_an_error(
+    arguments: tuple[tuple[int, ...], int, int, str], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         make_phantoms(*arguments)

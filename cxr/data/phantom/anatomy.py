@@ -1,4 +1,4 @@
-"""The healthy chest of a phantom: where each pixel lies in the body, and what the beam meets there."""
+"""The healthy chest of a synthetic radiograph: position of each pixel in the body, and attenuation there."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,9 @@ from cxr.data.phantom.drawing import Params, Streams, axis, bell, noise, phase, 
 SIDES = np.array([[-1], [1]], np.float32)  # the patient's right, left
 
 
-class Place(NamedTuple):
-    """Where each pixel lies in the body; (radiographs, grid, grid), distances positive on the lung's side."""
+class BodyPosition(NamedTuple):
+    """The position of each pixel in the body: (radiographs, grid, grid) float32, distances positive on the
+    side of the lung."""
 
     x: np.ndarray
     y: np.ndarray
@@ -21,21 +22,22 @@ class Place(NamedTuple):
     over_dome: np.ndarray  # hemidiaphragm
 
 
-def place(p: Params, anatomy: Streams, grid: int) -> Place:
+def body_position(p: Params, anatomy: Streams, grid: int) -> BodyPosition:
+    """For a square image of `grid` pixels a side."""
     u, v = axis(grid) - p["dx"], axis(grid)[:, None] - p["dy"]
     cos, sin = np.cos(p["tilt"]), np.sin(p["tilt"])
     x = (cos * u + sin * v) / p["scale"]
     y = (cos * v - sin * u) / (p["scale"] * p["aspect"]) + p["skew"] * u
-    # The noise warps the body a little: no two outlines are alike.
+    # The noise warps the body a little, so that outlines differ.
     x = x + p["turn"] * (1 - np.minimum(x * x, 1)) + 0.012 * noise(anatomy, 5, grid)
     y = y + 0.015 * noise(anatomy, 5, grid)
     ax, left = np.abs(x), step(x, 0.01)
-    return Place(x, y, ax, left, *_lung_borders(y, ax, left, p))
+    return BodyPosition(x, y, ax, left, *_lung_borders(y, ax, left, p))
 
 
 def to_image(p: Params, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Radiograph coordinates of (radiographs, curves, dots) body coordinates: `place` undone, skew and warp
-    aside."""
+    """Image coordinates of (radiographs, curves, dots) body coordinates: the inverse of `body_position`
+    without skew and warp."""
     cos, sin = np.cos(p["tilt"]), np.sin(p["tilt"])
     x = (x - p["turn"] * (1 - np.minimum(x * x, 1))) * p["scale"]
     y = y * p["scale"] * p["aspect"]
@@ -55,7 +57,7 @@ def _lung_borders(y: np.ndarray, ax: np.ndarray, left: np.ndarray, p: Params) ->
     return wall - ax, ax - mediastinum, dome - y
 
 
-def soft_tissue(at: Place, p: Params) -> np.ndarray:
+def soft_tissue(at: BodyPosition, p: Params) -> np.ndarray:
     flank = p["trunk"] + 0.9 * step(-0.45 - at.y, 0.12)
     roof = p["shoulder"] - 0.28 + 0.30 * (at.ax - 0.25)
     body = step(flank - at.ax, 0.03) * np.maximum(step(at.y - roof, 0.03), step(0.26 - at.ax, 0.04))
@@ -69,8 +71,8 @@ def soft_tissue(at: Place, p: Params) -> np.ndarray:
     return body * ((chest + belly + heart) * rounding + p["thickness"]) + chin + arm * (1 - body)
 
 
-def ribs(at: Place, p: Params) -> np.ndarray:
-    """All ribs at once: level sets of an arching (posterior) and of a falling (anterior) height."""
+def ribs(at: BodyPosition, p: Params) -> np.ndarray:
+    """All ribs at once: level sets of an arching (posterior) and of a descending (anterior) height."""
     arch = p["rib_arch"] * at.ax * at.ax * (1.15 - 0.45 * at.y)
     off = np.abs(phase((at.y - arch) / p["rib_pitch"] + p["rib_phase"] + 0.12 * at.left))
     shaft = 0.85 * step(0.18 - off, 0.06) + 0.5 * bell(off - 0.16, 0.05)
@@ -79,14 +81,14 @@ def ribs(at: Place, p: Params) -> np.ndarray:
     off = np.abs(phase((at.y - fall) / p["rib_pitch"] + 1.7 * p["rib_phase"]))
     # Costal cartilage is invisible: anterior ribs end well before the breastbone.
     front = (0.5 * step(0.2 - off, 0.06) + 0.4 * bell(off - 0.2, 0.05)) * step(at.ax - 0.40, 0.08)
-    # Where a rib turns round the chest wall the beam runs along its cortex.
+    # Where a rib curves along the chest wall, the beam passes along its cortex.
     rim = bell(at.to_wall + 0.015, 0.02) * (0.25 + shaft) + 0.4 * bell(at.to_wall - 0.015, 0.025) * shaft
     cage = step(at.to_wall + 0.07, 0.02) * step(0.75 - at.y, 0.15) * step(at.y - p["apex"] + 0.05, 0.04)
     shaft = shaft * (0.75 + 0.35 * step(at.ax - 0.4, 0.2))
     return p["rib_bone"] * cage * (shaft + 0.5 * front + 0.75 * rim)
 
 
-def spine(at: Place, p: Params) -> np.ndarray:
+def spine(at: BodyPosition, p: Params) -> np.ndarray:
     ax = np.abs(at.x - 0.02 * np.sin(2 * at.y))
     level = phase(at.y / (0.118 + 0.012 * at.y) + p["rib_phase"])
     off = np.abs(level)
@@ -98,7 +100,7 @@ def spine(at: Place, p: Params) -> np.ndarray:
     return p["spine_bone"] * (body + 0.4 * pedicles + 0.3 * process)
 
 
-def shoulders(at: Place, p: Params) -> np.ndarray:
+def shoulders(at: BodyPosition, p: Params) -> np.ndarray:
     """Clavicles, scapulae and the heads of the humeri."""
     ax = at.ax
     slope = p["clavicle_slope"] * (0.85 + 0.15 * at.left)
@@ -112,14 +114,14 @@ def shoulders(at: Place, p: Params) -> np.ndarray:
     return 0.17 * clavicle + 0.05 * (border + ridge) + 0.07 * head
 
 
-def airways(at: Place) -> np.ndarray:
+def airways(at: BodyPosition) -> np.ndarray:
     ax, below = np.abs(at.x + 0.015), at.y + 0.24
     trachea = step(0.035 - ax, 0.018) * step(-below, 0.04)
     bronchi = bell(ax - 0.7 * below, 0.03) * step(below, 0.03) * step(-at.y, 0.05)
     return 0.13 * trachea + 0.05 * bronchi
 
 
-def abdominal_gas(at: Place, p: Params, anatomy: Streams) -> np.ndarray:
+def abdominal_gas(at: BodyPosition, p: Params, anatomy: Streams) -> np.ndarray:
     bubble = step(1 - np.hypot((at.x - p["gas_x"]) / 0.22, (at.y - p["dome"] - 0.24) / 0.11), 0.35)
     bowel = np.maximum(noise(anatomy, 11, at.x.shape[-1]) - 0.8, 0) * step(-at.over_dome - 0.12, 0.05)
     return np.maximum(p["gas"], 0) * bubble + np.maximum(p["bowel"], 0) * bowel

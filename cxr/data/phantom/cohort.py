@@ -1,14 +1,14 @@
-"""Built-in synthetic chest radiographs, so that the whole pipeline runs without a download.
+"""Built-in synthetic chest radiographs (digital phantoms), so that the pipeline runs without a download.
 
-A radiograph is a sum of soft tissue, bone and air along the beam, drawn by whole-batch formulas in body
-coordinates (x towards the patient's left, y towards the feet; the radiograph spans about -1..1) and passed
-through a radiograph curve. Disease fills the lungs' air, so a consolidation beside the heart hides the
-heart's border, as on a real radiograph. The model is the paediatric AP set of Kermany et al. (2018).
+A radiograph is a sum of soft tissue, bone and air along the beam, computed for whole batches in body
+coordinates (x towards the patient's left, y towards the feet; the image spans about -1..1) and passed through
+a characteristic curve. Disease fills the lungs' air, so a consolidation beside the heart hides the heart's
+border (silhouette sign), as on a real radiograph. Modelled on the paediatric AP set of Kermany et al. (2018).
 
-The findings are subtle enough to be worth a training: a small CNN taught on 1,500 radiographs of 28 pixels,
-26 % of them normal, has a test AUC of about 0.95 (4,000 radiographs: 0.97), mean brightness 0.56.
+The classes are not trivial to separate: a small CNN trained on 1,500 radiographs of 28 pixels, 26 % of them
+normal, has a test AUC of about 0.95 (4,000 radiographs: 0.97), the mean grey level alone one of 0.56.
 
-These are not medical images: they show that a pipeline runs, never that a classifier works.
+These are not medical images: they show that a pipeline runs, never that a classifier is accurate.
 """
 
 import math
@@ -20,7 +20,7 @@ import numpy as np
 from cxr.data.phantom.anatomy import (
     abdominal_gas,
     airways,
-    place,
+    body_position,
     ribs,
     shoulders,
     soft_tissue,
@@ -36,12 +36,11 @@ SPLITS: tuple[str, ...] = ("train", "val", "test")
 MIN_SIZE, MAX_SIZE = 16, 512
 MAX_IMAGES_PER_PATIENT = 3
 
-_MIN_GRID = (
-    112  # smaller radiographs are drawn on a multiple of their size, at least this, then area-averaged
-)
-_CHUNK_PIXELS = 2**18  # drawn at once: the working set stays in the processor's cache
+# Smaller radiographs are drawn on a grid that is a multiple of their size, at least this, then area-averaged.
+_MIN_GRID = 112
+_CHUNK_PIXELS = 2**18  # drawn at once; keeps the working set in the processor's cache
 
-# Mean and standard deviation of every choice, in body units unless said otherwise. Drawn per patient:
+# Mean and standard deviation of every random parameter, in body units unless stated otherwise. Per patient:
 PATIENT: Table = {
     "apex": (-0.74, 0.05),
     "width": (0.90, 0.05),
@@ -69,7 +68,7 @@ PATIENT: Table = {
     "bowel": (0.0, 0.08),
     "thickness": (0.0, 0.03),
 }
-# Drawn per radiograph:
+# Per radiograph:
 IMAGE: Table = {
     "dx": (0.0, 0.05),
     "dy": (0.0, 0.06),
@@ -82,7 +81,7 @@ IMAGE: Table = {
     "crowding": (0.05, 0.12),  # basal haze of a poor inspiration, in any class; so is general haze
     "haze": (0.08, 0.14),
     "severity": (0.67, 0.38),  # of the findings; without effect in normal radiographs
-    "image_statistics": (0.0, 0.17),
+    "exposure": (0.0, 0.17),
     "contrast": (1.0, 0.13),
     "unsharpness": (0.4, 0.25),
     "noise": (0.008, 0.004),  # at 224 pixels, of the full range
@@ -90,12 +89,12 @@ IMAGE: Table = {
     "letter": (0.3, 1.0),  # side letter, monitoring leads: none where negative
     "leads": (-1.6, 1.0),
 }
-# The test hospital: other exposure, pose and noise, subtler findings. Validation resembles training.
+# The test hospital: other exposure, pose and noise, subtler findings. Val is distributed like train.
 TEST_IMAGE: Table = IMAGE | {
     "tilt": (0.02, 0.05),
     "scale": (1.02, 0.09),
     "severity": (0.58, 0.34),
-    "image_statistics": (-0.12, 0.24),
+    "exposure": (-0.12, 0.24),
     "contrast": (0.92, 0.16),
     "noise": (0.014, 0.006),
 }
@@ -108,7 +107,7 @@ class Phantoms:
     Attributes:
         images: (N, size, size) uint8, 0 black (air) to 255 white (bone).
         labels: (N,) int64, index into `CLASSES`.
-        patients: (N,) int64, the simulated patient, unique over the splits of a seed; a patient has
+        patients: (N,) int64, the simulated patient, unique across the splits of a seed; a patient has
             one class and at most `MAX_IMAGES_PER_PATIENT` radiographs of one anatomy.
     """
 
@@ -120,13 +119,13 @@ class Phantoms:
 def make_phantoms(counts: Sequence[int], size: int, seed: int, split: str) -> Phantoms:
     """Draw `counts[c]` radiographs of class `c`, in shuffled order.
 
-    Equal arguments give equal bytes on one machine. Another `size` shows the same radiographs, noise aside.
+    Equal arguments give equal bytes on one machine. Another `size` gives the same radiographs up to noise.
     The test split has other exposure, pose and noise and subtler findings than train and val.
 
     Args:
         counts: radiographs per class, of the first two or of all three `CLASSES`; not negative.
         size: edge of the square radiographs in pixels, `MIN_SIZE` to `MAX_SIZE`.
-        seed: not negative; another seed shows other patients.
+        seed: not negative; another seed gives other patients.
         split: "train", "val" or "test"; splits share neither patients nor random streams.
 
     Raises:
@@ -174,7 +173,7 @@ def _cohort(counts: Sequence[int], rng: np.random.Generator) -> tuple[np.ndarray
         images = rng.integers(1, MAX_IMAGES_PER_PATIENT, count, endpoint=True)
         start = sum(counts[:label])
         first[start : start + count] = start + np.repeat(np.cumsum(images) - images, images)[:count]
-    patients = rng.permutation(total)[first]  # shuffled: a patient's number must not tell the class
+    patients = rng.permutation(total)[first]  # shuffled: a patient's number must not reveal the class
     visits = np.arange(total) - first
     order = rng.permutation(total)
     return labels[order], patients[order], visits[order]
@@ -183,7 +182,7 @@ def _cohort(counts: Sequence[int], rng: np.random.Generator) -> tuple[np.ndarray
 def _image(anatomy: Streams, visit: Streams, labels: np.ndarray, grid: int, table: Table) -> np.ndarray:
     """(radiographs, grid, grid) float32 in 0..1."""
     p = anatomy.table(PATIENT) | visit.table(table)
-    at = place(p, anatomy, grid)
+    at = body_position(p, anatomy, grid)
     lung = step(at.to_wall, 0.022) * step(at.off_heart, 0.02) * step(at.over_dome, 0.014)
     texture = 0.6 * noise(visit, 12, grid) + 0.4 * noise(visit, 40, grid)
     filling, streaks = disease(anatomy, p, labels, texture)

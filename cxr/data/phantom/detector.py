@@ -1,4 +1,4 @@
-"""What the radiograph adds to a phantom's chest: side letters, leads, exposure, unsharpness and noise."""
+"""The detector of a synthetic radiograph: side letters, leads, exposure, unsharpness and noise."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -14,7 +14,7 @@ _LETTERS = (
 
 
 def attachments(visit: Streams, p: Params, grid: int) -> np.ndarray:
-    """Side letters and monitoring leads, as often in every class."""
+    """Side letters and monitoring leads, equally frequent in every class."""
     t = np.linspace(0, 1, 96, dtype=np.float32)
     which, dx, dy = visit.uniform(3, 1, 1).swapaxes(0, 1)
     is_left = (which > 0.75).astype(np.int64)
@@ -35,11 +35,11 @@ def attachments(visit: Streams, p: Params, grid: int) -> np.ndarray:
 
 
 def expose(density: np.ndarray, visit: Streams, p: Params) -> np.ndarray:
-    """Collimation, the radiograph curve, unsharpness and noise."""
+    """Collimation, the characteristic curve, unsharpness and noise: (radiographs, grid, grid) in 0..1."""
     grid = density.shape[-1]
     opening = [step(1 - p["collimation"] - np.abs(axis(grid) - p[shift]), 0.01) for shift in ("dx", "dy")]
     density = density * opening[0] * np.swapaxes(opening[1], 1, 2)
-    image = 1 / (1 + np.exp(-4.3 * p["contrast"] * (density - 0.52) - 0.25 - p["image_statistics"]))
+    image = 1 / (1 + np.exp(-4.3 * p["contrast"] * (density - 0.52) - 0.25 - p["exposure"]))
     sigma = grid / 224
     image += np.clip(p["unsharpness"], 0, 1) * (gaussian_filter(image, (0, sigma, sigma), truncate=3) - image)
     image += np.maximum(p["noise"], 0) * (grid / 224) * visit.normal(grid, grid)

@@ -1,4 +1,4 @@
-"""Whole-batch drawing for phantoms: soft edges, smooth noise, blobs and curves, and the draws behind them."""
+"""Drawing of synthetic radiographs in batches: soft edges, smooth noise, blobs, curves, random parameters."""
 
 import math
 from collections.abc import Iterable
@@ -6,12 +6,12 @@ from collections.abc import Iterable
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-Table = dict[str, tuple[float, float]]  # mean and standard deviation of every choice
+Table = dict[str, tuple[float, float]]  # mean and standard deviation of every parameter
 Params = dict[str, np.ndarray]  # (radiographs, 1, 1) float32 each
 
 
 class Streams:
-    """One random generator per radiograph, so that neither chunks nor size change what a radiograph shows."""
+    """One random generator per radiograph, so that neither chunks nor size change the radiograph."""
 
     def __init__(self, seeds: Iterable[np.random.SeedSequence]) -> None:
         self._rngs = [np.random.default_rng(s) for s in seeds]
@@ -58,28 +58,27 @@ def noise(streams: Streams, cells: int, grid: int) -> np.ndarray:
 def blobs(
     u: np.ndarray, v: np.ndarray, radius: np.ndarray | float, amount: np.ndarray, grid: int
 ) -> np.ndarray:
-    """(radiographs, grid, grid) sum of Gaussian opacities, from (radiographs, blobs, 1) radiograph
-    coordinates."""
+    """(radiographs, grid, grid) sum of Gaussian opacities, from (radiographs, blobs, 1) image coordinates."""
     at = axis(grid)
     columns, rows = np.exp(-(((at - u) / radius) ** 2)), np.exp(-(((at - v) / radius) ** 2))
     return (np.swapaxes(amount * rows, 1, 2) @ columns).astype(np.float32)
 
 
 def trace(u: np.ndarray, v: np.ndarray, weight: np.ndarray, calibre: float, grid: int) -> np.ndarray:
-    """(radiographs, grid, grid) of curves of about unit height, from (radiographs, curves, dots) radiograph
+    """(radiographs, grid, grid) of curves of about unit height, from (radiographs, curves, dots) image
     coordinates.
 
-    `weight`, which broadcasts to the dots, is the length of curve that each stands for, times its height.
+    weight: broadcasts to the dots; the length of the curve that a dot represents, times its height.
     """
     images = len(u)
     column, row = (u + 1) * (grid / 2) - 0.5, (v + 1) * (grid / 2) - 0.5
     left, top = np.floor(column).astype(np.int64), np.floor(row).astype(np.int64)
     canvas = np.zeros(images * grid**2)
     for r, c in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
-        share = weight * (1 - np.abs(row - r)) * (1 - np.abs(column - c))
-        seen = (r >= 0) & (r < grid) & (c >= 0) & (c < grid)
+        fraction = weight * (1 - np.abs(row - r)) * (1 - np.abs(column - c))
+        visible = (r >= 0) & (r < grid) & (c >= 0) & (c < grid)
         pixel = (np.arange(images)[:, None, None] * grid + r) * grid + c
-        canvas += np.bincount(pixel[seen], share[seen], images * grid**2)
+        canvas += np.bincount(pixel[visible], fraction[visible], images * grid**2)
     sigma = max(calibre * grid / 2, 0.5)
     lines = gaussian_filter(
         canvas.reshape(images, grid, grid).astype(np.float32), (0, sigma, sigma), truncate=3

@@ -1,4 +1,4 @@
-"""What disease adds to a phantom: opacities that fill the lungs' air, and coarser markings."""
+"""Findings of disease on a synthetic radiograph: opacities that fill the lungs' air, and coarser markings."""
 
 from typing import NamedTuple
 
@@ -9,19 +9,19 @@ from cxr.data.phantom.drawing import Params, Streams, blobs
 
 
 class Pattern(NamedTuple):
-    """How one kind of disease lies in the lungs; a pair is the range of a uniform draw."""
+    """The distribution of one kind of disease in the lungs; a pair is the range of a uniform draw."""
 
     label: int
-    share: float  # of its class
+    fraction: float  # of its class
     height: tuple[float, float]  # of the focus: 0 apex, 1 hemidiaphragm
     lateral: tuple[float, float]  # 0 midline, 1 chest wall
-    scatter: float  # of the single opacities about the focus
+    scatter: float  # of the opacities around the focus
     radius: tuple[float, float]
     amount: float
-    bilateral: float  # chance of an opacity to lie in the other lung
-    streaks: float  # growth of the interstitial markings
+    bilateral: float  # probability that an opacity is in the other lung
+    streaks: float  # increase of the interstitial markings
     haze: float  # over both lungs
-    cavities: float  # chance of an opacity to be a ring with a dark centre
+    cavities: float  # probability that an opacity is a ring with a dark centre
 
 
 PATTERNS: tuple[Pattern, ...] = (
@@ -39,13 +39,13 @@ _OPACITIES = 5
 
 def _pattern(label: int, draw: float) -> Pattern:
     patterns = [q for q in PATTERNS if q.label == label]
-    return patterns[np.searchsorted(np.cumsum([q.share for q in patterns[:-1]]), draw)]
+    return patterns[np.searchsorted(np.cumsum([q.fraction for q in patterns[:-1]]), draw)]
 
 
 def disease(
     anatomy: Streams, p: Params, labels: np.ndarray, texture: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What fills the air, (radiographs, grid, grid), and how much the markings grow, (radiographs, 1, 1)."""
+    """What fills the air, (radiographs, grid, grid), and the increase of markings, (radiographs, 1, 1)."""
     grid, severity = texture.shape[-1], np.maximum(p["severity"], 0.12)
     kind, other_side, focus_y, focus_x = anatomy.uniform(4, 1, 1).swapaxes(0, 1)
     patterns = [_pattern(label, draw) for label, draw in zip(labels, kind[:, 0, 0], strict=True)]
