@@ -1,8 +1,8 @@
-"""params.yaml as checked, typed sections: `load().train.lr` is a float within its limits.
+"""params.yaml as checked, typed sections: `load_params().train.lr` is a float within its limits.
 
-Unknown and missing keys, wrong types and impossible values raise `UserError` with one line that names
-the key, its value and what is allowed. The file is read as YAML 1.2, since DVC writes 1e-5 as `1e-05`,
-which a YAML 1.1 reader takes for a string.
+Unknown and missing keys, wrong types and values out of range raise `UserError` with one line that names the
+key, its value and what is allowed. The file is read as YAML 1.2, since DVC writes 1e-5 as `1e-05`, which is a
+string in YAML 1.1.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ Names = Annotated[list[str], Field(min_length=1)]
 
 
 def form(pattern: str, meaning: str) -> Any:
-    """Text that matches `pattern` as a whole. meaning: what errors say is allowed, and editors too."""
+    """Text that matches `pattern` as a whole. meaning: what is allowed, in words for errors and editors."""
     return Field(pattern=f"^(?:{pattern})$", json_schema_extra={"patternErrorMessage": meaning})
 
 
@@ -147,7 +147,7 @@ class Train(Section):
 
 
 class Finetune(Section):
-    """The second phase: what it leaves out is as in `Train`."""
+    """The second phase of training; settings that are not listed are those of `Train`."""
 
     epochs: Annotated[int, Field(ge=0)]
     trainable: Trainable

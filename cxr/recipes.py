@@ -1,7 +1,7 @@
 """Recipes: named sets of parameters in recipes/*.yaml.
 
-A recipe is a part of params.yaml's tree, and beside it `about_recipe`: what it is, what it needs, and what
-was published for it. It says what differs from recipes/default.yaml, which says everything.
+A recipe holds the parameters that differ from recipes/default.yaml, which holds all of them, and a section
+`about`: what it is, what it needs, and which results were published for it.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,8 @@ DEFAULT = "default"
 
 
 class About(Section):
-    """weights, hardware: what it needs. minutes: on that hardware. published: test metrics by name."""
+    """weights: pretrained weights that it needs. hardware: that it needs. minutes: of a run on this hardware.
+    published: test metrics by name."""
 
     summary: str
     weights: str
@@ -34,7 +35,7 @@ class About(Section):
 
 
 def yaml() -> YAML:
-    """Reads and writes params.yaml so that comments and everything not changed stay as they are."""
+    """A YAML reader and writer that preserves comments and everything that is not changed."""
     handler = YAML()
     handler.width = 4096
     return handler
@@ -45,13 +46,13 @@ def recipe_names() -> list[str]:
 
 
 def about_recipe(name: str) -> About:
-    """Raises `UserError` if there is no such recipe, or if it does not say all this."""
+    """Raises `UserError` if there is no such recipe, or if its section `about` is incomplete."""
     path = _path(FOLDER / f"{name}.yaml")
     return check_section(About, _read(path).get("about"), path, "about")
 
 
 def recipe_values(name: str) -> dict[str, Any]:
-    """All parameters under the recipe `name`, by dotted key such as "train.lr"."""
+    """All parameters of the recipe `name`, by dotted key such as "train.lr"."""
     complete = dict(leaves(_read(_path(FOLDER / f"{DEFAULT}.yaml"))))
     return complete | dict(leaves(_read(_path(FOLDER / f"{name}.yaml"))))
 
@@ -68,7 +69,7 @@ def experiment_flags(name: str, target: Path = params.PATH) -> list[str]:
 
 
 def switch_to(name: str, target: Path = params.PATH) -> None:
-    """Turn `target` into the recipe `name`, whatever it said before."""
+    """Write the recipe `name` into `target`, replacing all its values."""
     for recipe in (DEFAULT, name):
         apply_recipe(FOLDER / f"{recipe}.yaml", target)
 
@@ -76,8 +77,7 @@ def switch_to(name: str, target: Path = params.PATH) -> None:
 def apply_recipe(recipe: Path, target: Path = params.PATH) -> None:
     """Write the recipe's values into `target`, keeping its comments.
 
-    Raises `UserError`, and leaves `target` as it was, if the recipe has a key that params.yaml does not
-    have, or a value that it does not allow.
+    Raises `UserError`, and leaves `target` unchanged, for an unknown key or a value that is not allowed.
     """
     handler = yaml()
     changes = _read(_path(recipe))
@@ -99,13 +99,13 @@ def _path(recipe: Path) -> Path:
 
 def _read(recipe: Path) -> Any:
     try:
-        return YAML(typ="safe").load(recipe)  # plain numbers and lists, as the checks and DVC know them
+        return YAML(typ="safe").load(recipe)  # plain numbers and lists, as the checks and DVC expect
     except YAMLError:
         raise UserError(f"{recipe}: not valid YAML") from None
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a tree of sections, by dotted key; `about_recipe` is no part of it."""
+    """The values of a tree of sections, by dotted key, without the section `about`."""
     for key, value in tree.items():
         if not prefix and key == "about":
             continue
@@ -116,14 +116,14 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _flag(key: str, value: Any) -> str:
-    """As DVC's parser takes it: lists in brackets, true and false in lower case."""
+    """In the syntax of DVC's parser: lists in brackets, true and false in lower case."""
     if isinstance(value, list):
         return f"{key}=[{','.join(map(str, value))}]"
     return f"{key}={str(value).lower() if isinstance(value, bool) else value}"
 
 
 def _merge(tree: Any, changes: dict[str, Any]) -> None:
-    """What does not fit the tree is put in all the same: `params.load` says what is wrong with it."""
+    """What does not fit the tree is inserted too: `load_params` then raises the error for it."""
     for key, value in changes.items():
         if isinstance(value, dict) and isinstance(tree.get(key), dict):
             _merge(tree[key], value)
@@ -132,7 +132,7 @@ def _merge(tree: Any, changes: dict[str, Any]) -> None:
 
 
 def _assign(tree: Any, key: str, value: Any) -> None:
-    """Set a value and keep the comment below it: ruamel hangs it on a scalar's key, or a list's last item."""
+    """Set a value and keep the comment below it; ruamel has it at a scalar's key or a list's last item."""
     old = tree.get(key)
     comment = None
     if isinstance(old, CommentedSeq):

@@ -1,4 +1,4 @@
-"""Fetch the data set that params.yaml names and store every picture of it, unchanged, in data/raw/."""
+"""Fetch the data set named in params.yaml and store all its images in data/raw/."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from cxr.data.phantom.cohort import CLASSES, MAX_SIZE, make_phantoms
 from cxr.data.pneumoniamnist import read_pneumoniamnist
 from cxr.params import Phantom, load_params
 
-# Shares of PneumoniaMNIST: how large each split is, and how many of its radiographs are normal.
+# Of PneumoniaMNIST: the fraction of the images in each split, and the fraction of them that is normal.
 PHANTOM_SPLITS = {"train": (0.804, 0.258), "val": (0.089, 0.258), "test": (0.107, 0.375)}
 
 
@@ -30,27 +30,27 @@ def main() -> None:
         case "folder":
             data = read_folder(Path(params.download.folder), size)
         case "phantom":
-            data = phantoms(params.phantom, size)
+            data = make_synthetic(params.phantom, size)
     save_manifest(data)
-    print(f"{len(data.images):,} pictures of {size} x {size} pixels in {len(set(data.classes))} classes")
+    print(f"{len(data.images):,} images of {size} x {size} pixels in {len(set(data.classes))} classes")
 
 
-def phantoms(settings: Phantom, size: int) -> manifest.Raw:
-    """Synthetic radiographs, split and imbalanced like PneumoniaMNIST; with three classes every other
-    radiograph that is not normal shows tuberculosis.
+def make_synthetic(settings: Phantom, size: int) -> manifest.Raw:
+    """Synthetic radiographs, split and imbalanced like PneumoniaMNIST; with three classes, half of those that
+    are not normal show tuberculosis.
 
-    Raises `UserError` if `size` is larger than phantoms can be drawn.
+    Raises `UserError` if `size` is too large.
     """
     if size > MAX_SIZE:
-        raise UserError(f"params.yaml: download.size is {size}; phantoms have at most {MAX_SIZE} pixels")
-    sizes = {split: round(settings.images * share) for split, (share, _) in PHANTOM_SPLITS.items()}
+        raise UserError(f"params.yaml: download.size is {size}; source phantom has at most {MAX_SIZE}")
+    sizes = {split: round(settings.images * fraction) for split, (fraction, _) in PHANTOM_SPLITS.items()}
     sizes["test"] = settings.images - sizes["train"] - sizes["val"]
     parts, splits = [], []
     for split, images in sizes.items():
         normals = round(images * PHANTOM_SPLITS[split][1])
         others = images - normals
-        ill = (others,) if settings.classes == 2 else (others - others // 2, others // 2)
-        parts.append(make_phantoms((normals, *ill), size, settings.seed, split))
+        diseased = (others,) if settings.classes == 2 else (others - others // 2, others // 2)
+        parts.append(make_phantoms((normals, *diseased), size, settings.seed, split))
         splits += [split] * images
     labels = np.concatenate([part.labels for part in parts])
     patients = np.concatenate([part.patients for part in parts])

@@ -1,4 +1,4 @@
-"""Give every picture its split, drop what leaked or has two classes, and describe what each split holds."""
+"""Assign every image to a split, drop leaked and contradictorily labelled images, and describe each split."""
 
 from dataclasses import asdict
 
@@ -33,12 +33,12 @@ def main() -> None:
     table = [(splits[i], source.classes[i], source.sources[i], hashes[i], source.patients[i]) for i in kept]
     classes = dataset.class_order(source.classes)
     labels = np.array([classes.index(row[1]) for row in table])
-    where = np.array([row[0] for row in table])
-    check_every_split(labels, where, classes)
+    of_split = np.array([row[0] for row in table])
+    check_every_split(labels, of_split, classes)
 
     save_dataset(images, table)
-    counts = {s: {c: int(np.sum(labels[where == s] == i)) for i, c in enumerate(classes)} for s in SPLITS}
-    intensity = {s: statistics(images[where == s]) for s in SPLITS}
+    counts = {s: {c: int(np.sum(labels[of_split == s] == i)) for i, c in enumerate(classes)} for s in SPLITS}
+    intensity = {s: statistics(images[of_split == s]) for s in SPLITS}
     write_json(
         "metrics/data.json",
         {
@@ -49,22 +49,24 @@ def main() -> None:
         },
     )
     charts.class_counts("plots/class_counts.png", counts, "Radiographs of each class in each split")
-    radiographs.sample_grid("plots/samples.png", images, labels, where, classes)
-    masks = {c: {s: (where == s) & (labels == i) for s in SPLITS} for i, c in enumerate(classes)}
-    levels = {c: {s: count_levels(images[mine]) for s, mine in of.items()} for c, of in masks.items()}
+    radiographs.sample_grid("plots/samples.png", images, labels, of_split, classes)
+    masks = {c: {s: (of_split == s) & (labels == i) for s in SPLITS} for i, c in enumerate(classes)}
+    levels = {
+        c: {s: count_levels(images[mask]) for s, mask in by_split.items()} for c, by_split in masks.items()
+    }
     charts.intensity("plots/intensity.png", levels, "Grey levels of each class in each split")
     means = {
-        c: [images[mine].mean(axis=0).astype(np.uint8) for mine in of.values()] for c, of in masks.items()
+        c: [images[mask].mean(axis=0).astype(np.uint8) for mask in by_split.values()]
+        for c, by_split in masks.items()
     }
-    image_rows("plots/mean_images.png", means, f"The mean radiograph of each class: {', '.join(SPLITS)}")
+    image_rows("plots/mean_images.png", means, f"Mean image of each class in {', '.join(SPLITS)}")
     print(", ".join(f"{split} {sum(of_class.values()):,}" for split, of_class in counts.items()))
-    print(
-        f"dropped: {leaked.sum():,} of train that are held out too, {conflicting.sum():,} under two classes"
-    )
+    print(f"dropped: {leaked.sum():,} of train also in val or test, {conflicting.sum():,} with two classes")
 
 
 def assign(source: manifest.Raw, settings: Split) -> list[str]:
-    """The split of each picture. Raises `UserError` if the source lacks what `settings` ask for."""
+    """The split of each image. Raises `UserError` if `settings` need splits or patients that the source
+    lacks."""
     classes = dataset.class_order(source.classes)
     labels = np.array([classes.index(name) for name in source.classes])
     ratios = {split: getattr(settings.ratios, split) for split in SPLITS}
@@ -76,28 +78,28 @@ def assign(source: manifest.Raw, settings: Split) -> list[str]:
             )
         if "val" in source.splits:
             return source.splits
-        share = ratios["val"] / (ratios["train"] + ratios["val"])
-        return cut_val(source.splits, labels, source.patients, share, settings.seed)
+        fraction = ratios["val"] / (ratios["train"] + ratios["val"])
+        return cut_val(source.splits, labels, source.patients, fraction, settings.seed)
     if settings.by_patient and not any(source.patients):
         raise UserError(
-            "params.yaml: split.by_patient is true, but this source does not know its patients; "
+            "params.yaml: split.by_patient is true, but this source has no patient identifiers; "
             "add a patients.csv (columns file, patient) to the folder, or set it to false"
         )
     groups = source.patients if settings.by_patient else [""] * len(labels)
     return stratified(labels, groups, ratios, settings.seed)
 
 
-def check_every_split(labels: np.ndarray, where: np.ndarray, classes: list[str]) -> None:
+def check_every_split(labels: np.ndarray, splits: np.ndarray, classes: list[str]) -> None:
     for split in SPLITS:
         for label, name in enumerate(classes):
-            if not np.any(labels[where == split] == label):
+            if not np.any(labels[splits == split] == label):
                 raise UserError(
-                    f"split {split} has no picture of class {name}; add pictures or change split.ratios"
+                    f"split {split} has no image of class {name}; add images or change split.ratios"
                 )
 
 
 def statistics(images: np.ndarray) -> dict[str, float]:
-    """Grey levels 0-255 over all pixels; `between_images` is the spread of the radiographs' mean levels."""
+    """Grey levels 0-255 over all pixels; `between_images` is the standard deviation of the images' means."""
     counts = count_levels(images)
     mean, std = mean_and_std(counts)
     low, median, high = np.searchsorted(np.cumsum(counts) / counts.sum(), [0.05, 0.5, 0.95])

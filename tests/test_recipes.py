@@ -24,7 +24,7 @@ def target(tmp_path) -> Path:
 
 
 def recipe(target: Path, text: str) -> Path:
-    path = target.parent / "mine.yaml"
+    path = target.parent / "custom.yaml"
     path.write_text(text)
     return path
 
@@ -65,15 +65,15 @@ def test_stand_ins_of_the_table_are_valid_parameters(target, name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES])
-def test_recipe_says_what_it_is_and_needs(name, monkeypatch):
+def test_recipe_states_its_needs(name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    found = about_recipe(name)
-    assert found.summary
-    assert found.minutes > 0
+    about = about_recipe(name)
+    assert about.summary
+    assert about.minutes > 0
 
 
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES])
-def test_there_and_back_every_comment_is_kept(target, monkeypatch, name):
+def test_switching_there_and_back_keeps_every_comment(target, monkeypatch, name):
     monkeypatch.chdir(ROOT)
     switch_to(name, target)
     comments = [line for line in TEXT.splitlines() if "#" in line]
@@ -84,7 +84,7 @@ def test_there_and_back_every_comment_is_kept(target, monkeypatch, name):
 
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES])
 def test_flags_do_what_apply_does(target, monkeypatch, name):
-    """As DVC reads `-S`: its own parser and its own way to change the file."""
+    """With DVC's own parser of `-S` and its own function that changes the file."""
     monkeypatch.chdir(ROOT)
     given = experiment_flags(name, target)
     assert given[::2] == ["-S"] * (len(given) // 2)
@@ -114,7 +114,7 @@ def test_lists_are_replaced(target):
 
 def assert_untouched(target: Path) -> None:
     assert target.read_text() == TEXT
-    assert files_below(target.parent) == ["mine.yaml", "params.yaml"]
+    assert files_below(target.parent) == ["custom.yaml", "params.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def assert_untouched(target: Path) -> None:
         ("trian:\n  lr: 0.1\n", "unknown key trian; did you mean train? allowed here: seed, compute"),
     ],
 )
-def test_unknown_key_is_refused(target, text, message):
+def test_unknown_key_is_an_error(target, text, message):
     path = recipe(target, text)
     with refused(f"{path}: {message}"):
         apply_recipe(path, target)
@@ -146,14 +146,14 @@ BAD_VALUES = [
 
 
 @pytest.mark.parametrize(("text", "message"), BAD_VALUES)
-def test_value_that_is_not_allowed_is_refused(target, text, message):
+def test_value_that_is_not_allowed_is_an_error(target, text, message):
     with refused(message):
         apply_recipe(recipe(target, text), target)
     assert_untouched(target)
 
 
 @pytest.mark.parametrize(("text", "message"), BAD_VALUES)
-def test_refusal_names_the_recipe(target, text, message):
+def test_error_names_the_recipe(target, text, message):
     path = recipe(target, text)
     with refused(f"{path}: {message}"):
         apply_recipe(path, target)
@@ -164,16 +164,16 @@ def test_refusal_names_the_recipe(target, text, message):
     ["", "- 1\n", "train: [\n", "train:\n  lr: 1\n  lr: 2\n", "train:\n  lr:\n    peak: 1\n"],
     ids=["empty", "list", "invalid", "duplicate", "section for a number"],
 )
-def test_recipe_that_is_no_tree_is_refused(target, text):
+def test_recipe_that_is_no_tree_is_an_error(target, text):
     path = recipe(target, text)
     with refused(str(path)):
         apply_recipe(path, target)
     assert_untouched(target)
 
 
-def test_missing_recipe_names_those_there_are(target):
+def test_error_for_a_missing_recipe_lists_the_recipes(target):
     path = recipe(target, "seed: 1\n").with_name("yours.yaml")
-    with refused(f"{path}: no such recipe; there are mine, params"):
+    with refused(f"{path}: no such recipe; there are custom, params"):
         apply_recipe(path, target)
     assert_untouched(target)
 
@@ -190,7 +190,7 @@ def command(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES])
 def test_command_prints_flags_for_a_shell(monkeypatch, capsys, name):
-    """As in `dvc exp run $(cxr recipe NAME)`, where quotes would stand for themselves."""
+    """As in `dvc exp run $(cxr recipe NAME)`, where quotes would be part of the values."""
     monkeypatch.chdir(ROOT)
     code, out, _ = command(monkeypatch, capsys, name)
     assert code == 0
@@ -217,7 +217,7 @@ def test_command_writes_params(target, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"), [([], "name a recipe: default, demo"), (["smal"], "no such recipe")]
 )
-def test_command_refuses_with_the_names_there_are(monkeypatch, capsys, arguments, message):
+def test_errors_of_the_command_list_the_recipes(monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(ROOT)
     code, out, err = command(monkeypatch, capsys, *arguments)
     assert (code, out) == (1, "")

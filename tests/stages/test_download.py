@@ -1,4 +1,4 @@
-"""Every source is checked before a byte is kept: by md5 and counts, or picture by picture."""
+"""Every source is checked before a byte is stored: by md5 and counts, or image by image."""
 
 import hashlib
 import io
@@ -38,7 +38,7 @@ NAMES = {"0": "normal", "1": "pneumonia"}
 
 
 def arrays(size: int = 28) -> dict[str, np.ndarray]:
-    """A PneumoniaMNIST of 13 pictures."""
+    """A PneumoniaMNIST of 13 images."""
     content = {}
     for seed, (split, count) in enumerate(COUNTS.items()):
         content[f"{split}_images"] = noise_images(count, size, seed)
@@ -69,7 +69,7 @@ def unreachable() -> str:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    return f"http://127.0.0.1:{port}/records/tiny.npz?download=1"  # nobody listens there any more
+    return f"http://127.0.0.1:{port}/records/tiny.npz?download=1"  # no longer in use
 
 
 @pytest.fixture
@@ -116,23 +116,23 @@ def test_mirror_comes_before_the_network(published, mirror, unreachable):
     assert_complete(read_pneumoniamnist(28))
 
 
-def test_network_is_asked_for_what_the_mirror_lacks(tmp_path, site, published, mirror):
+def test_what_the_mirror_lacks_comes_from_the_network(tmp_path, site, published, mirror):
     published(site.url)
     assert_complete(read_pneumoniamnist(28))
     assert files_below(tmp_path) == []  # the mirror belongs to the user: nothing is put there
 
 
-def test_wrong_md5_in_the_mirror_is_refused(site, published, mirror):
-    published(site.url)  # the network has the right file, but a wrong one in the mirror is never passed over
+def test_wrong_md5_in_the_mirror_is_an_error(site, published, mirror):
+    published(site.url)  # the network has the right file, but a wrong one in the mirror is never skipped
     altered = BODY[:-1] + b"x"
     (mirror / "tiny.npz").write_bytes(altered)
-    found, due = hashlib.md5(altered).hexdigest(), hashlib.md5(BODY).hexdigest()
-    with refused(f"{mirror / 'tiny.npz'} (from CXR_MIRROR) has md5 {found}, not {due}; replace it"):
+    actual, expected = hashlib.md5(altered).hexdigest(), hashlib.md5(BODY).hexdigest()
+    with refused(f"{mirror / 'tiny.npz'} (from CXR_MIRROR) has md5 {actual}, not {expected}; replace it"):
         read_pneumoniamnist(28)
     assert (mirror / "tiny.npz").read_bytes() == altered
 
 
-def test_wrong_md5_from_the_network_is_refused(tmp_path, site, published):
+def test_wrong_md5_from_the_network_is_an_error(tmp_path, site, published):
     published(site.url)
     site.body = BODY[:-1] + b"x"
     with refused(f"tiny.npz from {site.url} has md5", "nothing was kept"):
@@ -141,7 +141,7 @@ def test_wrong_md5_from_the_network_is_refused(tmp_path, site, published):
 
 
 @pytest.mark.parametrize("sent", [0, 1000])
-def test_interrupted_download_is_refused(tmp_path, site, published, sent):
+def test_interrupted_download_is_an_error(tmp_path, site, published, sent):
     published(site.url)
     site.body, site.announced = BODY[:sent], len(BODY)
     with refused(f"could not reach {site.url}", "CXR_MIRROR is not set"):
@@ -149,28 +149,28 @@ def test_interrupted_download_is_refused(tmp_path, site, published, sent):
     assert files_below(tmp_path) == []
 
 
-def test_file_that_is_gone_is_refused(site, published):
+def test_file_that_is_gone_is_an_error(site, published):
     published(site.url)
     site.status = 404
     with refused(f"could not reach {site.url} (Not Found)"):
         read_pneumoniamnist(28)
 
 
-def test_offline_names_the_address_and_the_two_ways_out(tmp_path, published, unreachable):
+def test_offline_error_names_the_address_and_both_remedies(tmp_path, published, unreachable):
     published(unreachable)
-    methods = "go online, or download tiny.npz elsewhere and set CXR_MIRROR to its folder"
-    with refused(f"could not reach {unreachable} (", "CXR_MIRROR is not set", methods):
+    remedies = "go online, or download tiny.npz elsewhere and set CXR_MIRROR to its folder"
+    with refused(f"could not reach {unreachable} (", "CXR_MIRROR is not set", remedies):
         read_pneumoniamnist(28)
     assert files_below(tmp_path) == []
 
 
-def test_offline_says_that_the_mirror_was_searched(published, mirror, unreachable):
+def test_offline_error_names_the_mirror_that_was_searched(published, mirror, unreachable):
     published(unreachable)
     with refused(f"it is not in CXR_MIRROR={mirror} either"):
         read_pneumoniamnist(28)
 
 
-def test_truncated_npz_is_refused(tmp_path, site, published):
+def test_truncated_npz_is_an_error(tmp_path, site, published):
     site.body = BODY[:-200]
     published(site.url, site.body)  # even under the right md5
     with refused("tiny.npz: not a readable npz file"):
@@ -178,7 +178,7 @@ def test_truncated_npz_is_refused(tmp_path, site, published):
     assert files_below(tmp_path) == []
 
 
-def test_unknown_edition_is_refused():
+def test_unknown_edition_is_an_error():
     with refused("params.yaml: download.size is 32; pneumoniamnist has 28, 64, 128 and 224"):
         read_pneumoniamnist(32)
 
@@ -194,30 +194,30 @@ def test_unknown_edition_is_refused():
         ({"test_images": np.zeros((4, 28, 28))}, "test_images holds float64 (4, 28, 28), not uint8"),
         ({"test_images": None}, "test_images holds nothing"),
         ({"train_labels": None}, "train_labels are missing"),
-        ({"val_labels": np.array([[0], [1]])}, "val_labels do not fit 3 pictures of 2 classes"),
-        ({"val_labels": np.array([[0], [1], [2]])}, "val_labels do not fit 3 pictures of 2 classes"),
+        ({"val_labels": np.array([[0], [1]])}, "val_labels do not fit 3 images of 2 classes"),
+        ({"val_labels": np.array([[0], [1], [2]])}, "val_labels do not fit 3 images of 2 classes"),
     ],
     ids=["count", "size", "type", "no images", "no labels", "few labels", "third class"],
 )
-def test_altered_copy_is_refused(change, message):
+def test_altered_copy_is_an_error(change, message):
     altered = {key: value for key, value in (arrays() | change).items() if value is not None}
     with refused("copy.npz: ", message):
         unpack(altered, 28, COUNTS, NAMES, "copy.npz")
 
 
 @pytest.mark.parametrize("images", [60, 100, 240, 500])
-def test_phantoms_are_split_and_imbalanced_like_the_real_set(images):
-    data = download.phantoms(settings("phantom", images=images), 16)
+def test_synthetic_radiographs_are_split_and_imbalanced_like_pneumoniamnist(images):
+    data = download.make_synthetic(settings("phantom", images=images), 16)
     assert len(data.images) == len(data.classes) == len(data.patients) == images
-    for split, share, normal in (("train", 0.804, 0.258), ("val", 0.089, 0.258), ("test", 0.107, 0.375)):
-        mine = [name for name, s in zip(data.classes, data.splits, strict=True) if s == split]
-        assert abs(len(mine) - share * images) <= 1
-        assert abs(mine.count("normal") - normal * len(mine)) <= 1
+    for split, fraction, normal in (("train", 0.804, 0.258), ("val", 0.089, 0.258), ("test", 0.107, 0.375)):
+        classes = [name for name, s in zip(data.classes, data.splits, strict=True) if s == split]
+        assert abs(len(classes) - fraction * images) <= 1
+        assert abs(classes.count("normal") - normal * len(classes)) <= 1
 
 
-def test_phantoms_too_large_to_draw_are_refused():
-    with refused("params.yaml: download.size is 1024; phantoms have at most 512 pixels"):
-        download.phantoms(settings("phantom", images=60), 1024)
+def test_too_large_synthetic_radiographs_are_an_error():
+    with refused("params.yaml: download.size is 1024; source phantom has at most 512"):
+        download.make_synthetic(settings("phantom", images=60), 1024)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ SPLIT = tuple(f"{split}/{name}/{i}.png" for split in COUNTS for name in ("normal
 
 def test_flat_folder_is_read_in_the_order_of_its_paths(tmp_path):
     root = write_tree(tmp_path, *FLAT)
-    (root / "sick" / "notes.txt").write_text("not a picture")
+    (root / "sick" / "notes.txt").write_text("not an image")
     (root / "sick" / "._a.JPG").write_bytes(b"what macOS leaves beside a file")
     data = read_folder(root, 16)
     assert data.sources == ["normal/d.PNG", "normal/deep/er/c.jpeg", "sick/a.JPG", "sick/b.png"]
@@ -259,7 +259,7 @@ def test_splits_may_be_named_in_either_case(tmp_path):
     data = read_folder(write_tree(tmp_path, *(f"{name[0].upper()}{name[1:]}" for name in SPLIT)), 16)
     assert data.splits == ["train"] * 4 + ["val"] * 4 + ["test"] * 4
     assert data.sources[0] == "Train/normal/0.png"
-    if not (tmp_path / "train").exists():  # a file system that tells the cases apart
+    if not (tmp_path / "train").exists():  # on a case-sensitive file system
         (tmp_path / "train").mkdir()
         with refused(f"{tmp_path}: has both Train and train; join them"):
             read_folder(tmp_path, 16)
@@ -276,7 +276,7 @@ def test_stray_folder_beside_splits_does_not_make_splits_classes(tmp_path, stray
             read_folder(root, 16)
 
 
-def test_dicom_images_of_a_folder_are_read(tmp_path):
+def test_dicom_files_of_a_folder_are_read(tmp_path):
     root = write_tree(tmp_path, *FLAT)
     image = noise_images(1, 40)[0]
     (root / "sick/c.DCM").write_bytes(dicom_bytes(dicom(image)))
@@ -300,25 +300,25 @@ def test_patients_come_from_their_table(tmp_path, mark):
         (("sick/a.png", "sick/b.png"), "has only the class 'sick'; a classifier needs two"),
         (("a.png",), "has no PNG, JPEG or DICOM in class folders"),
         (SPLIT[:8], "has train, val but no test; all three, or none"),
-        (SPLIT[:10], "test: has no pictures of sick; every split needs each class"),
+        (SPLIT[:10], "test: has no radiographs of sick; every split needs each class"),
         (SPLIT[4:], "has test, val but no train"),
     ],
     ids=["one class", "no class", "no test", "class missing in test", "no train"],
 )
-def test_incomplete_folder_is_refused(tmp_path, names, message):
+def test_incomplete_folder_is_an_error(tmp_path, names, message):
     write_tree(tmp_path, *names)
     with refused(str(tmp_path), message):
         read_folder(tmp_path, 16)
 
 
-def test_split_without_a_image_is_refused(tmp_path):
+def test_split_without_an_image_is_an_error(tmp_path):
     write_tree(tmp_path, *(name for name in SPLIT if not name.startswith("val")))
     (tmp_path / "val").mkdir()
-    with refused(f"{tmp_path / 'val'}: has no pictures of normal, sick; every split needs each class"):
+    with refused(f"{tmp_path / 'val'}: has no radiographs of normal, sick; every split needs each class"):
         read_folder(tmp_path, 16)
 
 
-def test_missing_folder_is_refused(tmp_path):
+def test_missing_folder_is_an_error(tmp_path):
     with refused(f"params.yaml: download.folder is '{tmp_path}/none', which is not a folder"):
         read_folder(tmp_path / "none", 16)
 
@@ -326,32 +326,32 @@ def test_missing_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("file,patient\nsick/z.png,1\n", "names 'sick/z.png', which is not a picture below"),
-        ("picture,patient\nsick/b.png,1\n", "needs the columns file and patient"),
+        ("file,patient\nsick/z.png,1\n", "names 'sick/z.png', which is not a radiograph below"),
+        ("image,patient\nsick/b.png,1\n", "needs the columns file and patient"),
         ("", "needs the columns file and patient"),
     ],
 )
-def test_unusable_patients_are_refused(tmp_path, table, message):
+def test_unusable_patients_are_an_error(tmp_path, table, message):
     root = write_tree(tmp_path, *FLAT)
     (root / "patients.csv").write_text(table)
     with refused(f"{root / 'patients.csv'}: {message}"):
         read_folder(root, 16)
 
 
-def test_stage_stores_every_picture_or_nothing(tmp_path, monkeypatch):
+def test_stage_stores_every_image_or_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_params(tmp_path, {"download.source": "folder", "download.folder": "mine", "download.size": 16})
-    write_tree(tmp_path / "mine", "normal/a.png", "sick/b.png")
+    write_params(tmp_path, {"download.source": "folder", "download.folder": "own", "download.size": 16})
+    write_tree(tmp_path / "own", "normal/a.png", "sick/b.png")
     before = files_below(tmp_path)
-    (tmp_path / "mine/sick/c.jpg").write_bytes(b"no picture")
-    with refused("c.jpg: not a PNG, JPEG or DICOM picture"):
+    (tmp_path / "own/sick/c.jpg").write_bytes(b"no image")
+    with refused("c.jpg: not a PNG, JPEG or DICOM file"):
         download.main()
-    (tmp_path / "mine/sick/c.jpg").unlink()
+    (tmp_path / "own/sick/c.jpg").unlink()
     assert files_below(tmp_path) == before
 
     download.main()
 
-    stored, expected = load_manifest(), read_folder(Path("mine"), 16)
+    stored, expected = load_manifest(), read_folder(Path("own"), 16)
     np.testing.assert_array_equal(stored.images, expected.images)
     assert (stored.classes, stored.sources) == (expected.classes, expected.sources)
-    np.testing.assert_array_equal(stored.images[1], read_radiograph("mine/sick/b.png", 16))
+    np.testing.assert_array_equal(stored.images[1], read_radiograph("own/sick/b.png", 16))

@@ -1,4 +1,4 @@
-"""Splits keep ratios and patients, and what they share is counted, reported and dropped from train."""
+"""Splits keep ratios and patients; duplicates across them are counted, reported and dropped from train."""
 
 import os
 from dataclasses import asdict
@@ -24,9 +24,8 @@ from tests.builders import files_below, noise_images, refused, settings, write_p
 RATIOS = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
-def share(splits: list[str], labels: np.ndarray, name: str, label: int) -> float:
-    mine = np.array(splits)[labels == label]
-    return float(np.mean(mine == name))
+def fraction(splits: list[str], labels: np.ndarray, name: str, label: int) -> float:
+    return float(np.mean(np.array(splits)[labels == label] == name))
 
 
 @pytest.mark.parametrize("ratios", [RATIOS, {"train": 0.5, "val": 0.25, "test": 0.25}])
@@ -35,7 +34,7 @@ def test_every_class_is_cut_by_the_ratios(ratios):
     splits = stratified(labels, [""] * len(labels), ratios, seed=0)
     for label, size in enumerate(np.bincount(labels)):
         for name, ratio in ratios.items():
-            assert abs(share(splits, labels, name, label) - ratio) * size < 1.01
+            assert abs(fraction(splits, labels, name, label) - ratio) * size < 1.01
 
 
 def test_rare_class_reaches_every_split():
@@ -57,17 +56,17 @@ def test_no_patient_is_in_two_splits(seed):
     assert all(len(names) == 1 for names in of_group.values())
 
 
-def test_patients_do_not_spoil_the_ratios():
+def test_ratios_hold_with_patients():
     generator = np.random.default_rng(0)
     patients = np.repeat(np.arange(400), generator.integers(1, 6, 400))
     labels = patients % 4 // 3  # a quarter of the patients are positive
     splits = stratified(labels, [str(patient) for patient in patients], RATIOS, seed=0)
     for label in (0, 1):
         for name, ratio in RATIOS.items():
-            assert share(splits, labels, name, label) == pytest.approx(ratio, abs=0.02)
+            assert fraction(splits, labels, name, label) == pytest.approx(ratio, abs=0.02)
 
 
-def test_unknown_patients_stand_for_themselves():
+def test_unknown_patients_are_groups_of_their_own():
     labels = np.zeros(200, int)
     splits = stratified(labels, [""] * 200, RATIOS, seed=0)
     assert set(splits) == set(SPLITS)  # one common group would have gone to one split
@@ -76,7 +75,7 @@ def test_unknown_patients_stand_for_themselves():
 @pytest.mark.parametrize(
     "groups", [[""] * 200, [str(i // 3) for i in range(200)]], ids=["images", "patients"]
 )
-def test_seed_decides_who_goes_where(groups):
+def test_seed_determines_the_split(groups):
     labels = np.arange(200) // 3 % 2
     first = stratified(labels, groups, RATIOS, seed=1)
     assert stratified(labels, groups, RATIOS, seed=1) == first
@@ -93,7 +92,7 @@ def test_duplicates_are_counted():
         **{"within_train": 1, "within_val": 0, "within_test": 1},
         **{"train_val": 2, "train_test": 0, "val_test": 1, "label_conflicts": 1},
     }
-    # Both copies of "a" and the one of "b" stand in val as well; val and test lose nothing.
+    # Both copies of "a" and the one of "b" are in val as well; nothing is dropped from val and test.
     assert leaked_into_train(hashes, splits).nonzero()[0].tolist() == [0, 1, 2]
     assert under_two_classes(hashes, classes).nonzero()[0].tolist() == [4, 5]
 
@@ -112,14 +111,15 @@ def test_val_is_cut_from_train_by_group(seed):
         of_group.setdefault(group, set()).add(name)
     assert all(len(names) == 1 for names in of_group.values())
     for label in (0, 1):
-        mine = [name for name, other in zip(after, labels, strict=True) if other == label]
-        assert mine.count("val") / (mine.count("val") + mine.count("train")) == pytest.approx(0.2, abs=0.02)
+        of_class = [name for name, other in zip(after, labels, strict=True) if other == label]
+        val, train = of_class.count("val"), of_class.count("train")
+        assert val / (val + train) == pytest.approx(0.2, abs=0.02)
     assert cut_val(before, labels, groups, 0.2, seed) == after
     assert cut_val(before, labels, groups, 0.2, seed + 1) != after
 
 
 def source(**changes) -> Raw:
-    """60 pictures of 2 classes in published splits; three of train stand in val or test as well."""
+    """60 images of 2 classes in published splits; three of train are in val or test as well."""
     images = noise_images(60, 16)
     splits = ["train"] * 40 + ["val"] * 10 + ["test"] * 10
     images[0], images[3], images[2], images[4] = images[45], images[45], images[55], images[5]
@@ -133,9 +133,9 @@ def run(tmp_path, monkeypatch):
     """Run the stage on a source in an empty folder, and load what it wrote."""
     monkeypatch.chdir(tmp_path)
 
-    def call(pictures: Raw, **changes) -> tuple[dataset.Dataset, dict]:
+    def call(raw: Raw, **changes) -> tuple[dataset.Dataset, dict]:
         write_params(tmp_path, {f"split.{key}": value for key, value in changes.items()})
-        save_manifest(pictures)
+        save_manifest(raw)
         split.main()
         return load_dataset(), read_json("metrics/data.json")
 
@@ -146,21 +146,21 @@ def sources() -> list[str]:
     return [row["source"] for row in read_csv(dataset.LABELS)]
 
 
-def test_shared_pictures_leave_train_only(run):
-    pictures = source()
-    data, metrics = run(pictures)
+def test_shared_images_are_dropped_from_train_only(run):
+    raw = source()
+    data, metrics = run(raw)
     kept = [i for i in range(60) if i not in (0, 2, 3)]  # 4 equals 5, but both are in train
-    assert sources() == [pictures.sources[i] for i in kept]
-    assert data.splits.tolist() == [pictures.splits[i] for i in kept]
-    assert [data.classes[label] for label in data.labels] == [pictures.classes[i] for i in kept]
-    np.testing.assert_array_equal(data.images, pictures.images[kept])
+    assert sources() == [raw.sources[i] for i in kept]
+    assert data.splits.tolist() == [raw.splits[i] for i in kept]
+    assert [data.classes[label] for label in data.labels] == [raw.classes[i] for i in kept]
+    np.testing.assert_array_equal(data.images, raw.images[kept])
     assert metrics["duplicates"] == {
         **{"within_train": 2, "within_val": 0, "within_test": 0, "train_val": 1, "train_test": 1},
         **{"val_test": 0, "label_conflicts": 0, "dropped_from_train": 3, "dropped_under_two_classes": 0},
     }
 
 
-def test_shared_pictures_stay_if_asked_for(run):
+def test_shared_images_are_kept_on_request(run):
     data, metrics = run(source(), drop_duplicates=False)
     assert len(data.images) == 60
     assert metrics["duplicates"]["dropped_from_train"] == 0
@@ -168,35 +168,35 @@ def test_shared_pictures_stay_if_asked_for(run):
 
 
 @pytest.mark.parametrize("drop_duplicates", [True, False])
-def test_pictures_under_two_classes_leave_every_split(run, drop_duplicates, capsys):
+def test_images_with_two_classes_are_dropped_from_every_split(run, drop_duplicates, capsys):
     images = source().images
     images[10] = images[12] = images[13]  # all of train: sick, normal, sick
     images[46], images[57] = images[48], images[58]  # val: sick, normal; test: normal, sick
     images[20] = images[54]  # sick in train, normal in test
-    pictures = source(images=images)
-    data, metrics = run(pictures, drop_duplicates=drop_duplicates)
+    raw = source(images=images)
+    data, metrics = run(raw, drop_duplicates=drop_duplicates)
     conflicting = (10, 12, 13, 20, 46, 48, 54, 57, 58)
     leaked = (0, 2, 3) if drop_duplicates else ()
-    assert sources() == [name for i, name in enumerate(pictures.sources) if i not in conflicting + leaked]
+    assert sources() == [name for i, name in enumerate(raw.sources) if i not in conflicting + leaked]
     assert len(data.images) == 51 - len(leaked)
     report = metrics["duplicates"]
     assert (report["label_conflicts"], report["dropped_under_two_classes"]) == (4, 9)
     assert report["dropped_from_train"] == len(leaked)  # a conflict that leaked is counted once
-    assert "9 under two classes" in capsys.readouterr().out
+    assert "9 with two classes" in capsys.readouterr().out
 
 
 def test_source_without_a_val_gets_one_by_patient(run):
     patients = [f"p{i // 3}" for i in range(60)]
     classes = ["sick" if i // 3 % 2 else "normal" for i in range(60)]
     splits = ["train"] * 48 + ["test"] * 12
-    pictures = source(images=noise_images(60, 16), splits=splits, patients=patients, classes=classes)
+    raw = source(images=noise_images(60, 16), splits=splits, patients=patients, classes=classes)
     changes = {"ratios": {"train": 0.6, "val": 0.2, "test": 0.2}}
-    data, metrics = run(pictures, **changes)
+    data, metrics = run(raw, **changes)
     assert (data.splits == "test").tolist() == [False] * 48 + [True] * 12
     placed = {(patients[int(name.split()[1])], s) for name, s in zip(sources(), data.splits, strict=True)}
     assert len(placed) == 20
     assert metrics["counts"]["val"] == {"normal": 6, "sick": 6}  # a quarter of 24 each
-    other, _ = run(pictures, **changes, seed=1)
+    other, _ = run(raw, **changes, seed=1)
     assert other.splits.tolist() != data.splits.tolist()
 
 
@@ -205,9 +205,9 @@ def test_every_source_is_described(run, tmp_path):
     assert next(iter(metrics)) == "source"
     assert metrics["source"] == {"id": "pneumoniamnist", **asdict(SOURCES["pneumoniamnist"])}
     assert set(SOURCES) == set(get_args(get_type_hints(Download)["source"]))
-    for each in SOURCES.values():
-        assert each.licence_id in ("cc-by-4.0", "mit", "unknown")  # that Hugging Face has a page for
-        assert each.limits.endswith(".")
+    for described in SOURCES.values():
+        assert described.licence_id in ("cc-by-4.0", "mit", "unknown")  # which Hugging Face knows
+        assert described.limits.endswith(".")
 
 
 def test_described_counts_and_grey_levels(run):
@@ -241,23 +241,23 @@ def test_grey_levels_are_drawn_by_class_and_split(run, monkeypatch):
 def test_stratified_stage_keeps_patients_together(run):
     patients = [f"p{i // 4}" for i in range(60)]
     classes = ["sick" if i // 4 % 2 else "normal" for i in range(60)]
-    pictures = source(images=noise_images(60, 16), splits=[""] * 60, patients=patients, classes=classes)
+    raw = source(images=noise_images(60, 16), splits=[""] * 60, patients=patients, classes=classes)
     changes = {
         "method": "stratified",
         "by_patient": True,
         "ratios": {"train": 0.5, "val": 0.25, "test": 0.25},
     }
-    data, _ = run(pictures, **changes)
+    data, _ = run(raw, **changes)
     placed = {(patients[int(name.split()[1])], s) for name, s in zip(sources(), data.splits, strict=True)}
     assert len(placed) == 15
-    again, _ = run(pictures, **changes)
+    again, _ = run(raw, **changes)
     assert again.splits.tolist() == data.splits.tolist()
-    other, _ = run(pictures, **changes, seed=1)
+    other, _ = run(raw, **changes, seed=1)
     assert other.splits.tolist() != data.splits.tolist()
 
 
 @pytest.mark.parametrize(
-    ("pictures", "changes", "message"),
+    ("raw", "changes", "message"),
     [
         (
             source(splits=[""] * 60),
@@ -267,19 +267,19 @@ def test_stratified_stage_keeps_patients_together(run):
         (
             source(splits=[""] * 60),
             {"method": "stratified", "by_patient": True},
-            "params.yaml: split.by_patient is true, but this source does not know its patients",
+            "params.yaml: split.by_patient is true, but this source has no patient identifiers",
         ),
         (
             source(classes=["normal"] * 50 + ["sick"] * 10),
             {},
-            "split train has no picture of class sick; add pictures or change split.ratios",
+            "split train has no image of class sick; add images or change split.ratios",
         ),
     ],
     ids=["no published splits", "no patients", "a split without a class"],
 )
-def test_source_that_cannot_be_split_is_refused(run, tmp_path, pictures, changes, message):
+def test_source_that_cannot_be_split_is_an_error(run, tmp_path, raw, changes, message):
     with refused(message):
-        run(pictures, **changes)
+        run(raw, **changes)
     assert files_below(tmp_path) == ["data/raw/images.npy", "data/raw/manifest.csv", "params.yaml"]
 
 
@@ -292,9 +292,9 @@ REAL = Path(os.environ.get("CXR_MIRROR") or "CXR_MIRROR is not set").resolve() /
 )
 def test_real_set_has_its_published_counts(run, monkeypatch, drop, dropped, weights):
     monkeypatch.setenv("CXR_MIRROR", str(REAL.parent))  # absolute: `run` works in a folder of its own
-    pictures = read_pneumoniamnist(28)
-    assert np.unique(pictures.splits, return_counts=True)[1].tolist() == [624, 4708, 524]
-    data, metrics = run(pictures, drop_duplicates=drop)
+    raw = read_pneumoniamnist(28)
+    assert np.unique(raw.splits, return_counts=True)[1].tolist() == [624, 4708, 524]
+    data, metrics = run(raw, drop_duplicates=drop)
     assert metrics["duplicates"] == {
         **{"within_train": 18, "within_val": 0, "within_test": 3, "train_val": 8, "train_test": 0},
         **{"val_test": 0, "label_conflicts": 0, "dropped_from_train": dropped},
@@ -304,8 +304,8 @@ def test_real_set_has_its_published_counts(run, monkeypatch, drop, dropped, weig
     assert metrics["counts"]["test"] == {"normal": 234, "pneumonia": 390}
     train = data.labels[data.rows("train")]
     chosen = settings("imbalance", strategy="class_weights", class_weights="balanced")
-    found = make_targets(chosen, train, data.classes, [""] * len(train)).weights
-    np.testing.assert_allclose(found, weights, atol=5e-5)
+    class_weights = make_targets(chosen, train, data.classes, [""] * len(train)).weights
+    np.testing.assert_allclose(class_weights, weights, atol=5e-5)
 
 
 def test_default_is_to_keep_published_splits_and_drop_what_leaked():
