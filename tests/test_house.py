@@ -5,6 +5,7 @@ import ast
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,19 @@ def test_a_module_is_neither_long_nor_a_crumb(path: Path) -> None:
     lines = len(path.read_text().splitlines())
     assert lines <= LONGEST
     assert lines >= SHORTEST or path.relative_to(ROOT).as_posix() in SHORT
+
+
+def test_no_two_public_things_have_one_name() -> None:
+    """But for what every command, stage or part of the service has to offer under the same name."""
+    homes: dict[str, list[Path]] = defaultdict(list)
+    for path in [
+        path for top in ("cxr", "stages", "service") for path in sorted(ROOT.glob(f"{top}/**/*.py"))
+    ]:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                homes[node.name].append(path)
+    shared = {name for name, paths in homes.items() if len(paths) > 1 and not name.startswith("_")}
+    assert shared == {"add", "call", "main", "routes"}
 
 
 def test_params_are_loaded_only_by_stages_and_commands() -> None:

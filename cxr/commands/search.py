@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr.commands.radiographs import NamedFiles, NamedRadiograph
-from cxr.core.errors import UserError
 from cxr.reports.disclaimer import NOTICE
 
 if TYPE_CHECKING:  # they take seconds to import, and `cxr --help` does not wait for them
@@ -49,10 +48,12 @@ def call(arguments: argparse.Namespace) -> None:
     """Raises `UserError` if there is no model, gallery or data set, or if the figure cannot be drawn,
     SystemExit with code 1 if a radiograph could not be read."""
     from cxr.commands import figures
+    from cxr.core.dataset import load_dataset
     from cxr.embeddings.gallery import Gallery
 
     gallery = Gallery.load()
-    data = _data(gallery)
+    data = load_dataset()
+    gallery.check(data)
     files = NamedFiles(arguments.images)
     files.check_figure(arguments.picture, "--picture")
     drawn = max(1, figures.ROWS // figures.rows_of(arguments.k))
@@ -69,21 +70,6 @@ def call(arguments: argparse.Namespace) -> None:
         print(f"Picture: {arguments.picture}{first}")
         print(NOTICE)
     files.end()
-
-
-def _data(gallery: "Gallery") -> "Dataset":
-    """Raises `UserError` if the data set is not there, or is not the one that the gallery was made of."""
-    from cxr.core import dataset
-    from cxr.core.dataset import load_dataset
-
-    for path in (dataset.IMAGES, dataset.LABELS):
-        if not path.is_file():
-            raise UserError(
-                f"{path}: no data set here; build it with `dvc repro`, or fetch it with `dvc pull`"
-            )
-    data = load_dataset()
-    gallery.check(data)
-    return data
 
 
 def _results(radiographs: Sequence[NamedRadiograph], gallery: "Gallery", k: int) -> list[dict[str, Any]]:

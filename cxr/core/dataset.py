@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cxr.core.errors import UserError
 from cxr.core.files import read_csv, write_csv, write_npy
 
 IMAGES = Path("data/images.npy")
@@ -43,6 +44,12 @@ def save_dataset(images: np.ndarray, rows: Sequence[Sequence[object]]) -> None:
 
 
 def load_dataset() -> Dataset:
+    """Raises `UserError` if the data set has not been built."""
+    for path in (IMAGES, LABELS):
+        if not path.is_file():
+            raise UserError(
+                f"{path}: no data set here; build it with `dvc repro`, or fetch it with `dvc pull`"
+            )
     table = read_csv(LABELS)
     classes = class_order(row["class"] for row in table)
     return Dataset(

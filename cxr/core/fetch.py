@@ -109,7 +109,7 @@ def from_url(setting: Setting, url: str, digest: str, cache: Path) -> Path:
                     raise OSError(f"invalid hash: sha256 {sha256(temporary)}, not {digest}...")
         except (OSError, http.client.HTTPException) as error:
             raise setting.error(
-                f"{url} could not be had ({_reason(error)}) and {searched()}; go online, or download {name} "
+                f"{url} is not available ({_reason(error)}) and {searched()}; go online, or download {name} "
                 "elsewhere and set CXR_MIRROR to its folder",
             ) from None
     actual = sha256(path)
@@ -190,7 +190,7 @@ def from_hub(
             return snapshot(names[0], local_files_only=False)
     except (OSError, ValueError, httpx.HTTPError) as error:
         raise setting.error(
-            f"{weights[0]} of {repository} could not be had from the Hugging Face hub ({one_line(error)}) "
+            f"{weights[0]} of {repository} is not available from the Hugging Face hub ({one_line(error)}) "
             f"and {searched()}; check its name and go online, or run {_command(repository, revision)} "
             "elsewhere and set CXR_MIRROR to FOLDER",
         ) from None

@@ -33,12 +33,7 @@ def embed_new(meta: Meta, images: np.ndarray, params: Params, device: torch.devi
 
         values = encode(load_encoder(settings), images, device, settings.precision)
         return Vectors(values, network_sha256(settings))
-    if not dataset.IMAGES.is_file():
-        raise UserError(
-            f"{dataset.IMAGES}: no such file, and clip_embed.encoder pixels is fitted to its training "
-            "radiographs; run `dvc pull` or `dvc repro`"
-        )
-    data = load_dataset()
+    data = load_dataset()  # to whose training images `pixels` is fitted
     train = data.images[data.rows("train")]
     # The components are not stored: the same training images give the same ones.
     return Vectors(

@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cxr.commands.compare.comparison import SPLITS, Comparison, flips
-from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.errors import UserError
 from cxr.figures import style
@@ -63,11 +62,6 @@ def images_of(predictions: Predictions) -> np.ndarray:
     Raises `UserError` if it is missing, or if `predictions` are not about the val and test radiographs of
     data/labels.csv.
     """
-    for path in (dataset.IMAGES, dataset.LABELS):
-        if not path.is_file():
-            raise UserError(
-                f"{path}: no such file; run `dvc repro split` to get the radiographs, or leave out --sheet"
-            )
     data = load_dataset()
     try:
         for split in SPLITS:

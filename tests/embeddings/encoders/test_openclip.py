@@ -137,7 +137,7 @@ def test_unavailable_weights_are_an_error(mirror):
     (mirror / "acme/tiny/open_clip_model.safetensors").unlink()
     with refused(
         "params.yaml: clip_embed.encoder is open_clip:tiny/images",
-        "acme/tiny could not be had from the Hugging Face hub",
+        "acme/tiny is not available from the Hugging Face hub",
         "go online",
         "`hf download acme/tiny --local-dir FOLDER/acme/tiny`",
         "CXR_MIRROR",

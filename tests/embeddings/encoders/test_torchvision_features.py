@@ -98,7 +98,7 @@ def test_unavailable_weights_are_an_error(mirror, monkeypatch):
     path.rename(mirror / "squeezenet1_1-other.pth")
     with refused(
         "params.yaml: clip_embed.encoder is torchvision:squeezenet1_1",
-        f"http://127.0.0.1:9/models/{path.name} could not be had",
+        f"http://127.0.0.1:9/models/{path.name} is not available",
         f"it is not in CXR_MIRROR={mirror} either",
         f"go online, or download {path.name} elsewhere and set CXR_MIRROR to its folder",
     ):
