@@ -70,9 +70,13 @@ def explanation_figure(path: Path, rows: Sequence[Explained]) -> None:
         show_map(axes[1], row.image, row.activation)
         show_image(axes[2], row.seen)
         regions = "regions that raise" if row.activation.any() else "no region raises"
-        axes[0].set_title(f"{_short(row.name, 30)} (centre square)")
-        axes[1].set_title(f"{regions} the score of {row.decision}: p = {row.probability:.3f}", fontsize=10)
-        axes[2].set_title(f"input of the model: {len(row.seen)} x {len(row.seen)} pixels")
+        titles = (
+            f"{_short(row.name, 30)} (centre square)",
+            f"{regions} the score of {row.decision}: p = {row.probability:.3f}",
+            f"input of the model: {len(row.seen)} x {len(row.seen)} pixels",
+        )
+        for ax, title in zip(axes, titles, strict=True):
+            ax.set_title(title, fontsize=10)
     height = figure.get_figheight()
     figure.colorbar(
         ScalarMappable(Normalize(0, 1), HEAT),
