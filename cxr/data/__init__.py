@@ -2,5 +2,5 @@
 synthetic radiographs, the splits.
 
 Used by the stages download and split, and for single files by `cxr predict`, `cxr search` and the service.
-Imports core.
+Imports core; no other room imports it.
 """

@@ -1,4 +1,4 @@
-"""All drawing. Knows arrays, names and colours, and no other room; the only room that imports matplotlib.
+"""All drawing: takes arrays, names and colours, and writes PNG files. The only room that imports matplotlib.
 
-Imports core.
+Imports core; no other room imports it.
 """
