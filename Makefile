@@ -21,7 +21,7 @@ setup: .venv/installed ## create the environment .venv from uv.lock
 	@touch $@
 
 demo: setup ## run the pipeline on synthetic radiographs, in build/demo
-	python -m scripts.demo
+	python -m scripts.demo $(DEMO)
 
 repro: setup ## run the pipeline on the data that params.yaml names
 	dvc repro

@@ -42,6 +42,9 @@ def yaml() -> YAML:
 
 
 def recipe_names() -> list[str]:
+    """Raises `UserError` outside of the repository, where there are no recipes."""
+    if not FOLDER.is_dir():
+        raise UserError(f"{FOLDER}/: no such folder; run from the repository's root")
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 

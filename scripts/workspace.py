@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+COPY = "A copy of the working tree"  # the message of its first commit
+
 
 def copy_tracked(source: Path, target: Path) -> None:
     """Copy the files Git tracks in `source`, as they are in the working tree, to a new repository `target`.
@@ -21,7 +23,7 @@ def copy_tracked(source: Path, target: Path) -> None:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source / name, target / name)
     call(target, "git", "init", "--quiet", "--initial-branch", "main")  # what `cxr compare` compares with
-    commit(target, "A copy of the working tree")
+    commit(target, COPY)
 
 
 def commit(repository: Path, message: str) -> None:

@@ -55,7 +55,9 @@ def call(arguments: argparse.Namespace) -> None:
 
 
 def experiments() -> list[Experiment]:
-    """The run at HEAD and the experiments on it, from DVC."""
+    """The run at HEAD and the experiments on it, from DVC. Raises `UserError` outside of the repository."""
+    if not params.PATH.is_file():
+        raise UserError(f"{params.PATH}: no such file; run from the repository's root")
     import dvc.api  # takes seconds to import, and `cxr --help` does not wait for it
 
     known = dict(recipes.leaves(recipes.yaml().load(params.PATH)))

@@ -106,7 +106,7 @@ def test_a_review_without_images_has_no_figures_and_gives_the_reason(reviewed):
     by_step = outcomes(summary)
     assert by_step["compare"] == "passed"
     assert re.fullmatch("left out: .*split.*", by_step["images"])
-    assert by_step["sheet"].startswith("left out: error: data/images.npy: no such file")
+    assert by_step["sheet"].startswith("left out: error: data/images.npy: no data set here")
     assert files_below(review.FOLDER) == ["compare.json", "summary.md"]
 
 

@@ -1,8 +1,12 @@
 """`cxr compare`: is the difference between two runs more than chance?"""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from cxr.core.errors import UserError
 
 
 def add(commands: Any) -> None:
@@ -24,8 +28,8 @@ def add(commands: Any) -> None:
 
 
 def call(arguments: argparse.Namespace) -> None:
-    """Raises `UserError` if a side cannot be read, or if the two sides, or data/ for --sheet, do not hold the
-    same radiographs."""
+    """Raises `UserError` if a side cannot be read, if the two sides, or data/ for --sheet, do not hold
+    the same radiographs, or if a file cannot be written."""
     from cxr.commands.compare import contact_sheet, runs
     from cxr.commands.compare.comparison import compare_runs
     from cxr.commands.compare.contact_sheet import draw_contact_sheet
@@ -37,8 +41,18 @@ def call(arguments: argparse.Namespace) -> None:
     runs.check_same_data(a, b)
     splits = compare_runs(a.predictions, b.predictions, (a.name, b.name))
     review = Review(a, b, splits, runs.changed_params(a, b), evaluations_on_test(a, b))
-    if arguments.sheet:
-        draw_contact_sheet(arguments.sheet, splits[0], contact_sheet.images_of(a.predictions))
-    if arguments.json:
-        write_json(arguments.json, as_json(review))
+    with writing():
+        if arguments.sheet:
+            draw_contact_sheet(arguments.sheet, splits[0], contact_sheet.images_of(a.predictions))
+        if arguments.json:
+            write_json(arguments.json, as_json(review))
     print(review.markdown())
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """A file that cannot be written becomes a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from None

@@ -60,17 +60,37 @@ def read_run(revision: str | None) -> Run:
 
 
 def resolve(revision: str) -> str:
-    """The full hash of the commit. Raises `UserError` outside of a Git repository, or if there is none."""
+    """The full hash of the commit. revision: a Git revision, or the name of a DVC experiment.
+
+    Raises `UserError` outside of a Git repository, if there is no such commit, or if several experiments have
+    this name.
+    """
     inside = _git("rev-parse", "--git-dir")
     if inside.returncode:
         raise UserError(f"{Path.cwd()}: not in a Git repository ({_reason(inside)}); go to your clone's root")
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    if commit.returncode:
+    if commit.returncode == 0:
+        return commit.stdout.decode().strip()
+    experiments = _experiments(revision)
+    if len(experiments) > 1:
         raise UserError(
-            f"{revision}: no such Git revision here; name a branch, tag or commit (`git log --oneline`, "
-            "`git branch --all`)"
+            f"{revision}: the name of {len(experiments)} experiments; name the commit of one of them "
+            f"({', '.join(each[:7] for each in experiments)})"
         )
-    return commit.stdout.decode().strip()
+    if not experiments:
+        raise UserError(
+            f"{revision}: no such Git revision here, and no DVC experiment of this name (`git log --oneline`, "
+            "`git branch --all`, `dvc exp list --all-commits`)"
+        )
+    return experiments[0]
+
+
+def _experiments(name: str) -> list[str]:
+    """The commits of the DVC experiments called `name`. DVC keeps them as refs/exps/<2>/<38>/<name>, with the
+    digits of the commit on which the experiment was run."""
+    listed = _git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/")
+    refs = [line.split(" ", 1) for line in listed.stdout.decode().splitlines()]
+    return [commit for commit, ref in refs if ref.count("/") == 4 and ref.rsplit("/", 1)[1] == name]
 
 
 def changed_params(a: Run, b: Run) -> dict[str, tuple[Any, Any]]:

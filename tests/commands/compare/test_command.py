@@ -180,7 +180,7 @@ def test_images_with_changed_decisions_are_drawn(compared):
 def test_a_sheet_without_its_images_is_an_error_and_nothing_is_written(compared):
     data = drawn_predictions(GOOD)
     error = compared(data, data, "--sheet", "flips.png", "--json", "all.json", code=1)
-    assert error.startswith("error: data/images.npy: no such file")
+    assert error.startswith("error: data/images.npy: no data set here")
     assert error.count("\n") == 1
     assert not {"flips.png", "all.json"} & {path.name for path in Path().iterdir()}
 

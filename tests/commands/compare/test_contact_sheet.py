@@ -88,7 +88,7 @@ def test_equal_content_gives_equal_bytes_even_without_any_changed_decision(data)
 @pytest.mark.parametrize("path", [dataset.IMAGES, dataset.LABELS])
 def test_missing_images_are_an_error(data, path):
     path.unlink()
-    with refused(f"{path}: no such file", "dvc repro split"):
+    with refused(f"{path}: no data set here", "dvc repro"):
         contact_sheet.images_of(data)
 
 
