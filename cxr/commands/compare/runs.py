@@ -79,8 +79,8 @@ def resolve(revision: str) -> str:
         )
     if not experiments:
         raise UserError(
-            f"{revision}: no such Git revision here, and no DVC experiment of this name (`git log --oneline`, "
-            "`git branch --all`, `dvc exp list --all-commits`)"
+            f"{revision}: no such Git revision here, and no DVC experiment of this name; see `git log "
+            "--oneline`, `git branch --all` and `dvc exp list --all-commits`"
         )
     return experiments[0]
 

@@ -185,6 +185,17 @@ def test_a_sheet_without_its_images_is_an_error_and_nothing_is_written(compared)
     assert not {"flips.png", "all.json"} & {path.name for path in Path().iterdir()}
 
 
+@pytest.mark.parametrize("option", ["--json", "--sheet"])
+def test_a_file_that_cannot_be_written_is_one_line(compared, option):
+    data = drawn_predictions(GOOD)
+    write_images(data)
+    Path("taken").write_text("a file, no folder")
+    error = compared(data, data, option, "taken/file.png", code=1)
+    assert error.startswith("error: taken")
+    assert "cannot be written" in error
+    assert error.count("\n") == 1
+
+
 def test_metrics_of_another_run_are_a_caveat(compared):
     a, b = drawn_predictions(POOR), drawn_predictions(GOOD, seed=1)
     assert "metrics/test.json" not in compared(a, b)

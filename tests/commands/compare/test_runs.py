@@ -70,6 +70,18 @@ def test_unknown_revision_is_an_error(repository, revision):
         read_run(revision)
 
 
+def test_an_experiment_is_named_as_dvc_names_it(repository):
+    """DVC keeps an experiment as refs/exps/<2>/<38>/<name>, with the digits of the commit it was run on."""
+    parent = head(repository, "main")
+    reference = f"refs/exps/{parent[:2]}/{parent[2:]}/threshold"
+    subprocess.run(["git", "update-ref", reference, "first"], check=True)
+    assert read_run("threshold").commit == head(repository, "first")
+    other = head(repository, "first")
+    subprocess.run(["git", "update-ref", f"refs/exps/{other[:2]}/{other[2:]}/threshold", "main"], check=True)
+    with refused("threshold: the name of 2 experiments", parent[:7], other[:7]):
+        read_run("threshold")
+
+
 def test_revision_without_results_is_an_error(repository):
     with refused("metrics/predictions.csv: cannot be read at empty", "the pipeline has run"):
         read_run("empty")
