@@ -38,7 +38,7 @@ def routes(state: State) -> APIRouter:
         return read_upload(file.file.read(), settings)
 
     def answered(served: Served, image: Original) -> Answer:
-        return served.model(image.resized(served.model.facts.size)[None])
+        return served.model(image.resized(served.model.facts.size, served.model.facts.reading)[None])
 
     @router.post("/predict", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
     async def predict(request: Request) -> schemas.Prediction:

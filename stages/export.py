@@ -38,6 +38,7 @@ def main() -> None:
         members=spec.members,
         tta=spec.tta,
         size=spec.size,
+        reading=spec.reading,
         classes=spec.classes,
         prevalence=calibrate.prevalence,
         threshold=calibrate.threshold,

@@ -36,13 +36,14 @@ def main() -> None:
     of_split = np.array([row[0] for row in table])
     check_every_split(labels, of_split, classes)
 
-    save_dataset(images, table)
+    origin = SOURCES[params.download.source]
+    save_dataset(images, table, origin.reading)
     counts = {s: {c: int(np.sum(labels[of_split == s] == i)) for i, c in enumerate(classes)} for s in SPLITS}
     intensity = {s: statistics(images[of_split == s]) for s in SPLITS}
     write_json(
         "metrics/data.json",
         {
-            "source": {"id": params.download.source, **asdict(SOURCES[params.download.source])},
+            "source": {"id": params.download.source, **asdict(origin)},
             "counts": counts,
             "intensity": intensity,
             "duplicates": report,

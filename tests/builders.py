@@ -133,7 +133,7 @@ def write_packed(counts: dict[str, tuple[int, ...]], classes: list[str], size: i
     # Shuffled, as in a real data set: neither splits nor classes stand in blocks.
     order = generator.permutation(len(rows))
     hashes = hash_images(pictures)
-    save_dataset(pictures[order], [(*rows[i], hashes[i], "") for i in order])
+    save_dataset(pictures[order], [(*rows[i], hashes[i], "") for i in order], "medmnist")
 
 
 def drawn_predictions(
@@ -168,7 +168,7 @@ def write_images(predictions: Predictions) -> None:
     for row, split, label in zip(predictions.rows, predictions.splits, predictions.labels, strict=True):
         table[row] = (split, predictions.classes[label], "", "", "")
     levels = np.arange(count, dtype=np.uint8)[:, None, None]
-    save_dataset(np.broadcast_to(levels, (count, 16, 16)), table)
+    save_dataset(np.broadcast_to(levels, (count, 16, 16)), table, "plain")
 
 
 def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classifier:
@@ -189,6 +189,7 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
         tta="flip",
         members=members,
         prior=[0.5, 0.5],
+        reading="medmnist",
     )
     spec = replace(spec, logits=len(changes.get("outputs", spec.outputs)))
     spec = replace(spec, **changes)

@@ -49,7 +49,7 @@ def call(arguments: argparse.Namespace) -> None:
     if arguments.explain:
         results = _explained(arguments.explain, files, model, calibrate)
     else:
-        results = _results(list(files.read(model.spec.size)), model, calibrate)
+        results = _results(list(files.read(model.spec.size, model.spec.reading)), model, calibrate)
     if arguments.json:
         print(json.dumps(_document(files, model, calibrate, results), indent=2, allow_nan=False))
     elif results:
@@ -95,7 +95,7 @@ def _explained(
 
     targets = _targets(explain, files)
     one = len(set(targets)) == 1
-    radiographs = files.read(model.spec.size, figures.ROWS if one else len(targets))
+    radiographs = files.read(model.spec.size, model.spec.reading, figures.ROWS if one else len(targets))
     results = []
     # In parts, since the squares of a large folder do not fit into memory.
     while part := list(islice(radiographs, None if one else AHEAD)):

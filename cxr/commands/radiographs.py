@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from cxr.core.dataset import Reading
 from cxr.core.errors import UserError
 from cxr.data.folders import find_radiographs
 from cxr.data.radiograph import read_original
@@ -48,11 +49,12 @@ class NamedFiles:
             self.paths += paths
         self._resolved = {path.resolve() for path in self.paths}
 
-    def read(self, size: int, squares: int = 0) -> Iterator[NamedRadiograph]:
+    def read(self, size: int, reading: Reading, squares: int = 0) -> Iterator[NamedRadiograph]:
         """Decode each file once, in the order of `paths`, and yield those that can be read.
 
-        squares: so many radiographs, the first ones, come with their square. At most `AHEAD` squares are in
-        memory beside those that the caller keeps.
+        reading: that of the classifier's or the gallery's images. squares: so many radiographs, the first
+        ones, come with their square. At most `AHEAD` squares are in memory beside those that the caller
+        keeps.
         """
         waiting, pending = iter(enumerate(self.paths)), deque[Future[NamedRadiograph | UserError]]()
         done = kept = 0
@@ -62,7 +64,7 @@ class NamedFiles:
         ):
             while done < len(self.paths):
                 for number, path in islice(waiting, AHEAD - len(pending)):
-                    pending.append(pool.submit(_read, number, path, size, kept < squares))
+                    pending.append(pool.submit(_read, number, path, size, reading, kept < squares))
                 result, path = pending.popleft().result(), self.paths[done]
                 done += 1
                 progress.update()
@@ -89,9 +91,9 @@ class NamedFiles:
         tqdm.write(f"error: {path}: {message}", file=sys.stderr)
 
 
-def _read(number: int, path: Path, size: int, square: bool) -> NamedRadiograph | UserError:
+def _read(number: int, path: Path, size: int, reading: Reading, square: bool) -> NamedRadiograph | UserError:
     try:
         original = read_original(path)
     except UserError as error:
         return error
-    return NamedRadiograph(number, path, original.resized(size), original.full() if square else None)
+    return NamedRadiograph(number, path, original.resized(size, reading), original.full() if square else None)

@@ -57,7 +57,7 @@ def call(arguments: argparse.Namespace) -> None:
     files = NamedFiles(arguments.images)
     files.check_figure(arguments.picture, "--picture")
     drawn = max(1, figures.ROWS // figures.rows_of(arguments.k))
-    radiographs = list(files.read(data.images.shape[1], squares=drawn))
+    radiographs = list(files.read(data.images.shape[1], data.reading, squares=drawn))
     results = []
     if radiographs:
         results = _results(radiographs, gallery, arguments.k)

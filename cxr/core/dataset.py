@@ -4,28 +4,33 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from cxr.core.errors import UserError
-from cxr.core.files import read_csv, write_csv, write_npy
+from cxr.core.files import read_csv, read_json, write_csv, write_json, write_npy
 
 IMAGES = Path("data/images.npy")
 LABELS = Path("data/labels.csv")
+DESCRIPTION = Path("data/dataset.json")
 COLUMNS = ("row", "split", "class", "source", "sha256", "group")
 LEVELS = np.arange(256)
 SPLITS = ("train", "val", "test")
+Reading = Literal["medmnist", "plain"]  # see `cxr.data.reading`
 
 
 @dataclass(frozen=True)
 class Dataset:
     """images: (N, H, W) uint8, a memory map. labels: (N,) int64, indices into `classes`, which are in the
-    order of `class_order`. splits: (N,) str."""
+    order of `class_order`. splits: (N,) str. reading: how the images were made from radiographs, and others
+    have to be read for a classifier of them."""
 
     images: np.ndarray
     labels: np.ndarray
     classes: list[str]
     splits: np.ndarray
+    reading: Reading
 
     def rows(self, *splits: str) -> np.ndarray:
         """(n,) int64, ascending: the row numbers of the images in any of `splits`."""
@@ -37,26 +42,29 @@ def hash_images(images: np.ndarray) -> list[str]:
     return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
 
 
-def save_dataset(images: np.ndarray, rows: Sequence[Sequence[object]]) -> None:
+def save_dataset(images: np.ndarray, rows: Sequence[Sequence[object]], reading: Reading) -> None:
     """images: (N, H, W) uint8. rows: split, class, source, sha256 and group of each image."""
+    write_json(DESCRIPTION, {"classes": class_order(str(row[1]) for row in rows), "reading": reading})
     write_npy(IMAGES, images)
     write_csv(LABELS, COLUMNS, [(number, *row) for number, row in enumerate(rows)])
 
 
 def load_dataset() -> Dataset:
     """Raises `UserError` if the data set has not been built."""
-    for path in (IMAGES, LABELS):
+    for path in (IMAGES, LABELS, DESCRIPTION):
         if not path.is_file():
             raise UserError(
                 f"{path}: no data set here; build it with `dvc repro`, or fetch it with `dvc pull`"
             )
     table = read_csv(LABELS)
-    classes = class_order(row["class"] for row in table)
+    description = read_json(DESCRIPTION)
+    classes = description["classes"]
     return Dataset(
         images=np.load(IMAGES, mmap_mode="r"),
         labels=np.array([classes.index(row["class"]) for row in table], dtype=np.int64),
         classes=classes,
         splits=np.array([row["split"] for row in table]),
+        reading=description["reading"],
     )
 
 

@@ -17,9 +17,13 @@ class PixelCountError(UserError):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage's `main`; a `UserError` is printed as one line and ends the process with code 1."""
+    """Run a stage's `main`. A `UserError` is printed as one line and ends the process with code 1, Ctrl-C
+    with code 130."""
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise SystemExit(130) from None  # as shells report it

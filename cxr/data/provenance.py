@@ -4,11 +4,14 @@ metrics/data.json, from which the ONNX file and the model card take them.
 
 from dataclasses import dataclass
 
+from cxr.core.dataset import Reading
+
 
 @dataclass(frozen=True)
 class Source:
     """licence_id: as in https://huggingface.co/docs/hub/repositories-licenses. hub_id: of a data set on
-    Hugging Face with the same images, if there is one. limits: of conclusions from these images."""
+    Hugging Face with the same images, if there is one. limits: of conclusions from these images.
+    reading: how they were made from radiographs (see `cxr.data.reading`)."""
 
     name: str
     description: str
@@ -16,6 +19,7 @@ class Source:
     licence_id: str
     hub_id: str | None
     limits: str
+    reading: Reading = "plain"
 
 
 SOURCES = {
@@ -28,6 +32,7 @@ SOURCES = {
         "albertvillanova/medmnist-v2",
         "Paediatric radiographs from one hospital, downscaled to a few pixels. Its val split shares patients "
         "with train, so val and everything selected on it are optimistic; its test split shares none.",
+        reading="medmnist",
     ),
     "chest_xray_pneumonia": Source(
         "Chest X-Ray Images (Pneumonia)",

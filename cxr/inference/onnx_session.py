@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
+from cxr.core.dataset import Reading
 from cxr.core.errors import UserError
 
 PATH = Path("models/classifier.onnx")
@@ -30,16 +31,18 @@ OUTPUTS = ("probabilities", "embedding", "maps")
 class ModelMetadata:
     """The description of the classifier in the file: each field is JSON in the metadata of the ONNX model.
 
-    size: pixels per side of a stored image. tta: see `cxr.models.preprocess.augmented_copies`. prevalence: of
-    each class, to which probabilities refer, None if calibration states none. threshold, operating_points:
-    see `cxr.inference.calibration.Calibration`. classifier_sha256: of models/classifier.safetensors. limits:
-    what the training images cannot show (see `cxr.data.provenance`).
+    size: pixels per side of a stored image. reading: how it is made from a radiograph (see
+    `cxr.data.reading`). tta: see `cxr.models.preprocess.augmented_copies`. prevalence: of each class, to
+    which probabilities refer, None if calibration states none. threshold, operating_points: see
+    `cxr.inference.calibration.Calibration`. classifier_sha256: of models/classifier.safetensors. limits: what
+    the training images cannot show (see `cxr.data.provenance`).
     """
 
     backbone: str
     members: int
     tta: str
     size: int
+    reading: Reading
     classes: list[str]
     prevalence: list[float] | None
     threshold: float | None

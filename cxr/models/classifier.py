@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from cxr.core.dataset import Reading
 from cxr.core.errors import UserError
 from cxr.core.files import atomic, read_json, write_json
 from cxr.models.backbones import build_backbone
@@ -29,7 +30,8 @@ class Spec:
     as many as outputs, or 1 for two outputs. outputs: names of a network's outputs, which are the classes, or
     sub-classes under decomposition. output_classes: for each output, the index of its class in `classes`.
     size: pixels a side of a stored image. tta: see `augmented_copies`. prior: the prevalence of each class
-    that the networks assume because of their training (see `cxr.training.targets.Targets`).
+    that the networks assume because of their training (see `cxr.training.targets.Targets`). reading: how
+    stored images were made from radiographs (see `cxr.data.reading`).
     """
 
     backbone: str
@@ -46,6 +48,7 @@ class Spec:
     tta: str
     members: int
     prior: list[float]
+    reading: Reading
 
     @property
     def preprocess(self) -> Preprocess:

@@ -101,6 +101,7 @@ def prepare(params: Params, data: Dataset, rows: np.ndarray, subclasses: list[st
         size=stored_size,
         tta=model.tta,
         members=params.train.members,
+        reading=data.reading,
         prior=[round(float(prevalence), 6) for prevalence in targets.prior],
     )
     return spec, targets

@@ -46,7 +46,7 @@ def save_images(count: int) -> list[str]:
 def test_printed_probabilities_are_the_pipelines(run, classes):
     save_model(classes)
     paths = save_images(6)
-    images = np.stack([read_radiograph(name, 16) for name in paths])
+    images = np.stack([read_radiograph(name, 16, "medmnist") for name in paths])
     raw = classifier.predict(load_classifier(), images, torch.device("cpu")).mean
     expected = load_calibration()(raw)
     threshold = float(np.median(expected[:, 1]))  # so that the untrained network decides both ways
@@ -188,7 +188,7 @@ def test_explanation_is_of_the_decision(run, monkeypatch):
     assert (code, err) == (0, [])
     images = json.loads("\n".join(out))["images"]
     assert {image["explanation"] for image in images} == {"maps/all.png"}
-    stored = np.stack([read_radiograph(name, 16) for name in names])
+    stored = np.stack([read_radiograph(name, 16, "medmnist") for name in names])
     decided = np.array([CLASSES.index(image["decision"]) for image in images])
     assert len(set(decided)) == 2
     maps = gradcam(load_classifier(), stored, decided, torch.device("cpu"))

@@ -23,7 +23,7 @@ def test_files_and_folders_keep_their_order(tmp_path, capsys):
     first = save_image(tmp_path / "other.png", 9)
     files = NamedFiles([first, tmp_path / "images"])
     assert files.paths == [first, *paths]
-    read = list(files.read(28))
+    read = list(files.read(28, "plain"))
     assert [(image.number, image.path) for image in read] == list(enumerate(files.paths))
     for image in read:
         np.testing.assert_array_equal(image.image, read_radiograph(image.path, 28))
@@ -37,7 +37,7 @@ def test_bad_files_are_one_line_each_and_end_the_process_late(tmp_path, capsys):
     good = [save_image(tmp_path / "good/1.png"), save_image(tmp_path / "good/3.png")]
     (tmp_path / "good/2.png").write_text("no radiograph")
     files = NamedFiles([tmp_path / "none.png", tmp_path / "good", tmp_path / "empty"])
-    assert [(image.number, image.path) for image in files.read(28)] == [(1, good[0]), (3, good[1])]
+    assert [(image.number, image.path) for image in files.read(28, "plain")] == [(1, good[0]), (3, good[1])]
     assert {Path(error["path"]).name: error["message"] for error in files.errors} == {
         "none.png": "no such file",
         "2.png": "not a PNG, JPEG or DICOM file",
@@ -52,7 +52,7 @@ def test_bad_files_are_one_line_each_and_end_the_process_late(tmp_path, capsys):
 
 def test_nothing_readable_yields_nothing(tmp_path):
     files = NamedFiles([tmp_path])
-    assert list(files.read(28)) == []
+    assert list(files.read(28, "plain")) == []
     assert len(files.errors) == 1
 
 
@@ -61,7 +61,7 @@ def test_squares_come_with_the_first_readable_ones(tmp_path, squares):
     (tmp_path / "0.png").write_text("no radiograph")
     for number in range(1, 2 * AHEAD):
         save_image(tmp_path / f"{number:02}.png", number)
-    read = list(NamedFiles([tmp_path]).read(16, squares))
+    read = list(NamedFiles([tmp_path]).read(16, "plain", squares))
     assert [image.square is not None for image in read] == [n < squares for n in range(2 * AHEAD - 1)]
     for image in read[:squares]:
         np.testing.assert_array_equal(image.square, read_original(image.path).full())
@@ -71,7 +71,7 @@ def test_files_are_decoded_once_and_few_of_them_ahead(tmp_path, decoded):
     for number in range(4 * AHEAD):
         save_image(tmp_path / f"{number:02}.png", number)
     files = NamedFiles([tmp_path])
-    for number, _ in enumerate(files.read(16, squares=1000)):
+    for number, _ in enumerate(files.read(16, "plain", squares=1000)):
         assert len(decoded) <= number + AHEAD  # so many squares at most are in memory, however many files
     assert sorted(decoded) == sorted(str(path) for path in files.paths)
 

@@ -12,6 +12,7 @@ from cxr.commands import figures
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, read_json, write_json
+from cxr.data.radiograph import read_radiograph
 from cxr.embeddings import gallery
 from cxr.embeddings.gallery import Gallery
 from cxr.embeddings.vectors import embed_new
@@ -43,7 +44,7 @@ def build(metric: str = "cosine", embedding: str = "classifier") -> np.ndarray:
 
 
 def save_queries() -> list[str]:
-    """Test images as PNG and DICOM files of the stored size, so that reading them changes nothing."""
+    """Test images as PNG and DICOM files of the stored size, as large as stored images."""
     data = load_dataset()
     first, second = data.images[data.rows("test")[:2]]
     Image.fromarray(first).save("first image.png")
@@ -58,7 +59,8 @@ def test_neighbours_are_those_of_a_brute_force_search(library, embedding, metric
     data, table = load_dataset(), read_csv(dataset.LABELS)
     rows = data.rows("train")
     meta = Gallery.load().meta
-    queries_embedded = embed_new(meta, data.images[data.rows("test")[:2]], load_params(), CPU).values
+    images = np.stack([read_radiograph(name, 16, data.reading) for name in queries])
+    queries_embedded = embed_new(meta, images, load_params(), CPU).values
     if metric == "cosine":
         normed = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (queries_embedded, values)]
         measured = normed[0] @ normed[1].T
@@ -111,7 +113,7 @@ def test_figure_shows_query_and_neighbours(library, monkeypatch):
         rows = [neighbour["row"] for neighbour in result["neighbours"]]
         assert query.name == result["path"]
         np.testing.assert_array_equal(query.image, data.images[row])
-        np.testing.assert_array_equal(query.seen, data.images[row])
+        np.testing.assert_array_equal(query.seen, read_radiograph(query.name, 16, data.reading))
         np.testing.assert_array_equal(query.neighbours, data.images[rows])
         assert query.classes == [neighbour["class"] for neighbour in result["neighbours"]]
         assert all(f"row {row}" in caption for row, caption in zip(rows, query.captions, strict=True))

@@ -35,7 +35,7 @@ def test_crop_and_resize_equal_those_of_pytorch(tmp_path, height, width, size):
     pixels = texture(height, width)
     Image.fromarray(pixels).save(tmp_path / "image.png")
     side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
+    top, left = round((height - side) / 2), round((width - side) / 2)
     square = torch.from_numpy(pixels[top : top + side, left : left + side]).float()
     expected = F.interpolate(square[None, None], (size, size), mode="bicubic", antialias=True)[0, 0]
 

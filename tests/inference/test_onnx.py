@@ -29,6 +29,7 @@ def metadata(model: Classifier) -> ModelMetadata:
         members=spec.members,
         tta=spec.tta,
         size=spec.size,
+        reading=spec.reading,
         classes=spec.classes,
         prevalence=CALIBRATION.prevalence,
         threshold=CALIBRATION.threshold,

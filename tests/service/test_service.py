@@ -65,7 +65,7 @@ def ask(service: TestClient, content: bytes, path: str = "/predict"):
 def test_same_pixels_same_answer(service, exported_run, monkeypatch, kind):
     content = encoded(noise_images(1, 40)[0], kind)
     monkeypatch.chdir(exported_run)
-    image = read_original_bytes(content, "image").resized(16)[None]
+    image = read_original_bytes(content, "image").resized(16, "medmnist")[None]
     expected = load_calibration()(predict(load_classifier(), image, CPU).mean)[0]
     answer = ask(service, content).json()
     assert answer["top_k"] == 2
@@ -111,7 +111,7 @@ def test_a_batch_gives_the_answers_of_single_files(service):
 def test_similar_cases_agree_with_the_gallery(service, exported_run, monkeypatch):
     content = encoded(noise_images(1, 40)[0], "PNG")
     monkeypatch.chdir(exported_run)
-    image = read_original_bytes(content, "image").resized(16)[None]
+    image = read_original_bytes(content, "image").resized(16, "medmnist")[None]
     gallery = Gallery.load()
     expected = gallery.search(classifier_vectors(load_classifier(), image, CPU), 3)
     answer = ask(service, content, "/similar?k=3").json()
@@ -141,7 +141,7 @@ def test_overlay_is_grad_cam_over_the_image(service, exported_run, monkeypatch):
     plain = explained(service, content, "alpha=0")
     assert np.array_equal(plain, np.stack([image[4:36]] * 3, axis=-1))
     monkeypatch.chdir(exported_run)
-    stored = read_original_bytes(content, "image").resized(16)[None]
+    stored = read_original_bytes(content, "image").resized(16, "medmnist")[None]
     for label, name in enumerate(("normal", "pneumonia")):
         full = explained(service, content, f"alpha=1&label={name}")
         heat = gradcam(load_classifier(), stored, np.array([label]), CPU)[0]
