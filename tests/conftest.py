@@ -66,7 +66,8 @@ def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Calla
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """The pipeline after one `dvc repro` on a few phantoms, committed. Tests leave it as they find it."""
+    """The pipeline after one `dvc repro` on a few synthetic radiographs, committed; a copy for each process,
+    since tests run DVC in it. They leave it as they find it."""
 
     def build(folder: Path) -> None:
         repository = Repository(folder / "repository")
@@ -76,7 +77,10 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Repository:
         repository.run("dvc", "repro")
         workspace.commit(repository.path, "tiny run")
 
-    return Repository(built_once(tmp_path_factory, "tiny", build) / "repository")
+    pristine = built_once(tmp_path_factory, "tiny", build) / "repository"
+    copy = tmp_path_factory.mktemp("tiny") / "repository"
+    shutil.copytree(pristine, copy, symlinks=True)
+    return Repository(copy)
 
 
 @pytest.fixture(scope="session")

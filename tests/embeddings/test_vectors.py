@@ -123,5 +123,5 @@ def test_embeddings_of_other_images_are_an_error():
 
 def test_pixels_without_their_training_images_are_an_error():
     IMAGES.unlink()
-    with refused("data/images.npy: no such file", "dvc pull"):
+    with refused("data/images.npy: no data set here", "dvc pull"):
         embed_new(meta("encoder"), noise_images(2), parameters(), CPU)

@@ -42,14 +42,13 @@ def test_a_change_reruns_no_earlier_stage(tiny_run: Repository, tmp_path: Path) 
 
 
 def test_experiment_with_a_learning_rate_that_yaml_1_1_reads_as_text(tiny_run: Repository) -> None:
-    output = tiny_run.run("dvc", "exp", "run", "--temp", "--name", "slow", "-S", "train.lr=1e-5")
+    """Up to the stage that reads it: docs/walkthrough.md, which is tested too, runs experiments to their
+    end."""
+    output = tiny_run.run("dvc", "exp", "run", "--temp", "--name", "slow", "-S", "train.lr=1e-5", "train")
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
-    later = {"evaluate", "index", "explain", "robustness", "report", "export", "card"}
-    assert ran == {"train", "calibrate", *later}
+    assert ran == {"train"}
     shown = tiny_run.json("dvc", "params", "diff", "HEAD", "slow")["params.yaml"]["train.lr"]
     assert (shown["old"], shown["new"]) == (0.003, 1e-05)
-    changed = tiny_run.json("dvc", "metrics", "diff", "HEAD", "slow")
-    assert "metrics/test.json" in changed
     assert tiny_run.run("git", "status", "--porcelain") == ""
 
 
