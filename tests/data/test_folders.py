@@ -58,7 +58,7 @@ def test_download_and_command_line_find_the_same_files(folder, capsys):
     assert downloaded.sources == ["normal/a.png", *(f"sick/{name}" for name in FOUND)]
     files = NamedFiles([folder])
     assert [path.relative_to(folder).as_posix() for path in files.paths] == downloaded.sources
-    read = [radiograph.image for radiograph in files.read(28)]
+    read = [radiograph.image for radiograph in files.read(28, "plain")]
     np.testing.assert_array_equal(read, downloaded.images)
     assert (files.errors, capsys.readouterr().err) == ([], "")
 
