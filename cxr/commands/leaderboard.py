@@ -67,7 +67,8 @@ def experiments() -> list[Experiment]:
         status = (experiment.get("State") or "success").lower()
         state = None if status == "success" else status
         # Of an unfinished run DVC shows what is in its folder: the metrics of the run that it started from.
-        metrics = {} if state else {name: float(experiment[name]) for name in wanted if experiment.get(name)}
+        names = [] if state else [name for name in wanted if experiment.get(name) is not None]
+        metrics = {name: float(experiment[name]) for name in names}
         if experiment["rev"] != "workspace" and (metrics or state):
             # DVC's table holds every number as a float.
             values = {key: int(value) if _whole(value) else value for key, value in experiment.items()}

@@ -97,12 +97,12 @@ def _explained(
     one = len(set(targets)) == 1
     radiographs = files.read(model.spec.size, model.spec.reading, figures.ROWS if one else len(targets))
     results = []
-    # In parts, since the squares of a large folder do not fit into memory.
-    while part := list(islice(radiographs, None if one else AHEAD)):
+    # In parts, since the squares of a large folder do not fit into memory; one figure is one part, and one
+    # radiograph more than it holds is enough to tell that there are too many.
+    while part := list(islice(radiographs, figures.ROWS + 1 if one else AHEAD)):
         if one and len(part) > figures.ROWS:
             raise UserError(
-                f"--explain {explain}: one figure holds {figures.ROWS} radiographs, not {len(part)}; "
-                "name a folder"
+                f"--explain {explain}: one figure holds at most {figures.ROWS} radiographs; name a folder"
             )
         predicted = _results(part, model, calibrate)
         _draw(targets, part, model, predicted)

@@ -101,6 +101,14 @@ def test_an_unfinished_run_never_has_the_metrics_of_another(monkeypatch, tmp_pat
     assert sum("0.9072" in line for line in lines) == 1
 
 
+def test_a_metric_of_zero_is_a_metric(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path, {})
+    rows = [{"rev": "main", "Experiment": None, "auc.mean": 0.5, "accuracy.mean": 0.0}]
+    monkeypatch.setattr("dvc.api.exp_show", lambda: rows)
+    assert experiments()[0].metrics == {"auc.mean": 0.5, "accuracy.mean": 0.0}
+
+
 def test_a_queued_run_is_listed_as_dvc_knows_it(tiny_run, tmp_path, monkeypatch):
     copy = tmp_path / "repository"
     shutil.copytree(tiny_run.path, copy, symlinks=True)

@@ -222,7 +222,7 @@ def test_explanations_into_a_folder_are_a_figure_each(run):
     [
         ("map.jpg", "--explain map.jpg: not the name of a .png file"),
         ("radiograph 1.png", "--explain radiograph 1.png: would overwrite a radiograph; choose another name"),
-        ("all.png", "--explain all.png: one figure holds 2 radiographs, not 3; name a folder"),
+        ("all.png", "--explain all.png: one figure holds at most 2 radiographs; name a folder"),
     ],
 )
 def test_figures_that_cannot_be_drawn_are_one_line(run, monkeypatch, target, reason):
