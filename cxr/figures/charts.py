@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from cxr.figures.style import COLOURS, GREY, MARKED, PLAIN, SERIES, save_figure
 
@@ -45,6 +46,8 @@ def reliability_diagrams(
         _draw(grid[0][number], diagram)
         grid[1][number].hist(diagram.probabilities, HISTOGRAM, color=GREY)
         grid[1][number].set(xlabel=axes[0], yscale="log")
+        # Of a narrow range Matplotlib labels the minor ticks too, and here they overlap.
+        grid[1][number].yaxis.set_minor_formatter(NullFormatter())
     grid[0][0].set_ylabel(axes[1])
     grid[1][0].set_ylabel("images")
     save_figure(figure, path)
