@@ -103,6 +103,7 @@ class Model(Section):
     weights: Annotated[str, form(r"none|imagenet|file:[^/\s]+", "none, imagenet or file:<name>")]
     weights_sha256: Annotated[str, form(r"none|[0-9a-f]{64}", "none, or 64 hexadecimal digits")]
     input_size: Annotated[int, Field(ge=16, le=1024)] | Literal["auto"]
+    normalisation: Literal["train", "image", "local"]
     hidden: Annotated[int, Field(ge=0, le=65536)]
     dropout: Fraction
     tta: Literal["none", "flip", "flip_zoom"]
@@ -117,7 +118,9 @@ class Augment(Section):
     gamma: Annotated[float, Field(ge=0, le=3)]
     contrast: Fraction
     brightness: Fraction
+    blur: Fraction
     noise: Fraction
+    jpeg: Annotated[int, Field(ge=1, le=100)]
     erasing: Fraction
     views: Annotated[int, Field(ge=1, le=1000)]
 

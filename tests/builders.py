@@ -76,7 +76,7 @@ def settings(section: str, **changes: Any) -> Any:
 
 def augmentation(**changes: float) -> params.Augment:
     """No augmentation at all but for `changes`."""
-    off = dict.fromkeys(params.Augment.model_fields, 0.0) | {"crop": 1.0, "views": 1}
+    off = dict.fromkeys(params.Augment.model_fields, 0.0) | {"crop": 1.0, "jpeg": 100, "views": 1}
     return params.Augment.model_validate(off | changes)
 
 

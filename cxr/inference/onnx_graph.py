@@ -12,7 +12,6 @@ https://arxiv.org/abs/1610.02391, section 3.1), and need no gradient.
 """
 
 import copy
-from dataclasses import replace
 
 import onnx
 import torch
@@ -72,8 +71,6 @@ class Graph(nn.Module):
     summing: Tensor
     rows: Tensor
     columns: Tensor
-    mean: Tensor
-    std: Tensor
     shift: Tensor
 
     def __init__(self, classifier: Classifier, calibration: Calibration) -> None:
@@ -91,8 +88,6 @@ class Graph(nn.Module):
             "summing": torch.from_numpy(spec.summing),
             "rows": rows,
             "columns": columns,
-            "mean": torch.tensor(spec.mean).view(-1, 1, 1),
-            "std": torch.tensor(spec.std).view(-1, 1, 1),
             "shift": (prevalence / prior).log().float() if stated else torch.zeros(1),
         }
         for name, value in constants.items():
@@ -106,7 +101,7 @@ class Graph(nn.Module):
         """images: (N, size, size) uint8. Returns the fields of `cxr.inference.onnx_session.Answer`, without
         maps if there are none."""
         copies = self.rows @ to_grey(images) @ self.columns  # (N, copies, S, S)
-        inputs = (copies.flatten(0, 1).unsqueeze(1) - self.mean) / self.std
+        inputs = self.spec.preprocess.normalise(copies.flatten(0, 1).unsqueeze(1))
         of_members: list[tuple[Tensor, Tensor, Tensor]] = []
         for member in self.members:
             assert isinstance(member, Network)  # a ModuleList does not know what it holds
@@ -137,10 +132,9 @@ class Graph(nn.Module):
 def copy_matrices(spec: Spec) -> tuple[Tensor, Tensor]:
     """R: (copies, S, size) and C: (copies, size, S) float32: R[i] @ image @ C[i] is the augmented copy i of a
     (size, size) image (see `augmented_copies`), resized to the S x S pixels of the network's input."""
-    resized = replace(spec.preprocess, mean=(0.0,), std=(1.0,))
 
     def copies(images: Tensor) -> Tensor:
-        return torch.stack([resized(copy) for copy in augmented_copies(images, spec.tta)])
+        return torch.stack([spec.preprocess.resize(copy) for copy in augmented_copies(images, spec.tta)])
 
     # Every column of a copy of an image with a single white row is a column of R; in turn for C.
     rows, columns = [], []

@@ -12,7 +12,7 @@ from cxr.models import small_cnns
 from cxr.models.architecture import Architecture, Backbone, Fresh, Input
 from cxr.models.weights import load_into
 
-OWN = ("compact_cnn", "small_cnn", "resnet18_28")
+OWN = ("compact_cnn", "compact_cnn_wide", "compact_resnet", "small_cnn", "resnet18_28")
 TIMM = "timm:"
 
 
@@ -91,6 +91,10 @@ def _architecture(name: str) -> Architecture:
     # torchvision and timm take seconds to import.
     if name == "compact_cnn":
         return _own(small_cnns.compact_cnn, "head", small_cnns.DIMENSIONS)
+    if name == "compact_cnn_wide":
+        return _own(lambda: small_cnns.compact_cnn(small_cnns.WIDE), "head", small_cnns.WIDE[-1])
+    if name == "compact_resnet":
+        return _own(small_cnns.compact_resnet, "head", small_cnns.DIMENSIONS)
     if name == "small_cnn":
         return _own(small_cnns.small_cnn, "head", small_cnns.DIMENSIONS)
     if name == "resnet18_28":

@@ -15,7 +15,7 @@ from cxr.core.errors import UserError
 from cxr.core.files import atomic, read_json, write_json
 from cxr.models.backbones import build_backbone
 from cxr.models.network import Network, binary_to_two_logits
-from cxr.models.preprocess import Preprocess, augmented_copies, to_grey
+from cxr.models.preprocess import Normalisation, Preprocess, augmented_copies, to_grey
 from cxr.params import Model
 
 WEIGHTS = Path("models/classifier.safetensors")
@@ -26,18 +26,19 @@ SPEC = Path("models/classifier.json")
 class Spec:
     """All that a classifier is built from, but for its weights.
 
-    input_size, mean, std: see `Preprocess`. hidden: units of a hidden layer in the head, 0 for none. logits:
-    as many as outputs, or 1 for two outputs. outputs: names of a network's outputs, which are the classes, or
-    sub-classes under decomposition. output_classes: for each output, the index of its class in `classes`.
-    size: pixels a side of a stored image. tta: see `augmented_copies`. prior: the prevalence of each class
-    that the networks assume because of their training (see `cxr.training.targets.Targets`). reading: how
-    stored images were made from radiographs (see `cxr.data.reading`).
+    input_size, mean, std, normalisation: see `Preprocess`. hidden: units of a hidden layer in the head, 0 for
+    none. logits: as many as outputs, or 1 for two outputs. outputs: names of a network's outputs, which are
+    the classes, or sub-classes under decomposition. output_classes: for each output, the index of its class
+    in `classes`. size: pixels a side of a stored image. tta: see `augmented_copies`. prior: the prevalence of
+    each class that the networks assume because of their training (see `cxr.training.targets.Targets`).
+    reading: how stored images were made from radiographs (see `cxr.data.reading`).
     """
 
     backbone: str
     input_size: int
     mean: list[float]
     std: list[float]
+    normalisation: Normalisation
     hidden: int
     dropout: float
     logits: int
@@ -52,7 +53,7 @@ class Spec:
 
     @property
     def preprocess(self) -> Preprocess:
-        return Preprocess(self.input_size, tuple(self.mean), tuple(self.std))
+        return Preprocess(self.input_size, tuple(self.mean), tuple(self.std), self.normalisation)
 
     @property
     def summing(self) -> np.ndarray:

@@ -1,6 +1,7 @@
 """From stored images to a network's input, in the same way for training, evaluation, index and service."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,21 +13,58 @@ from cxr.core.dataset import count_levels, mean_and_std
 ZOOMS = (0.9, 1.0, 1.1)
 
 
+Normalisation = Literal["train", "image", "local"]  # see `Preprocess.normalise`
+FLAT = 0.02  # added to a standard deviation, so that an image without contrast stays one without noise
+NEIGHBOURHOOD = 1 / 7  # standard deviation of the Gaussian of "local", as a fraction of the side
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """size: pixels a side of a network's input. mean, std: for each channel (1 or 3), of grey levels in [0,
-    1]."""
+    1]. normalisation: see `normalise`."""
 
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    normalisation: Normalisation = "train"
 
     def __call__(self, grey: Tensor) -> Tensor:
         """(N, 1, H, W) float32 in [0, 1] to (N, channels, size, size) normalised float32, channels-last."""
-        if grey.shape[-2:] != (self.size, self.size):
-            grey = interpolate(grey, [self.size, self.size], mode="bilinear", antialias=True)
-        mean, std = (torch.tensor(v, device=grey.device).view(-1, 1, 1) for v in (self.mean, self.std))
-        return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
+        return self.normalise(self.resize(grey)).contiguous(memory_format=torch.channels_last)
+
+    def resize(self, grey: Tensor) -> Tensor:
+        """(N, 1, H, W) to (N, 1, size, size), antialiased; linear in the grey levels."""
+        if grey.shape[-2:] == (self.size, self.size):
+            return grey
+        return interpolate(grey, [self.size, self.size], mode="bilinear", antialias=True)
+
+    def normalise(self, grey: Tensor) -> Tensor:
+        """(N, 1, size, size) grey levels in [0, 1] to (N, channels, size, size).
+
+        train: by `mean` and `std`, the same for all images. image: each image by its own mean and standard
+        deviation, which removes its brightness and contrast. local: each pixel by those of its neighbourhood,
+        weighted by a Gaussian (local contrast normalisation: Jarrett et al., 2009,
+        https://doi.org/10.1109/ICCV.2009.5459469).
+        """
+        if self.normalisation == "train":
+            mean, std = (torch.tensor(v, device=grey.device).view(-1, 1, 1) for v in (self.mean, self.std))
+            return (grey - mean) / std
+        if self.normalisation == "image":
+            centred = grey - grey.mean(dim=(2, 3), keepdim=True)
+            deviation = centred.square().mean(dim=(2, 3), keepdim=True).sqrt()
+        else:
+            gaussian = _gaussian_rows(self.size, NEIGHBOURHOOD * self.size).to(grey.device)
+            centred = grey - gaussian @ grey @ gaussian.T
+            deviation = (gaussian @ centred.square() @ gaussian.T).sqrt()
+        return (centred / (deviation + FLAT)).expand(-1, len(self.mean), -1, -1)
+
+
+def _gaussian_rows(size: int, deviation: float) -> Tensor:
+    """(size, size) float32: row i weights the pixels of a line for a Gaussian blur at i; each row sums to
+    1, also at the border."""
+    axis = torch.arange(size, dtype=torch.float32)
+    weights = torch.exp(-0.5 * ((axis - axis.unsqueeze(1)) / deviation).square())
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 def to_grey(images: Tensor) -> Tensor:
@@ -41,11 +79,11 @@ def augmented_copies(grey: Tensor, tta: str) -> list[Tensor]:
     and their mirror images) or "flip_zoom" (these at the three magnifications `ZOOMS`).
     """
     zooms = ZOOMS if tta == "flip_zoom" else (1.0,)
-    copies = [_zoomed(grey, zoom) for zoom in zooms]
+    copies = [zoomed(grey, zoom) for zoom in zooms]
     return copies if tta == "none" else [flipped for copy in copies for flipped in (copy, copy.flip(-1))]
 
 
-def _zoomed(grey: Tensor, zoom: float) -> Tensor:
+def zoomed(grey: Tensor, zoom: float) -> Tensor:
     if zoom == 1:
         return grey
     theta = torch.tensor([[1 / zoom, 0, 0], [0, 1 / zoom, 0]], device=grey.device).expand(len(grey), 2, 3)

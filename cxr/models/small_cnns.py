@@ -3,24 +3,25 @@
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from torchvision.models import ResNet
 
 WIDTHS = (32, 64, 128)
-DIMENSIONS = WIDTHS[-1]  # of compact_cnn and small_cnn
+DIMENSIONS = WIDTHS[-1]  # of compact_cnn, compact_resnet and small_cnn
+WIDE = (48, 96, 192)  # of compact_cnn_wide
 RESNET_DIMENSIONS = 512
 
 
-def compact_cnn() -> nn.Sequential:
+def compact_cnn(widths: tuple[int, int, int] = WIDTHS) -> nn.Sequential:
     """Three blocks of two convolutions with max-pooling between them: 287,000 parameters with a head.
 
-    Input (N, 1, H, W) normalised float, output (N, 128) features, the means of the last feature maps.
+    Input (N, 1, H, W) normalised float, output (N, widths[-1]) features, the means of the last feature maps.
     """
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     channels = 1
-    for number, width in enumerate(WIDTHS, start=1):
+    for number, width in enumerate(widths, start=1):
         if parts:
             parts[f"pool{number - 1}"] = nn.MaxPool2d(2)
         parts[f"block{number}"] = nn.Sequential(*_convolution(channels, width), *_convolution(width, width))
@@ -28,6 +29,28 @@ def compact_cnn() -> nn.Sequential:
     parts["mean"] = nn.AdaptiveAvgPool2d(1)
     parts["flatten"] = nn.Flatten()
     return nn.Sequential(parts)
+
+
+def compact_resnet() -> nn.Sequential:
+    """compact_cnn with a residual block (He et al., 2016, https://arxiv.org/abs/1512.03385) after each of its
+    blocks: 730,000 parameters with a head. Input and output as of compact_cnn."""
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    for name, part in compact_cnn().named_children():
+        parts[name] = part
+        if name.startswith("block"):
+            parts[name.replace("block", "residual")] = Residual(WIDTHS[int(name.removeprefix("block")) - 1])
+    return nn.Sequential(parts)
+
+
+class Residual(nn.Module):
+    """(N, width, H, W) to the same shape: two convolutions, whose output is added to the input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.change = nn.Sequential(*_convolution(width, width), *_convolution(width, width)[:2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + self.change(x)).relu()
 
 
 def small_cnn() -> nn.Sequential:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cxr.params import Augment
+from cxr.training.degradation import blurred, compressed, noisy
 
 
 def augment(grey: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
@@ -16,10 +17,13 @@ def augment(grey: Tensor, settings: Augment, generator: torch.Generator) -> Tens
     generator: on the device of `grey`; the only source of randomness.
     """
     grey = _affine(grey, settings, generator)
+    if settings.blur:
+        grey = blurred(grey, _uniform(grey, generator, 0, settings.blur))
     grey = _intensity(grey, settings, generator)
     if settings.noise:
-        deviation = settings.noise * _uniform(grey, generator, 0, 1)
-        grey = grey + deviation * torch.randn(grey.shape, generator=generator, device=grey.device)
+        grey = noisy(grey, _uniform(grey, generator, 0, settings.noise), generator)
+    if settings.jpeg < 100:
+        grey = compressed(grey.clamp(0, 1), _uniform(grey, generator, settings.jpeg, 100))
     if settings.erasing:
         grey = _erase(grey, settings.erasing, generator)
     return grey.clamp(0, 1)

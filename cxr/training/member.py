@@ -92,6 +92,7 @@ def prepare(params: Params, data: Dataset, rows: np.ndarray, subclasses: list[st
         input_size=expects.size,
         mean=list(expects.mean or [mean] * expects.channels),
         std=list(expects.std or [std] * expects.channels),
+        normalisation=model.normalisation,
         hidden=model.hidden,
         dropout=model.dropout,
         logits=1 if params.train.loss == "bce" else len(targets.outputs),

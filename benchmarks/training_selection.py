@@ -1,0 +1,231 @@
+"""Candidates for the default settings, compared on held-out training radiographs; test is never read.
+
+    python -m benchmarks.training_selection PATIENTS
+
+PATIENTS is a CSV file with the columns split, index and patient (such as IM115, N2-IM115, bacteria7), which
+is not part of PneumoniaMNIST: it comes from matching its radiographs to Kermany's file names. Val has
+patients of train, and the same exposures and framing, so it tells little about other radiographs. Judged are:
+
+conflict   the 15 % of each class of train whose class acquisition features get most wrong (see
+           `cxr.evaluation.acquisition`), all left out of training
+fold       the radiographs of a tenth of the patients, another tenth for each seed
+corrupted  the fold again after the 13 corruptions of MedMNIST-C at severity 4, and magnified .7 and 1.3 times
+series     all normal radiographs of the series NORMAL2 (N2), and a third of the pneumonia patients
+late       of every series the quarter of patients with the highest numbers
+
+Every candidate (`benchmarks.selection_candidates`) trains one member for EPOCHS epochs for each of three
+seeds without conflict and fold, and is judged on conflict, fold and corrupted. The FINALISTS with the highest
+score then train without series, and without late. The score, decided before the first run:
+
+    .5 AUC on conflict + .3 mean AUC over the corruptions + .2 AUC on the worst corruption
+    for finalists: .4 conflict + .2 corruptions + .1 worst corruption + .15 series + .15 late
+
+Finalists are candidates whose AUC on fold, the mean over seeds, is within one standard error (DeLong) of the
+best candidate's. Chosen is the finalist with the highest score; on a tie, the one with the lower log loss on
+conflict.
+
+Rows are appended to docs/model_selection.csv when they are complete; those that the file has are not computed
+again. docs/model_selection.md is the table. Log loss is after temperature scaling on the same radiographs;
+specificity is at the threshold that has a sensitivity of .95 there.
+"""
+
+import argparse
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_curve
+from sklearn.model_selection import StratifiedGroupKFold
+from tqdm import tqdm
+
+from benchmarks.selection_candidates import BEFORE, CANDIDATES, CONFLICTING_DRAWN, GROUPS_ALIKE
+from benchmarks.selection_table import COLUMNS, ROWS, finalists, write_table
+from cxr.core import dataset
+from cxr.core.dataset import load_dataset
+from cxr.core.device import configure
+from cxr.core.files import read_csv
+from cxr.core.probabilities import nll
+from cxr.evaluation.acquisition import cross_validated, shortcut_conflicting
+from cxr.evaluation.corruptions import KINDS, corrupt
+from cxr.evaluation.delong import auc_contributions, case_variance
+from cxr.inference.calibration import Calibration, fit_temperature
+from cxr.models.classifier import Classifier, build_member, predict
+from cxr.models.preprocess import to_grey, zoomed
+from cxr.params import Params, load_params
+from cxr.training.member import MemberTask, prepare
+from cxr.training.parallel import Tick, side_by_side
+from cxr.training.targets import Targets
+
+SEEDS = (0, 1, 2)
+EPOCHS = 20
+CONFLICT = 0.15
+FOLDS = 10
+SEVERITY = 4
+ZOOMS = (0.7, 1.3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("patients", type=Path)
+    arguments = parser.parse_args()
+    if not ROWS.exists():
+        ROWS.write_text(",".join(COLUMNS) + "\n")
+    material = Material(arguments.patients)
+    train_all([Training(name, "conflict", seed, material) for seed in SEEDS for name in CANDIDATES])
+    last = [(name, part) for name in finalists(read_csv(ROWS)) for part in ("series", "late")]
+    train_all([Training(name, part, seed, material) for name, part in last for seed in SEEDS])
+    print(write_table())
+
+
+def train_all(trainings: "list[Training]") -> None:
+    done = {(row["candidate"], row["part"], int(row["seed"])) for row in read_csv(ROWS)}
+    missing = [each for each in trainings if (each.name, each.part, each.seed) not in done]
+    with tqdm(total=len(missing), desc="trainings", disable=None) as bar:
+        side_by_side(partial(run, missing), len(missing), load_params().compute.threads, 1, bar)
+
+
+class Material:
+    """patients: (n,) str, of the training radiographs, in the order of `rows`. labels: (n,) int, 1 is
+    pneumonia. right: (n,) float in [0, 1], the probability of its own class by acquisition features."""
+
+    def __init__(self, table: Path) -> None:
+        data = load_dataset()
+        self.rows = data.rows("train")
+        self.labels = data.labels[self.rows]
+        self.patients = patients_of(self.rows, table)
+        self.right = cross_validated(data.images[self.rows], self.labels, self.patients)
+        self.conflict = shortcut_conflicting(self.right, self.labels, CONFLICT)
+
+    def divide(self, part: str, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """(n,) bool of the radiographs to train on, and of each set that is judged."""
+        if part != "conflict":
+            inside = self.held_out()[part]
+            return ~np.isin(self.patients, self.patients[inside]), {part: inside}
+        splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+        folds = [test for _, test in splitter.split(self.labels, self.labels, self.patients)]
+        in_fold = np.zeros(len(self.rows), bool)
+        in_fold[folds[seed]] = True
+        sets = {"conflict": self.conflict, "fold": in_fold}
+        return ~self.conflict & ~in_fold, sets
+
+    def held_out(self) -> dict[str, np.ndarray]:
+        thirds = StratifiedGroupKFold(3, shuffle=True, random_state=0)
+        third = np.zeros(len(self.labels), bool)
+        third[next(iter(thirds.split(self.labels, self.labels, self.patients)))[1]] = True
+        numbers = defaultdict(list)  # of patients, by series
+        for patient in sorted(set(self.patients)):
+            series, number = split_name(patient)
+            numbers[series].append(number)
+        upper_quartile = {series: np.quantile(values, 0.75) for series, values in numbers.items()}
+        named = [split_name(patient) for patient in self.patients]
+        return {
+            "series": np.array([s.startswith("N2") for s, _ in named]) | (third & (self.labels == 1)),
+            "late": np.array([s != "radiograph" and number > upper_quartile[s] for s, number in named]),
+        }
+
+
+def patients_of(rows: np.ndarray, table: Path) -> np.ndarray:
+    """(n,) str, the patient of each radiograph; one whose patient is unknown is a patient of its own."""
+    sources = [row["source"] for row in read_csv(dataset.LABELS)]
+    known = {f"{row['split']}/{row['index']}": row["patient"] for row in read_csv(table) if row["patient"]}
+    return np.array([known.get("/".join(sources[row].split("/")[1:]), f"radiograph{row}") for row in rows])
+
+
+def split_name(patient: str) -> tuple[str, int]:
+    """("N2-IM", 115) of N2-IM115."""
+    match = re.fullmatch(r"(.*?)(\d+)", patient)
+    assert match, patient
+    return match[1], int(match[2])
+
+
+def changed(params: Params, changes: Mapping[str, Mapping[str, Any]]) -> Params:
+    sections = {name: getattr(params, name).replace(**values) for name, values in changes.items()}
+    return params.replace(**sections)
+
+
+@dataclass(frozen=True)
+class Training:
+    name: str
+    part: str
+    seed: int
+    material: Material
+
+
+def run(trainings: list[Training], number: int, tick: Tick) -> None:
+    """Train and judge `trainings[number]`, and append its rows."""
+    training = trainings[number]
+    rows = list(train_and_judge(training))
+    with ROWS.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for judged, tta, measures in rows:
+            numbers = [f"{value:.5f}" for value in measures]
+            writer.writerow([training.name, training.part, training.seed, judged, tta, *numbers])
+    tick()
+
+
+def train_and_judge(training: Training) -> Iterator[tuple[str, str, list[float]]]:
+    """What is judged, the test-time augmentation, and `measures`."""
+    params = changed(changed(load_params(), BEFORE), CANDIDATES[training.name])
+    params = params.replace(seed=training.seed, train=params.train.replace(epochs=EPOCHS))
+    device = configure(params.compute.device, threads=1)
+    data, material = load_dataset(), training.material
+    chosen, sets = material.divide(training.part, training.seed)
+    rows = material.rows[chosen]
+    spec, targets = prepare(params, data, rows, np.array(data.classes)[data.labels[rows]].tolist())
+    targets = replace(targets, sampling=sampling(training.name, targets, material.right[chosen]))
+    trained = MemberTask(params, spec, targets, rows, device)(0, lambda: None)
+    network = build_member(spec)
+    network.load_state_dict(trained.state)
+
+    def judge(images: np.ndarray, labels: np.ndarray, tta: str) -> list[float]:
+        model = Classifier(replace(spec, tta=tta, members=1), [network])
+        with torch.autocast(device.type, torch.bfloat16):
+            return measures(predict(model, images, device).mean, labels)
+
+    for judged, inside in sets.items():
+        images, labels = data.images[material.rows[inside]], material.labels[inside]
+        for tta in ("flip", "flip_zoom"):
+            yield judged, tta, judge(images, labels, tta)
+        if judged == "fold":
+            for kind in KINDS:
+                yield kind, "flip", judge(corrupt(images, kind, SEVERITY), labels, "flip")
+            for zoom in ZOOMS:
+                grey = zoomed(to_grey(torch.from_numpy(np.array(images))), zoom)
+                magnified = (255 * grey.squeeze(1)).round().to(torch.uint8).numpy()
+                yield f"zoom {zoom}", "flip", judge(magnified, labels, "flip")
+
+
+def sampling(name: str, targets: Targets, right: np.ndarray) -> np.ndarray | None:
+    """(n,) the probability to draw each image, where a candidate has its own. right: see `Material`."""
+    if name in CONFLICTING_DRAWN:
+        conflicting = shortcut_conflicting(right, targets.labels, CONFLICT)
+        weights = np.where(conflicting, CONFLICTING_DRAWN[name], 1.0)
+    elif name in GROUPS_ALIKE:
+        groups = 2 * targets.labels + (right > 0.5)
+        weights = 1 / np.bincount(groups)[groups]
+    else:
+        return targets.sampling
+    return weights / weights.sum()
+
+
+def measures(probabilities: np.ndarray, labels: np.ndarray) -> list[float]:
+    """AUC, its DeLong standard error, log loss after temperature scaling, specificity at a sensitivity of
+    .95. probabilities: (N, 2)."""
+    positive = labels == 1
+    of_auc = auc_contributions(positive[:, None], probabilities[None, :, 1:])
+    error = float(np.sqrt(case_variance(of_auc.images, labels))[0])
+    scaled = Calibration(fit_temperature(probabilities, labels), None)(probabilities)
+    false_positive, true_positive, _ = roc_curve(positive, probabilities[:, 1])
+    specificity = 1 - false_positive[true_positive >= 0.95].min()
+    return [float(of_auc.values[0]), error, nll(scaled, labels), float(specificity)]
+
+
+if __name__ == "__main__":
+    main()
