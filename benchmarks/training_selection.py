@@ -56,6 +56,7 @@ from cxr.evaluation.acquisition import cross_validated, shortcut_conflicting
 from cxr.evaluation.corruptions import KINDS, corrupt
 from cxr.evaluation.delong import auc_contributions, case_variance
 from cxr.inference.calibration import Calibration, fit_temperature
+from cxr.inference.prevalence import class_prevalence
 from cxr.models.classifier import Classifier, build_member, predict
 from cxr.models.preprocess import to_grey, zoomed
 from cxr.params import Params, load_params
@@ -69,6 +70,7 @@ CONFLICT = 0.15
 FOLDS = 10
 SEVERITY = 4
 ZOOMS = (0.7, 1.3)
+SAVED = Path("build/selection")  # the probabilities behind each row, in the order of the rows
 
 
 def main() -> None:
@@ -183,11 +185,14 @@ def train_and_judge(training: Training) -> Iterator[tuple[str, str, list[float]]
     trained = MemberTask(params, spec, targets, rows, device)(0, lambda: None)
     network = build_member(spec)
     network.load_state_dict(trained.state)
+    saved: list[np.ndarray] = []
 
     def judge(images: np.ndarray, labels: np.ndarray, tta: str) -> list[float]:
         model = Classifier(replace(spec, tta=tta, members=1), [network])
         with torch.autocast(device.type, torch.bfloat16):
-            return measures(predict(model, images, device).mean, labels)
+            probabilities = predict(model, images, device).mean
+        saved.append(np.column_stack([probabilities[:, 1], labels]))
+        return measures(probabilities, labels, spec.prior)
 
     for judged, inside in sets.items():
         images, labels = data.images[material.rows[inside]], material.labels[inside]
@@ -200,6 +205,10 @@ def train_and_judge(training: Training) -> Iterator[tuple[str, str, list[float]]
                 grey = zoomed(to_grey(torch.from_numpy(np.array(images))), zoom)
                 magnified = (255 * grey.squeeze(1)).round().to(torch.uint8).numpy()
                 yield f"zoom {zoom}", "flip", judge(magnified, labels, "flip")
+
+    SAVED.mkdir(parents=True, exist_ok=True)
+    title = re.sub(r"\W+", "_", f"{training.name} {training.part} {training.seed}")
+    np.save(SAVED / f"{title}.npy", np.concatenate(saved).astype(np.float32))
 
 
 def sampling(name: str, targets: Targets, right: np.ndarray) -> np.ndarray | None:
@@ -215,13 +224,15 @@ def sampling(name: str, targets: Targets, right: np.ndarray) -> np.ndarray | Non
     return weights / weights.sum()
 
 
-def measures(probabilities: np.ndarray, labels: np.ndarray) -> list[float]:
-    """AUC, its DeLong standard error, log loss after temperature scaling, specificity at a sensitivity of
-    .95. probabilities: (N, 2)."""
+def measures(probabilities: np.ndarray, labels: np.ndarray, prior: list[float]) -> list[float]:
+    """AUC, its DeLong standard error, log loss after temperature scaling at the prevalence of these images,
+    specificity at a sensitivity of .95. probabilities: (N, 2). prior: as in `Calibration`."""
     positive = labels == 1
     of_auc = auc_contributions(positive[:, None], probabilities[None, :, 1:])
     error = float(np.sqrt(case_variance(of_auc.images, labels))[0])
-    scaled = Calibration(fit_temperature(probabilities, labels), None)(probabilities)
+    prevalence = class_prevalence(labels, 2).tolist()
+    temperature = fit_temperature(probabilities, labels, prior, prevalence)
+    scaled = Calibration(temperature, None, prior, prevalence)(probabilities)
     false_positive, true_positive, _ = roc_curve(positive, probabilities[:, 1])
     specificity = 1 - false_positive[true_positive >= 0.95].min()
     return [float(of_auc.values[0]), error, nll(scaled, labels), float(specificity)]
