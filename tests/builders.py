@@ -184,6 +184,7 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
         input_size=16,
         mean=[0.4],
         std=[0.2],
+        normalisation="train",
         hidden=0,
         logits=2,
         tta="flip",
@@ -235,6 +236,7 @@ def case(**changes: Any) -> Case:
         image=noise_images(1, 28)[0],
         probabilities={"normal": 0.2, "pneumonia": 0.8},
         prevalence={"normal": 0.5, "pneumonia": 0.5},
+        threshold=None,
         heat=heat,
         zones=zone_fractions(heat),
         image_statistics={
