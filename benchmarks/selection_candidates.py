@@ -56,6 +56,7 @@ MEDIUM, STRONG = augment(**photometric(0.5)), augment(**photometric(0.9))
 IMAGE, LOCAL = model(normalisation="image"), model(normalisation="local")
 DEGRADED = augment(blur=0.04, noise=0.1, jpeg=10)
 ZOOM = augment(scale=0.5)
+ERASING = augment(erasing=0.4)
 MIXUP = train(mixup=0.3)
 
 CANDIDATES: dict[str, Changes] = {
@@ -68,7 +69,7 @@ CANDIDATES: dict[str, Changes] = {
     "blur, noise, JPEG": DEGRADED,
     "zoom .5 to 1.5": ZOOM,
     "crop .5": augment(crop=0.5),
-    "erasing .4": augment(erasing=0.4),
+    "erasing .4": ERASING,
     "mixup .3": MIXUP,
     "moving average": train(select="ema"),
     "label smoothing 0": train(label_smoothing=0.0),
@@ -80,13 +81,12 @@ CANDIDATES: dict[str, Changes] = {
     "four groups alike": {},  # see GROUPS_ALIKE
     # combined
     "image, photometric .5": together(IMAGE, MEDIUM),
-    "image, photometric .9": together(IMAGE, STRONG),
     "local, photometric .5": together(LOCAL, MEDIUM),
-    "image, photometric .5, degraded": together(IMAGE, MEDIUM, DEGRADED),
-    "local, photometric .5, degraded": together(LOCAL, MEDIUM, DEGRADED),
-    "photometric .9, degraded": together(STRONG, DEGRADED),
-    "image, photometric .5, degraded, zoom": together(IMAGE, MEDIUM, DEGRADED, ZOOM),
-    "image, photometric .5, degraded, mixup": together(IMAGE, MEDIUM, DEGRADED, MIXUP),
+    "photometric .5, degraded": together(MEDIUM, DEGRADED),
+    "photometric .5, erasing .4": together(MEDIUM, ERASING),
+    "photometric .5, degraded, erasing .4": together(MEDIUM, DEGRADED, ERASING),
+    "photometric .5, degraded, erasing .4, mixup .3": together(MEDIUM, DEGRADED, ERASING, MIXUP),
+    "image, photometric .5, degraded, erasing .4": together(IMAGE, MEDIUM, DEGRADED, ERASING),
 }
 
 # Training images that shortcut features get wrong are drawn four times as often as the others, after Just

@@ -12,8 +12,8 @@ ROWS = Path("docs/model_selection.csv")
 TABLE = Path("docs/model_selection.md")
 COLUMNS = ("candidate", "part", "seed", "judged", "tta", "auc", "auc_se", "nll", "specificity")
 CORRUPTED = (*KINDS, "zoom 0.7", "zoom 1.3")
-KEPT = 9
-FINALISTS = 4
+KEPT = 6
+FINALISTS = 3
 TWO_ROUNDS = {"conflict": 0.4, "corrupted": 0.2, "worst": 0.1, "series": 0.15, "late": 0.15}
 ONE_ROUND = {"conflict": 0.5, "corrupted": 0.3, "worst": 0.2}
 

@@ -197,8 +197,9 @@ def train_and_judge(training: Training) -> Iterator[tuple[str, str, list[float]]
         saved.append(np.column_stack([probabilities[:, 1], labels]))
         return measures(probabilities, labels, spec.prior)
 
-    for judged, inside in sets.items():
-        images, labels = data.images[material.rows[inside]], material.labels[inside]
+    of_sets = {judged: material.rows[inside] for judged, inside in sets.items()} | {"val": data.rows("val")}
+    for judged, members in of_sets.items():
+        images, labels = data.images[members], data.labels[members]
         for tta in ("flip", "flip_zoom"):
             yield judged, tta, judge(images, labels, tta)
         if judged == "fold":
