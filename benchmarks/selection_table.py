@@ -42,8 +42,7 @@ def score(of_candidate: Mapping[str, float], weights: Mapping[str, float]) -> fl
 
 def after_one_seed(rows: Sequence[Row]) -> list[str]:
     first = [row for row in rows if row["seed"] == "0" and row["part"] == "conflict"]
-    names = dict.fromkeys(row["candidate"] for row in first)
-    ranked = sorted(names, key=lambda name: score(aucs(first, name), ONE_ROUND), reverse=True)
+    ranked = sorted(admitted(first), key=lambda name: score(aucs(first, name), ONE_ROUND), reverse=True)
     return list(dict.fromkeys([*ranked[:KEPT], "before"]))
 
 

@@ -14,16 +14,15 @@ series     all normal radiographs of the series NORMAL2 (N2), and a third of the
 late       of every series the quarter of patients with the highest numbers
 
 Every candidate (`benchmarks.selection_candidates`) trains one member for EPOCHS epochs without conflict and
-fold, and is judged on conflict, fold and corrupted: with one seed all of them, with two more seeds the KEPT
-that have the highest score with the first, and "before". The FINALISTS with the highest
-score then train without series, and without late. The score, decided before the first run:
+fold, and is judged on conflict, fold and corrupted: all of them with one seed, those KEPT and "before" with
+two more. The FINALISTS then train without series, and without late. The score, decided before the first run:
 
     .5 AUC on conflict + .3 mean AUC over the corruptions + .2 AUC on the worst corruption
     for finalists: .4 conflict + .2 corruptions + .1 worst corruption + .15 series + .15 late
 
-Finalists are candidates whose AUC on fold, the mean over seeds, is within one standard error (DeLong) of the
-best candidate's. Chosen is the finalist with the highest score; on a tie, the one with the lower log loss on
-conflict.
+Kept, and then finalists, are the candidates with the highest score among those whose AUC on fold, which is as
+train, is within one standard error (DeLong) of the best candidate's. Chosen is the finalist with the highest
+score; on a tie, the one with the lower log loss on conflict.
 
 Rows are appended to docs/model_selection.csv when they are complete; those that the file has are not computed
 again. docs/model_selection.md is the table. Log loss is after temperature scaling on the same radiographs;
