@@ -33,7 +33,7 @@ from cxr.models.classifier import Classifier, Spec, build_member, predict
 from cxr.params import Params, load_params
 from cxr.training.member import MemberTask, prepare
 from cxr.training.parallel import Tick, side_by_side
-from cxr.training.targets import Targets
+from cxr.training.targets import Subclasses, Targets
 
 MEMBERS = 5
 EPOCHS = 8
@@ -102,10 +102,11 @@ def plan(params: Params, data: Dataset, strategy: Strategy) -> Plan:
         train=params.train.replace(epochs=EPOCHS),
     )
     rows = data.rows("train")
-    return Plan(strategy.name, params, *prepare(params, data, rows, subclasses(params, data, strategy)))
+    named = Subclasses.named(subclass_names(params, data, strategy))
+    return Plan(strategy.name, params, *prepare(params, data, rows, named))
 
 
-def subclasses(params: Params, data: Dataset, strategy: Strategy) -> list[str]:
+def subclass_names(params: Params, data: Dataset, strategy: Strategy) -> list[str]:
     """The sub-class of each training radiograph, as the cluster stage would name it."""
     rows = data.rows("train")
     labels, points = data.labels[rows], np.load("data/embeddings.npy")[rows]

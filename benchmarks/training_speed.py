@@ -46,7 +46,7 @@ from cxr.models.preprocess import Preprocess, to_grey
 from cxr.params import Params, load_params
 from cxr.training.inputs import AugmentedImages
 from cxr.training.loop import Phase
-from cxr.training.targets import make_targets
+from cxr.training.targets import Subclasses, make_targets
 
 ROUNDS = 5
 PREPROCESS = Preprocess(28, (0.57,), (0.17,))
@@ -128,7 +128,9 @@ def settings() -> Params:
 def methods(case: Case) -> dict[str, Callable[[], None]]:
     params = settings()
     images, labels = (torch.from_numpy(array) for array in images_and_labels(case.images))
-    targets = make_targets(params.imbalance, labels.numpy(), ["normal", "pneumonia"], [""] * case.images)
+    targets = make_targets(
+        params.imbalance, labels.numpy(), ["normal", "pneumonia"], Subclasses.named([""] * case.images)
+    )
     inputs = AugmentedImages(images, params.augment, PREPROCESS)
 
     def loop(precision: str, channels_last: bool) -> None:

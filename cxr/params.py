@@ -89,6 +89,7 @@ class Imbalance(Section):
     strategy: Literal["none", "class_weights", "sampler", "focal", "logit_adjustment", "decompose", "both"]
     class_weights: Literal["balanced", "inverse"] | Annotated[list[Positive], Field(min_length=1)]
     focal_gamma: Positive
+    conflicting: Annotated[float, Field(ge=1)]
 
 
 class Model(Section):

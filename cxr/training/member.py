@@ -28,7 +28,7 @@ from cxr.training.log import open_log
 from cxr.training.loop import Phase
 from cxr.training.parallel import Tick
 from cxr.training.selection import Selection, measure_epoch
-from cxr.training.targets import Targets, make_targets
+from cxr.training.targets import Subclasses, Targets, make_targets
 
 # Train and val are measured in the same way: equally many unaugmented images, without class weights or label
 # smoothing.
@@ -70,8 +70,8 @@ class MemberTask:
             ) from None
 
 
-def prepare(params: Params, data: Dataset, rows: np.ndarray, subclasses: list[str]) -> tuple[Spec, Targets]:
-    """What all members trained on `rows` share. subclasses: the sub-class names of the rows.
+def prepare(params: Params, data: Dataset, rows: np.ndarray, subclasses: Subclasses) -> tuple[Spec, Targets]:
+    """What all members trained on `rows` share. subclasses: of the rows.
 
     Fetches published weights. Raises `UserError` if they are unavailable, or if the parameters do not agree
     with one another or with the data.

@@ -17,7 +17,7 @@ from cxr.data.provenance import SOURCES
 from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratified, under_two_classes
 from cxr.figures import charts, radiographs
 from cxr.params import Download
-from cxr.training.targets import make_targets
+from cxr.training.targets import Subclasses, make_targets
 from stages import split
 from tests.builders import files_below, noise_images, refused, settings, write_params
 
@@ -304,7 +304,7 @@ def test_real_set_has_its_published_counts(run, monkeypatch, drop, dropped, weig
     assert metrics["counts"]["test"] == {"normal": 234, "pneumonia": 390}
     train = data.labels[data.rows("train")]
     chosen = settings("imbalance", strategy="class_weights", class_weights="balanced")
-    class_weights = make_targets(chosen, train, data.classes, [""] * len(train)).weights
+    class_weights = make_targets(chosen, train, data.classes, Subclasses.named([""] * len(train))).weights
     np.testing.assert_allclose(class_weights, weights, atol=5e-5)
 
 

@@ -311,8 +311,8 @@ def test_stage_releases_members_that_do_not_depend_on_test(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (20, 30), "val": (6, 6), "test": (6, 6)}, ["normal", "sick"])
     data = load_dataset()
-    rows = [(row, f"{data.classes[data.labels[row]]}_{row % 2}") for row in data.rows("train")]
-    dataset.write_csv("data/subclasses.csv", ("row", "subclass"), rows)
+    rows = [(row, f"{data.classes[data.labels[row]]}_{row % 2}", 0) for row in data.rows("train")]
+    dataset.write_csv("data/subclasses.csv", ("row", "subclass", "conflicting"), rows)
     changes = {"members": 2, "epochs": 2, "batch_size": 16, "precision": "float32"}
     changes = {f"train.{key}": value for key, value in changes.items()} | {"imbalance.strategy": "both"}
     write_params(tmp_path, changes | {"compute.threads": 1, "compute.device": "cpu"})
@@ -343,8 +343,8 @@ def test_stage_releases_members_that_do_not_depend_on_test(tmp_path, monkeypatch
 def test_subclasses_of_other_images_are_an_error_of_the_stage(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (20, 30), "val": (6, 6), "test": (6, 6)}, ["normal", "sick"])
-    rows = [(row, "x") for row in load_dataset().rows("train")]
-    dataset.write_csv("data/subclasses.csv", ("row", "subclass"), rows[::-1])
+    rows = [(row, "x", 0) for row in load_dataset().rows("train")]
+    dataset.write_csv("data/subclasses.csv", ("row", "subclass", "conflicting"), rows[::-1])
     write_params(tmp_path, {"compute.threads": 1, "compute.device": "cpu"})
     with refused(
         "data/subclasses.csv: its column row does not list the training images", "`dvc repro cluster`"
