@@ -161,6 +161,7 @@ EDITS = {
     "uv.lock": set(),
     **{f"stages/{stage.replace('-', '_')}.py": {stage} for stage in STAGES},
     "stages/model_card.md.j2": {"card"},
+    "docs/test_ledger.yaml": {"card"},
     "cxr/reports/page.py": {"report", "card"},
     "cxr/reports/cases.md.j2": {"report", "card"},
     "cxr/reports/claims.yaml": {"report", "card"},

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from cxr import params
 from cxr.core.files import read_json, write_json
 from cxr.params import load_params
 from cxr.recipes import apply_recipe
+from cxr.reports.ledger import PATH as LEDGER
 from stages import card
 from tests.builders import refused
 from tests.repository import Repository
@@ -33,11 +34,18 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         else request.getfixturevalue("three_class_run")
     )
     shutil.copytree(run / "metrics", tmp_path / "metrics")
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
     for name in ("params.yaml", "models/classifier.json", "models/classifier.safetensors"):
         shutil.copyfile(run / name, tmp_path / name)
-    monkeypatch.chdir(tmp_path)
+    write_ledger()
     return tmp_path
+
+
+def write_ledger(test_set: str = "pneumoniamnist", decisions: Sequence[str] = ("none",)) -> None:
+    row = "\n- {date: 2026-01-01, kind: recipe, run: a run, source: a file, decision: %s}"
+    LEDGER.parent.mkdir(exist_ok=True)
+    LEDGER.write_text(f"test_set: {test_set}\nreadings:" + "".join(row % text for text in decisions))
 
 
 def written() -> str:
@@ -168,6 +176,16 @@ def test_a_data_set_of_the_hub_is_linked(place: Path) -> None:
     metadata = ModelCard(written()).data
     assert (metadata.datasets, metadata.license) == (["acme/radiographs"], "cc-by-4.0")
     assert {result.dataset_type for result in metadata.eval_results} == {"acme/radiographs"}
+
+
+def test_earlier_readings_of_test_are_those_of_the_ledger(place: Path) -> None:
+    write_ledger(card_source()["id"], ["none", "Kept", "Rejected", "none"])
+    assert "Test was read 4 times, and a decision followed 2 of these readings, so results" in written()
+    write_ledger("another", ["none", "Kept", "Rejected", "none"])
+    text = written()
+    assert "How often this test split was read is not recorded" in text
+    assert "that of `another`." in text
+    assert "Test was read" not in text
 
 
 def test_equal_runs_write_equal_bytes_that_the_hub_keeps(place: Path) -> None:
