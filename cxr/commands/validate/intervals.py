@@ -81,9 +81,8 @@ def auc_interval(labels: np.ndarray, probabilities: np.ndarray, patients: np.nda
     low, high = np.mean(
         [_of_one(labels == label, probabilities[:, label], patients) for label in shown], axis=0
     )
-    return Bounded(
-        value, max(0.0, min(value - half, low)), min(1.0, max(value + half, high)), "DeLong, Newcombe"
-    )
+    low, high = max(0.0, min(value - half, low)), min(1.0, max(value + half, high))
+    return Bounded(value, float(low), float(high), "DeLong, Newcombe")
 
 
 def _of_one(positive: np.ndarray, scores: np.ndarray, patients: np.ndarray | None) -> tuple[float, float]:

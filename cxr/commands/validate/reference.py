@@ -33,11 +33,14 @@ def load_reference(home: Path, model: OnnxModel) -> Reference | str:
     try:
         export = json.loads((home / EXPORT).read_bytes())
         test = (home / TEST).read_bytes()
+        exported, described_by = export["sha256"], export["described_by"][TEST.as_posix()]
     except FileNotFoundError as error:
         return f"no {Path(error.filename)} here"
-    if export["sha256"] != model.sha256:
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{home / EXPORT}: not written by the stage export; run `dvc repro export`") from None
+    if exported != model.sha256:
         return f"{home / EXPORT} describes another model"
-    if hashlib.sha256(test).hexdigest() != export["described_by"].get(TEST.as_posix()):
+    if described_by != hashlib.sha256(test).hexdigest():
         return f"{home / TEST} describes another model"
     published = {
         name: Bounded(metric["ensemble"], metric["low"], metric["high"], "bootstrap")
