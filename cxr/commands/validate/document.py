@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cxr.commands.validate.measurement import RELEASED, decisions
+from cxr.commands.validate.measurement import ONE_HALF, decisions
 from cxr.commands.validate.validation import UNLIKE, Validation
 from cxr.commands.validate.verdict import Difference
 from cxr.evaluation.metrics import confusion
@@ -15,15 +15,16 @@ def validation_document(validation: Validation) -> dict[str, Any]:
     verdict: "as good as on test", "worse than on test", "cannot tell" or "not compared"; sentence: with the
         reason; images_needed: see `Verdict`; differences: of each compared metric here, test, difference with
         the 95 % interval low to high, and margin
-    model: path-independent facts: sha256, classes, threshold of the second class's probability (None: the
+    model: sha256, classes, threshold of the second class's probability (None: the
         most probable class is the decision), prevalence to which probabilities refer
     data: images (that could be read), of_class, prevalence of each class, patients (None: unknown, images
         count as independent), labels (where they are from), warnings, errors (path and message of each file
         that could not be read)
     metrics: by name value, low, high, method (of the interval) and test (the same on test, or None); names
-        that end in _at_threshold are of the released decision, others of the most probable class
+        that end in _at_one_half are of the most probable class, others of the released decision
     ece_by_chance: see `cxr.evaluation.reliability.ece_by_chance`
-    confusion: counts of each decision, released and most_probable, a row for each true class
+    confusion: counts of each decision, released and, if that has a threshold, most_probable, a row for each
+        true class
     typicality: images flagged as unlike the training images, and their fraction; None if the model states no
         typicality
     images: path, label, decision, probabilities, and typicality if stated, of each
@@ -33,7 +34,7 @@ def validation_document(validation: Validation) -> dict[str, Any]:
     classes, reference = sample.classes, validation.reference
     of_test = {} if isinstance(reference, str) else reference.metrics
     tables = {
-        "released" if ending == RELEASED else "most_probable": confusion(sample.labels, decided, len(classes))
+        "most_probable" if ending == ONE_HALF else "released": confusion(sample.labels, decided, len(classes))
         for ending, decided in decisions(sample, facts.threshold).items()
     }
     counts = sample.counts

@@ -20,7 +20,7 @@ from cxr.inference.prevalence import case_weights
 
 RESAMPLES = 2000
 FEWEST = 2  # images of a class, below which there is no variance within it
-RELEASED = "_at_threshold"  # ends the names of metrics of the released decision, as in metrics/test.json
+ONE_HALF = "_at_one_half"  # ends names of metrics at 0.5, as in metrics/test.json
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Sample:
 
 
 def decisions(sample: Sample, threshold: float | None) -> dict[str, np.ndarray]:
-    """(N,) int decisions by the ending of the names of their metrics: the most probable class and, with a
-    threshold, the released decision, which comes first."""
-    most_probable = {"": decide(sample.probabilities, None)}
+    """(N,) int decisions by the ending of the names of their metrics: the released decision and, if that has
+    a threshold, the most probable class."""
+    released = {"": decide(sample.probabilities, threshold)}
     if threshold is None:
-        return most_probable
-    return {RELEASED: decide(sample.probabilities, threshold)} | most_probable
+        return released
+    return released | {ONE_HALF: decide(sample.probabilities, None)}
 
 
 def measure(
@@ -127,14 +127,14 @@ def _weighted(
 ) -> dict[str, np.ndarray]:
     """(R,) float64 each. weights: (R, N) float, of the images."""
     classes, labels, probabilities = sample.classes, sample.labels, sample.probabilities
-    metrics = weighted_headline(labels, probabilities, classes, threshold, weights)
+    thresholds = None if threshold is None else np.array([threshold])
+    metrics = weighted_headline(labels, probabilities, classes, thresholds, weights)
     metrics["log_loss"] = scores(labels, probabilities, weights)["nll"]
     if prevalence is not None:
         weighted = weights * case_weights(labels, np.array(prevalence))
         metrics["ece_at_prevalence"] = scores(labels, probabilities, weighted)["ece"]
     if threshold is not None:
-        decided, truth = decide(probabilities, threshold) == 1, labels == 1
-        metrics[f"f1_{classes[1]}{RELEASED}"] = (
-            (weights @ (decided & truth)) * 2 / (weights @ (1.0 * decided + truth))
-        )
+        positive, truth = decide(probabilities, None) == 1, labels == 1
+        both, either = weights @ (positive & truth), weights @ (1.0 * positive + truth)
+        metrics[f"f1_{classes[1]}{ONE_HALF}"] = 2 * both / either
     return metrics

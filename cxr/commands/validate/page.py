@@ -14,9 +14,10 @@ from cxr.commands.validate import summary
 from cxr.commands.validate.drawing import draw_figures
 from cxr.commands.validate.validation import Validation
 from cxr.data.radiograph import read_original
+from cxr.evaluation.misclassifications import most_confident_errors
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
-MOST = 8  # misclassified radiographs of each kind that are shown
+MOST = 16  # misclassified radiographs that are shown, see `most_confident_errors`
 SIDE = 320  # pixels of their thumbnails
 
 
@@ -48,17 +49,16 @@ def _figures(validation: Validation) -> dict[str, str]:
 
 
 def _mistakes(validation: Validation) -> Iterator[dict[str, Any]]:
-    """The most confident errors of each kind: title, and the tiles with image (a data URL), name and
+    """Each kind of error with the most confident ones: title, and the tiles with image (a data URL), name and
     caption."""
-    sample, wrong = validation.sample, validation.misclassified
-    kinds = sorted({(int(sample.labels[i]), int(validation.decided[i])) for i in wrong})
-    for truth, decision in kinds:
-        positions = [i for i in wrong if (sample.labels[i], validation.decided[i]) == (truth, decision)]
+    sample = validation.sample
+    kinds = most_confident_errors(sample.labels, sample.probabilities, validation.decided, MOST)
+    for (truth, decision), (count, positions) in kinds.items():
         yield {
             "title": f"{sample.classes[truth]} classified as {sample.classes[decision]}",
-            "count": len(positions),
+            "count": count,
             "of": int(sample.counts[truth]),
-            "tiles": [_tile(validation, int(i)) for i in positions[:MOST]],
+            "tiles": [_tile(validation, int(position)) for position in positions],
         }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cxr.commands.validate.measurement import RELEASED
+from cxr.commands.validate.measurement import ONE_HALF
 
 Document = Mapping[str, Any]
 INTERVALS = (
@@ -65,7 +65,7 @@ def metric_groups(document: Document) -> dict[str, list[tuple[str, Mapping[str, 
         decision.remove("f1_macro")
     shown = {"Ranking": list(RANKING)}
     for name in document["confusion"]:
-        ending = RELEASED if name == "released" else ""
+        ending = ONE_HALF if name == "most_probable" else ""
         shown[decision_words(name, document)] = [f"{metric}{ending}" for metric in decision]
     shown["Probabilities"] = list(PROBABILITIES)
     groups = {
@@ -76,7 +76,7 @@ def metric_groups(document: Document) -> dict[str, list[tuple[str, Mapping[str, 
 
 
 def metric_words(name: str) -> str:
-    plain = name.removesuffix(RELEASED)
+    plain = name.removesuffix(ONE_HALF)
     return WORDS.get(plain, plain.replace("_", " ").replace("f1", "F1"))
 
 
@@ -87,7 +87,7 @@ def with_ends(metric: Mapping[str, Any]) -> str:
 def decision_words(name: str, document: Document) -> str:
     """name: a key of the document's `confusion`."""
     model = document["model"]
-    if name == "released":
+    if name == "released" and model["threshold"] is not None:
         return f"Released decision, {model['classes'][1]} from p = {model['threshold']:.3f}"
     if len(model["classes"]) == 2:
         return f"Decision of the most probable class, {model['classes'][1]} from p = 0.5"

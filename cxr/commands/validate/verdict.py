@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from scipy.stats import norm
 
 from cxr.commands.validate.intervals import Bounded, combined
-from cxr.commands.validate.measurement import RELEASED, Sample
+from cxr.commands.validate.measurement import ONE_HALF, Sample
 from cxr.commands.validate.reference import Reference
 from cxr.evaluation.statistics import Z
 
@@ -91,17 +91,10 @@ def judge(metrics: Mapping[str, Bounded], sample: Sample, reference: Reference |
 
 
 def _margins(here: Mapping[str, Bounded], test: Mapping[str, Bounded]) -> dict[str, float | None]:
-    """The metrics that are compared, of the released decision where both sides have them, with their margins.
-    Without radiographs of a class these are recalls, which have none: a model that always answers the other
-    class may have a recall of 1."""
-    shared = [name for name in here if name in test]
-    margins: dict[str, float | None] = {}
-    for name, margin in MARGINS.items():
-        candidates = [found for found in (f"{name}{RELEASED}", name) if found in shared]
-        margins |= dict.fromkeys(candidates[:1], margin)
-    if margins:
-        return margins
-    return dict.fromkeys([name for name in shared if name.endswith(RELEASED)] or shared)
+    """The metrics that are compared, with their margins. Without radiographs of a class these are recalls,
+    which have none: a model that always answers the other class may have a recall of 1."""
+    margins: dict[str, float | None] = {name: m for name, m in MARGINS.items() if name in here}
+    return margins or {name: None for name in here if name in test and not name.endswith(ONE_HALF)}
 
 
 def _difference(here: Bounded, test: Bounded, margin: float | None) -> Difference:
@@ -131,5 +124,5 @@ def _values(differences: Mapping[str, Difference]) -> str:
 
 
 def _words(name: str) -> str:
-    plain = name.removesuffix(RELEASED).replace("_", " ")
+    plain = name.replace("_", " ")
     return plain.replace("auc ovr macro", "AUC (mean of classes)").replace("auc", "AUC")

@@ -62,7 +62,7 @@ def test_metrics_are_scikit_learns(run, images, model, exported_run):
         "brier": metrics.brier_score_loss(labels, p),
         "log_loss": metrics.log_loss(labels, p.astype(float)),
     }
-    for ending, decided in (("_at_threshold", p >= facts.threshold), ("", p >= 0.5)):
+    for ending, decided in (("", p >= facts.threshold), ("_at_one_half", p >= 0.5)):
         expected |= {
             f"accuracy{ending}": metrics.accuracy_score(labels, decided),
             f"balanced_accuracy{ending}": metrics.balanced_accuracy_score(labels, decided),
@@ -150,7 +150,7 @@ def test_a_csv_with_patients_says_what_its_intervals_count(run, images, model):
     alone, grouped = read_json("independent.json"), read_json("patients.json")
     assert (alone["data"]["patients"], grouped["data"]["patients"]) == (None, 12)
     assert "Intervals take 12 patients, not images, for independent cases." in out
-    for name in ("sensitivity_at_threshold", "specificity", "auc"):
+    for name in ("sensitivity", "specificity_at_one_half", "auc"):
         a, b = alone["metrics"][name], grouped["metrics"][name]
         assert a["value"] == b["value"]
         assert b["high"] - b["low"] > 1.1 * (a["high"] - a["low"])
@@ -161,7 +161,7 @@ def test_one_class_alone(run, images, model):
     code, _, _ = run("validate", "one", *model, "--json", "result.json", "--page", "page.html")
     assert code == 0
     found = read_json("result.json")
-    assert set(found["metrics"]) == {"specificity", "specificity_at_threshold"}
+    assert set(found["metrics"]) == {"specificity", "specificity_at_one_half"}
     assert found["ece_by_chance"] is None
     assert found["verdict"] in ("cannot tell", "worse than on test")
     assert Path("page.html").read_text().count("data:image/png") == 1

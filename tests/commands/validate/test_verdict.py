@@ -99,7 +99,7 @@ def test_one_class_alone_can_be_worse_and_never_as_good(signal, expected):
     both = sample(4000, signal, 1)
     verdict = compared(both.of(both.labels == 0), sample(3000, 3, 2))
     assert verdict.verdict == expected
-    assert list(verdict.differences) == ["specificity_at_threshold"]
+    assert list(verdict.differences) == ["specificity"]
     assert ("fewer than two of pneumonia" in verdict.sentence) == (expected == CANNOT_TELL)
 
 
