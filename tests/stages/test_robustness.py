@@ -9,13 +9,15 @@ from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from cxr.core.dataset import load_dataset
+from cxr.core.errors import UserError
 from cxr.core.files import read_csv, read_json
-from cxr.evaluation.corruptions import KINDS, SEVERITIES, corrupt
+from cxr.evaluation.corruptions import CORRUPTED, KINDS, SEVERITIES, corrupt
 from cxr.evaluation.robustness import balanced_errors, macro_auc, mean_errors
 from cxr.evaluation.statistics import blocks
 from cxr.inference import calibration
 from cxr.inference.calibration import load_calibration, save_calibration
 from cxr.models.classifier import load_classifier, predict, save_classifier
+from stages import corrupt as corrupt_stage
 from stages import robustness
 from stages.robustness import robustness_report
 from tests.builders import small_classifier, write_packed, write_params
@@ -59,7 +61,7 @@ def test_auc_equals_scikit_learn():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Run the stage on an untrained classifier; returns metrics/robustness.json."""
+    """Run the stages on an untrained classifier; returns metrics/robustness.json."""
     monkeypatch.chdir(tmp_path)
 
     def call(tta: str) -> dict:
@@ -68,6 +70,7 @@ def run(tmp_path, monkeypatch):
         # The threshold is not used here; the prevalence affects which class is most probable.
         save_calibration(calibration.Calibration(1.5, 0.9, prior=[0.59, 0.41], prevalence=[0.5, 0.5]))
         write_params(tmp_path, {"compute.threads": 1, "compute.device": "cpu", "evaluate.bootstrap": 100})
+        corrupt_stage.main()
         robustness.main()
         return read_json("metrics/robustness.json")
 
@@ -125,12 +128,20 @@ def test_means_are_separate_by_augmentation(covered):
 def test_equal_runs_write_equal_bytes_without_test_time_augmentation(run):
     def outputs(tta: str) -> list[bytes]:
         run(tta)
-        written = [*Path("metrics").iterdir(), *Path("plots").iterdir()]
+        written = [CORRUPTED, *Path("metrics").iterdir(), *Path("plots").iterdir()]
         assert len(written) == 4
         return [path.read_bytes() for path in sorted(written)]
 
     one, six = outputs("none"), outputs("flip_zoom")
-    assert one[1:] == six[1:]  # robustness.json comes first and names the released augmentation
-    assert six[0] == one[0].replace(b"released: none", b"released: flip_zoom") != one[0]
+    assert one[0] == six[0]
+    assert one[2:] == six[2:]  # robustness.json comes second and names the released augmentation
+    assert six[1] == one[1].replace(b"released: none", b"released: flip_zoom") != one[1]
     with Image.open("plots/robustness.png") as figure:
         assert figure.width <= 1100
+
+
+def test_predictions_of_another_data_set_are_refused(run):
+    run("none")
+    write_packed({"train": (20, 30), "val": (12, 14), "test": (15, 20)}, ["normal", "sick"])
+    with pytest.raises(UserError, match=r"data/corrupted\.npy: belongs to another data set; run `dvc repro"):
+        robustness.main()
