@@ -1,4 +1,4 @@
-"""`make fresh`: check that the committed results belong to the committed code, else name what is stale and why.
+"""`make fresh`: check that the committed results belong to the committed code, else name what is stale.
 
 It needs neither the data nor the model: outputs that are not here are taken to be those that dvc.lock names.
 """

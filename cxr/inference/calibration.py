@@ -58,8 +58,10 @@ def fit_temperature(
     prior: list[float] | None = None,
     prevalence: list[float] | None = None,
 ) -> float:
-    """The temperature, `COLDEST` to 20, of the lowest log loss. probabilities: (N, classes) float, uncalibrated.
-    labels: (N,) int. prior: as in `Calibration`. prevalence: of each class among these images.
+    """The temperature, `COLDEST` to 20, of the lowest log loss.
+
+    probabilities: (N, classes) float, uncalibrated. labels: (N,) int. prior: as in `Calibration`. prevalence:
+    of each class among these images.
 
     If all images are classified correctly, as of a few images they often are, the log loss falls without end
     as the temperature approaches 0, and every probability would become 0 or 1. At 0.25 one of .9 becomes

@@ -9,7 +9,6 @@ from cxr.data.own_folder import read_folder
 from tests.builders import refused, write_tree
 from tests.repository import Repository
 
-
 FILES = [f"{name}/{number}.png" for name in ("normal", "sick") for number in range(3)]
 
 

@@ -1,8 +1,7 @@
-"""`make fresh` names each stale stage with what changed, and is silent about files that are not in a clone."""
+"""`make fresh` names each stale stage with what changed, and is silent about files that are not here."""
 
 import sys
 from pathlib import Path
-
 
 from scripts import fresh
 from scripts.fresh import stale

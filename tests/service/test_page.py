@@ -149,7 +149,7 @@ def test_of_several_files_the_classified_one_is_named(page: Page, service: str) 
             const files = new DataTransfer();
             for (const name of ["first.png", "second.png", "third.png"])
                 files.items.add(new File([new Uint8Array(content)], name));
-            window.dispatchEvent(new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true }));
+            window.dispatchEvent(new DragEvent("drop", { dataTransfer: files }));
         }""",
         list(encoded(noise_images(1, 40)[0], "PNG")),
     )
