@@ -55,7 +55,10 @@ def together(*changes: Changes) -> Changes:
 MEDIUM, STRONG = augment(**photometric(0.5)), augment(**photometric(0.9))
 IMAGE, LOCAL = model(normalisation="image"), model(normalisation="local")
 DEGRADED = augment(blur=0.04, noise=0.1, jpeg=10)
+WEAKLY = augment(blur=0.02, noise=0.04, jpeg=40)
+RESIDUAL = model(backbone="compact_resnet")
 ZOOM = augment(scale=0.5)
+ERASING = augment(erasing=0.4)
 MIXUP = train(mixup=0.3)
 
 CANDIDATES: dict[str, Changes] = {
@@ -68,30 +71,36 @@ CANDIDATES: dict[str, Changes] = {
     "blur, noise, JPEG": DEGRADED,
     "zoom .5 to 1.5": ZOOM,
     "crop .5": augment(crop=0.5),
-    "erasing .4": augment(erasing=0.4),
+    "erasing .4": ERASING,
     "mixup .3": MIXUP,
     "moving average": train(select="ema"),
     "label smoothing 0": train(label_smoothing=0.0),
     "label smoothing .1": train(label_smoothing=0.1),
     "no class weights": {"imbalance": {"strategy": "none"}},
-    "residual net": model(backbone="compact_resnet"),
+    "residual net": RESIDUAL,
     "wider net": model(backbone="compact_cnn_wide"),
     "conflicting x 4": {},  # see CONFLICTING_DRAWN
     "four groups alike": {},  # see GROUPS_ALIKE
     # combined
     "image, photometric .5": together(IMAGE, MEDIUM),
-    "image, photometric .9": together(IMAGE, STRONG),
     "local, photometric .5": together(LOCAL, MEDIUM),
-    "image, photometric .5, degraded": together(IMAGE, MEDIUM, DEGRADED),
-    "local, photometric .5, degraded": together(LOCAL, MEDIUM, DEGRADED),
-    "photometric .9, degraded": together(STRONG, DEGRADED),
-    "image, photometric .5, degraded, zoom": together(IMAGE, MEDIUM, DEGRADED, ZOOM),
-    "image, photometric .5, degraded, mixup": together(IMAGE, MEDIUM, DEGRADED, MIXUP),
+    "photometric .5, degraded": together(MEDIUM, DEGRADED),
+    "photometric .5, erasing .4": together(MEDIUM, ERASING),
+    "photometric .5, degraded, erasing .4": together(MEDIUM, DEGRADED, ERASING),
+    "photometric .5, degraded, erasing .4, mixup .3": together(MEDIUM, DEGRADED, ERASING, MIXUP),
+    "image, photometric .5, degraded, erasing .4": together(IMAGE, MEDIUM, DEGRADED, ERASING),
+    # combined, after the table of one seed of the above
+    "photometric .5, erasing .4, conflicting x 4": together(MEDIUM, ERASING),
+    "photometric .5, erasing .4, weakly degraded": together(MEDIUM, ERASING, WEAKLY),
+    "photometric .5, erasing .4, weakly degraded, conflicting x 4": together(MEDIUM, ERASING, WEAKLY),
+    "image, photometric .5, erasing .4, weakly degraded": together(IMAGE, MEDIUM, ERASING, WEAKLY),
+    "residual net, photometric .5, erasing .4": together(RESIDUAL, MEDIUM, ERASING),
+    "residual net, photometric .5, erasing .4, weakly degraded": together(RESIDUAL, MEDIUM, ERASING, WEAKLY),
 }
 
 # Training images that shortcut features get wrong are drawn four times as often as the others, after Just
 # Train Twice (Liu et al., 2021, https://arxiv.org/abs/2107.09044).
-CONFLICTING_DRAWN = {"conflicting x 4": 4.0}
+CONFLICTING_DRAWN = {name: 4.0 for name in CANDIDATES if name.endswith("conflicting x 4")}
 # Class and shortcut (right or wrong) make four groups, each drawn equally often, which reaches what group DRO
 # does (Idrissi et al., 2022, https://arxiv.org/abs/2110.14503).
 GROUPS_ALIKE = ("four groups alike",)

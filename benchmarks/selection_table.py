@@ -12,7 +12,8 @@ ROWS = Path("docs/model_selection.csv")
 TABLE = Path("docs/model_selection.md")
 COLUMNS = ("candidate", "part", "seed", "judged", "tta", "auc", "auc_se", "nll", "specificity")
 CORRUPTED = (*KINDS, "zoom 0.7", "zoom 1.3")
-FINALISTS = 6
+KEPT = 6
+FINALISTS = 3
 TWO_ROUNDS = {"conflict": 0.4, "corrupted": 0.2, "worst": 0.1, "series": 0.15, "late": 0.15}
 ONE_ROUND = {"conflict": 0.5, "corrupted": 0.3, "worst": 0.2}
 
@@ -37,6 +38,12 @@ def aucs(rows: Sequence[Row], candidate: str) -> dict[str, float]:
 
 def score(of_candidate: Mapping[str, float], weights: Mapping[str, float]) -> float:
     return sum(weight * of_candidate[name] for name, weight in weights.items())
+
+
+def after_one_seed(rows: Sequence[Row]) -> list[str]:
+    first = [row for row in rows if row["seed"] == "0" and row["part"] == "conflict"]
+    ranked = sorted(admitted(first), key=lambda name: score(aucs(first, name), ONE_ROUND), reverse=True)
+    return list(dict.fromkeys([*ranked[:KEPT], "before"]))
 
 
 def complete(rows: Sequence[Row]) -> list[str]:

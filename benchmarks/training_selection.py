@@ -13,16 +13,16 @@ corrupted  the fold again after the 13 corruptions of MedMNIST-C at severity 4, 
 series     all normal radiographs of the series NORMAL2 (N2), and a third of the pneumonia patients
 late       of every series the quarter of patients with the highest numbers
 
-Every candidate (`benchmarks.selection_candidates`) trains one member for EPOCHS epochs for each of three
-seeds without conflict and fold, and is judged on conflict, fold and corrupted. The FINALISTS with the highest
-score then train without series, and without late. The score, decided before the first run:
+Every candidate (`benchmarks.selection_candidates`) trains one member for EPOCHS epochs without conflict and
+fold, and is judged on conflict, fold and corrupted: all of them with one seed, those KEPT and "before" with
+two more. The FINALISTS then train without series, and without late. The score, decided before the first run:
 
     .5 AUC on conflict + .3 mean AUC over the corruptions + .2 AUC on the worst corruption
     for finalists: .4 conflict + .2 corruptions + .1 worst corruption + .15 series + .15 late
 
-Finalists are candidates whose AUC on fold, the mean over seeds, is within one standard error (DeLong) of the
-best candidate's. Chosen is the finalist with the highest score; on a tie, the one with the lower log loss on
-conflict.
+Kept, and then finalists, are the candidates with the highest score among those whose AUC on fold, which is as
+train, is within one standard error (DeLong) of the best candidate's. Chosen is the finalist with the highest
+score; on a tie, the one with the lower log loss on conflict.
 
 Rows are appended to docs/model_selection.csv when they are complete; those that the file has are not computed
 again. docs/model_selection.md is the table. Log loss is after temperature scaling on the same radiographs;
@@ -46,7 +46,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
 from benchmarks.selection_candidates import BEFORE, CANDIDATES, CONFLICTING_DRAWN, GROUPS_ALIKE
-from benchmarks.selection_table import COLUMNS, ROWS, finalists, write_table
+from benchmarks.selection_table import COLUMNS, ROWS, after_one_seed, finalists, write_table
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.device import configure
@@ -56,6 +56,7 @@ from cxr.evaluation.acquisition import cross_validated, shortcut_conflicting
 from cxr.evaluation.corruptions import KINDS, corrupt
 from cxr.evaluation.delong import auc_contributions, case_variance
 from cxr.inference.calibration import Calibration, fit_temperature
+from cxr.inference.prevalence import class_prevalence
 from cxr.models.classifier import Classifier, build_member, predict
 from cxr.models.preprocess import to_grey, zoomed
 from cxr.params import Params, load_params
@@ -69,6 +70,7 @@ CONFLICT = 0.15
 FOLDS = 10
 SEVERITY = 4
 ZOOMS = (0.7, 1.3)
+SAVED = Path("build/selection")  # the probabilities behind each row, in the order of the rows
 
 
 def main() -> None:
@@ -78,7 +80,9 @@ def main() -> None:
     if not ROWS.exists():
         ROWS.write_text(",".join(COLUMNS) + "\n")
     material = Material(arguments.patients)
-    train_all([Training(name, "conflict", seed, material) for seed in SEEDS for name in CANDIDATES])
+    train_all([Training(name, "conflict", SEEDS[0], material) for name in CANDIDATES])
+    kept = after_one_seed(read_csv(ROWS))
+    train_all([Training(name, "conflict", seed, material) for name in kept for seed in SEEDS[1:]])
     last = [(name, part) for name in finalists(read_csv(ROWS)) for part in ("series", "late")]
     train_all([Training(name, part, seed, material) for name, part in last for seed in SEEDS])
     print(write_table())
@@ -183,14 +187,18 @@ def train_and_judge(training: Training) -> Iterator[tuple[str, str, list[float]]
     trained = MemberTask(params, spec, targets, rows, device)(0, lambda: None)
     network = build_member(spec)
     network.load_state_dict(trained.state)
+    saved: list[np.ndarray] = []
 
     def judge(images: np.ndarray, labels: np.ndarray, tta: str) -> list[float]:
         model = Classifier(replace(spec, tta=tta, members=1), [network])
         with torch.autocast(device.type, torch.bfloat16):
-            return measures(predict(model, images, device).mean, labels)
+            probabilities = predict(model, images, device).mean
+        saved.append(np.column_stack([probabilities[:, 1], labels]))
+        return measures(probabilities, labels, spec.prior)
 
-    for judged, inside in sets.items():
-        images, labels = data.images[material.rows[inside]], material.labels[inside]
+    of_sets = {judged: material.rows[inside] for judged, inside in sets.items()} | {"val": data.rows("val")}
+    for judged, members in of_sets.items():
+        images, labels = data.images[members], data.labels[members]
         for tta in ("flip", "flip_zoom"):
             yield judged, tta, judge(images, labels, tta)
         if judged == "fold":
@@ -200,6 +208,10 @@ def train_and_judge(training: Training) -> Iterator[tuple[str, str, list[float]]
                 grey = zoomed(to_grey(torch.from_numpy(np.array(images))), zoom)
                 magnified = (255 * grey.squeeze(1)).round().to(torch.uint8).numpy()
                 yield f"zoom {zoom}", "flip", judge(magnified, labels, "flip")
+
+    SAVED.mkdir(parents=True, exist_ok=True)
+    title = re.sub(r"\W+", "_", f"{training.name} {training.part} {training.seed}")
+    np.save(SAVED / f"{title}.npy", np.concatenate(saved).astype(np.float32))
 
 
 def sampling(name: str, targets: Targets, right: np.ndarray) -> np.ndarray | None:
@@ -215,13 +227,15 @@ def sampling(name: str, targets: Targets, right: np.ndarray) -> np.ndarray | Non
     return weights / weights.sum()
 
 
-def measures(probabilities: np.ndarray, labels: np.ndarray) -> list[float]:
-    """AUC, its DeLong standard error, log loss after temperature scaling, specificity at a sensitivity of
-    .95. probabilities: (N, 2)."""
+def measures(probabilities: np.ndarray, labels: np.ndarray, prior: list[float]) -> list[float]:
+    """AUC, its DeLong standard error, log loss after temperature scaling at the prevalence of these images,
+    specificity at a sensitivity of .95. probabilities: (N, 2). prior: as in `Calibration`."""
     positive = labels == 1
     of_auc = auc_contributions(positive[:, None], probabilities[None, :, 1:])
     error = float(np.sqrt(case_variance(of_auc.images, labels))[0])
-    scaled = Calibration(fit_temperature(probabilities, labels), None)(probabilities)
+    prevalence = class_prevalence(labels, 2).tolist()
+    temperature = fit_temperature(probabilities, labels, prior, prevalence)
+    scaled = Calibration(temperature, None, prior, prevalence)(probabilities)
     false_positive, true_positive, _ = roc_curve(positive, probabilities[:, 1])
     specificity = 1 - false_positive[true_positive >= 0.95].min()
     return [float(of_auc.values[0]), error, nll(scaled, labels), float(specificity)]

@@ -40,9 +40,9 @@ def main() -> None:
     if len(data.classes) == 2:
         rule = params.calibrate.threshold
         points = choose_thresholds(labels == 1, scaled[:, 1], params.calibrate.target)
-        if isinstance(rule, float):
+        if isinstance(rule, float) and rule != points["one_half"]:
             points["fixed"] = rule
-        threshold = points["fixed" if isinstance(rule, float) else RULES[rule]]
+        threshold = rule if isinstance(rule, float) else points[RULES[rule]]
     save_calibration(Calibration(temperature, threshold, prior, prevalence, points))
     counts = {name: int(np.sum(labels == i)) for i, name in enumerate(data.classes)}
     if few := small_classes(counts):

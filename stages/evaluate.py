@@ -9,6 +9,7 @@ from cxr.core.errors import UserError, run
 from cxr.core.files import read_csv, write_csv, write_json
 from cxr.core.probabilities import decide
 from cxr.evaluation import reliability
+from cxr.evaluation.decision import threshold_samples
 from cxr.evaluation.details import details
 from cxr.evaluation.metrics import majority_baseline, summarise
 from cxr.evaluation.misclassifications import most_frequent_error
@@ -54,8 +55,10 @@ def main() -> None:
     test = published.of("test")
     splits = {split: published.of(split) for split in ("val", "test")}
     resamples = params.evaluate.bootstrap
+    drawn = threshold_samples(splits["val"], calibrate, of_train.tolist(), params.calibrate.target, resamples)
     summaries = {
-        split: summarise(of_split, calibrate.threshold, resamples) for split, of_split in splits.items()
+        split: summarise(of_split, calibrate.threshold, resamples, drawn)
+        for split, of_split in splits.items()
     }
     summary = summaries["test"].headline()
     write_json("metrics/test.json", {**summary, "majority_baseline": majority_baseline(test.labels)})
@@ -74,7 +77,7 @@ def main() -> None:
         },
     )
     write_reliability(test, methods_of["test"], stated)
-    write_curves(test)
+    write_curves(test, calibrate.threshold)
     write_learning_curve()
     for split, of_split in splits.items():
         counts = {name: int(np.sum(of_split.labels == i)) for i, name in enumerate(data.classes)}
@@ -83,7 +86,8 @@ def main() -> None:
     for name, value in summary.items():
         print(f"{name:24} {value['mean']:.4f} +- {value['std']:.4f}   ensemble {value['ensemble']:.4f}")
     print(
-        f"Most frequent error: {most_frequent_error(test.labels, decide(test.ensemble, None), test.classes)}."
+        "Most frequent error: "
+        f"{most_frequent_error(test.labels, decide(test.ensemble, calibrate.threshold), test.classes)}."
     )
 
 
@@ -121,7 +125,7 @@ def write_reliability(test: Predictions, methods: dict[str, np.ndarray], prevale
     )
 
 
-def write_curves(test: Predictions) -> None:
+def write_curves(test: Predictions, threshold: float | None) -> None:
     """plots/roc.csv, precision_recall.csv: the curves of the positive class, or of each class against the
     rest.
 
@@ -138,7 +142,7 @@ def write_curves(test: Predictions) -> None:
     write_csv("plots/roc.csv", ("class", "false_positive_rate", "sensitivity"), roc)
     write_csv("plots/precision_recall.csv", ("class", "recall", "precision"), pr)
     names = np.array(test.classes)
-    decisions = decide(test.ensemble, None)
+    decisions = decide(test.ensemble, threshold)
     write_csv(
         "plots/confusion.csv", ("actual", "predicted"), zip(names[test.labels], names[decisions], strict=True)
     )

@@ -22,6 +22,7 @@ from cxr.evaluation.subgroups import as_table, cut_into_subgroups, measure_subgr
 from cxr.figures import panels, style
 from cxr.figures.charts import subgroup_table
 from cxr.figures.panels import Case, Tile
+from cxr.inference.calibration import load_calibration
 from cxr.inference.gradcam import gradcam
 from cxr.inference.predictions import Predictions, check_predictions, load_predictions
 from cxr.models.classifier import Classifier, load_classifier
@@ -43,7 +44,7 @@ def main() -> None:
     check_predictions(test, data, model.spec.members)
     gallery.check(data)
 
-    decisions = decide(test.ensemble, None)
+    decisions = decide(test.ensemble, load_calibration().threshold)
     right = decisions == test.labels
     hashes = [row["sha256"] for row in read_csv(dataset.LABELS)]
     groups, limits = cut_into_subgroups(data, subclass_of_each(data), hashes)
@@ -53,7 +54,7 @@ def main() -> None:
     errors = {
         f"{test.classes[truth]} misclassified as {test.classes[decision]}: {total:,}": positions
         for (truth, decision), (total, positions) in most_confident_errors(
-            test.labels, test.ensemble, SHOWN
+            test.labels, test.ensemble, decisions, SHOWN
         ).items()
     }
     nearest = nearest_to_errors(errors, gallery, test, data, params, device)

@@ -16,6 +16,7 @@ from cxr.core.errors import run
 from cxr.core.files import atomic, write_json
 from cxr.core.probabilities import decide
 from cxr.figures.case import draw_case
+from cxr.inference.calibration import load_calibration
 from cxr.inference.predictions import check_predictions, load_predictions
 from cxr.params import Report, load_params
 from cxr.reports import scoring
@@ -37,7 +38,8 @@ def main() -> None:
     data = load_dataset()
     test = load_predictions().of("test")
     check_predictions(test, data)
-    chosen = choose_cases(test.labels, decide(test.ensemble, None), params.report.cases, params.seed)
+    decisions = decide(test.ensemble, load_calibration().threshold)
+    chosen = choose_cases(test.labels, decisions, params.report.cases, params.seed)
     lexicon = load_claims()
 
     # Files are written after the last text: a model that fails changes none of them.

@@ -236,6 +236,7 @@ def case(**changes: Any) -> Case:
         image=noise_images(1, 28)[0],
         probabilities={"normal": 0.2, "pneumonia": 0.8},
         prevalence={"normal": 0.5, "pneumonia": 0.5},
+        threshold=None,
         heat=heat,
         zones=zone_fractions(heat),
         image_statistics={

@@ -30,6 +30,7 @@ from cxr.params import Augment
 # calibration, as they are and then under each kind of `KINDS` at each severity. Written by stage corrupt.
 CORRUPTED = Path("data/corrupted.npy")
 SEVERITIES = (1, 2, 3, 4, 5)
+OFF = {"jpeg": 100}  # the value of an augmentation that is off, where it is not 0
 BLOCK = 256  # images at a time, so that memory stays bounded for large ones
 
 
@@ -54,8 +55,9 @@ def overlap(kind: str, augment: Augment) -> str | None:
     """The training augmentation that varies the same property of an image as the corruption `kind`, such as
     "augment.gamma 0.2"; None if it is off or there is none."""
     name = KINDS[kind].augmentation
-    value = getattr(augment, name) if name else 0
-    return f"augment.{name} {value:g}" if value else None
+    if not name or getattr(augment, name) == OFF.get(name, 0):
+        return None
+    return f"augment.{name} {getattr(augment, name):g}"
 
 
 def _to_bytes(grey: np.ndarray) -> np.ndarray:
@@ -138,7 +140,7 @@ class Kind:
 
     change: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
     levels: tuple[float, float, float, float, float]
-    augmentation: Literal["noise", "brightness", "contrast", "gamma"] | None
+    augmentation: Literal["noise", "brightness", "contrast", "gamma", "blur", "jpeg"] | None
 
 
 KINDS = {
@@ -146,8 +148,8 @@ KINDS = {
     "speckle_noise": Kind(_speckle_noise, (0.05, 0.07, 0.10, 0.15, 0.20), "noise"),
     "shot_noise": Kind(_shot_noise, (300, 200, 150, 100, 80), "noise"),
     "impulse_noise": Kind(_impulse_noise, (0.005, 0.01, 0.013, 0.017, 0.02), None),
-    "gaussian_blur": Kind(_gaussian_blur, (3, 5, 7, 9, 11), None),
-    "jpeg_compression": Kind(_jpeg_compression, (50, 30, 15, 10, 7), None),
+    "gaussian_blur": Kind(_gaussian_blur, (3, 5, 7, 9, 11), "blur"),
+    "jpeg_compression": Kind(_jpeg_compression, (50, 30, 15, 10, 7), "jpeg"),
     "pixelate": Kind(_pixelate, (0.8, 0.7, 0.6, 0.5, 0.4), None),
     "brightness_up": Kind(_brightness, (1.1, 1.2, 1.3, 1.4, 1.5), "brightness"),
     "brightness_down": Kind(_brightness, (0.9, 0.8, 0.7, 0.6, 0.5), "brightness"),

@@ -27,9 +27,7 @@ def details(
     float64 each, for its images. stated, wanted: (classes,) float64, the class prevalences that
     `calibrate.prevalence` and `evaluate.prevalence` declare.
     """
-    points: dict[str, float | None] = {"most_probable": None}
-    if released.threshold is not None:
-        points["val_threshold"] = released.threshold
+    points = {"released": released.threshold, "most_probable": None}
     decisions = {name: decide(split.ensemble, threshold) for name, threshold in points.items()}
     content: dict[str, object] = {
         "temperature": released.temperature,

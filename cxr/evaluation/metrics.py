@@ -28,10 +28,11 @@ def headline(
 ) -> dict[str, float]:
     """The metrics of metrics/test.json. labels: (N,) int; probabilities: (N, classes).
 
-    All but `accuracy_at_threshold` take the most probable class (0.5 with two classes) as the decision.
-    `ece` and `brier` are those of `cxr.evaluation.reliability.scores`, over the images as they are.
+    The decision is the released one (see `decide`), but for `accuracy_at_one_half`. `ece` and `brier` are
+    those of `cxr.evaluation.reliability.scores`, over the images as they are.
     """
-    metrics = weighted_headline(labels, probabilities, classes, threshold, np.ones((1, len(labels))))
+    thresholds = None if threshold is None else np.array([threshold])
+    metrics = weighted_headline(labels, probabilities, classes, thresholds, np.ones((1, len(labels))))
     return {name: float(value[0]) for name, value in metrics.items()}
 
 
@@ -39,12 +40,16 @@ def weighted_headline(
     labels: np.ndarray,
     probabilities: np.ndarray,
     classes: list[str],
-    threshold: float | None,
+    thresholds: np.ndarray | None,
     weights: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """`headline` for each row of `weights`, (R, N) float, of the images: (R,) float64 each."""
+    """`headline` for each row of `weights`, (R, N) float, of the images: (R,) float64 each. thresholds: (R,)
+    float, of the decision for each row, or (1,) for all; None: the most probable class."""
     count = len(classes)
-    tables = _tables(labels, decide(probabilities, None), count, weights)
+    most_probable = _tables(labels, decide(probabilities, None), count, weights)
+    tables = (
+        most_probable if thresholds is None else _at_thresholds(labels, probabilities, thresholds, weights)
+    )
     hits, truth, decided = _diagonal(tables), tables.sum(axis=2), tables.sum(axis=1)
     recall, precision, f1 = _ratio(hits, truth), _ratio(hits, decided), _ratio(2 * hits, truth + decided)
     reliability = scores(labels, probabilities, weights)
@@ -60,12 +65,11 @@ def weighted_headline(
         curves = [_areas(labels == c, probabilities[:, c], weights) for c in range(count)]
         area, average_precision = np.mean(curves, axis=0)
         return {"auc_ovr_macro": area, "average_precision_macro": average_precision} | shared
-    at_threshold = _tables(labels, decide(probabilities, threshold), count, weights)
     area, average_precision = _areas(labels == 1, probabilities[:, 1], weights)
     return {
         "auc": area,
         "average_precision": average_precision,
-        "accuracy_at_threshold": _diagonal(at_threshold).sum(axis=1) / weights.sum(axis=1),
+        "accuracy_at_one_half": _diagonal(most_probable).sum(axis=1) / weights.sum(axis=1),
         "sensitivity": recall[:, 1],
         "specificity": recall[:, 0],
         f"precision_{classes[1]}": precision[:, 1],
@@ -122,13 +126,19 @@ class Summary:
         return result
 
 
-def summarise(predictions: Predictions, threshold: float | None, resamples: int) -> Summary:
-    """resamples: bootstrap samples of the cases within each class."""
+def summarise(
+    predictions: Predictions, threshold: float | None, resamples: int, thresholds: np.ndarray | None = None
+) -> Summary:
+    """resamples: bootstrap samples of the cases within each class. thresholds: (resamples,) float, that of
+    the decision on each of them, by which intervals include the threshold's uncertainty
+    (`cxr.evaluation.decision`); None: `threshold` for all."""
     labels, ensemble, classes = predictions.labels, predictions.ensemble, predictions.classes
-    blocks_of = [
-        weighted_headline(labels, ensemble, classes, threshold, counts)
-        for counts in blocks(labels, resamples)
-    ]
+    drawn = thresholds if thresholds is not None or threshold is None else np.full(resamples, threshold)
+    blocks_of: list[dict[str, np.ndarray]] = []
+    for counts in blocks(labels, resamples):
+        done = sum(len(block["accuracy"]) for block in blocks_of)
+        of_block = None if drawn is None else drawn[done : done + len(counts)]
+        blocks_of.append(weighted_headline(labels, ensemble, classes, of_block, counts))
     return Summary(
         members=[headline(labels, p, classes, threshold) for p in predictions.members],
         ensemble=headline(labels, ensemble, classes, threshold),
@@ -172,6 +182,16 @@ def _tables(labels: np.ndarray, decisions: np.ndarray, classes: int, weights: np
     """(R, classes, classes): `confusion` of the weighted images."""
     cells = np.eye(classes**2)[labels * classes + decisions]
     return (weights @ cells).reshape(-1, classes, classes)
+
+
+def _at_thresholds(
+    labels: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """(R, 2, 2): `confusion` of the weighted images, each row at its threshold. thresholds: (R,) or (1,)."""
+    positive = weights * (probabilities[:, 1] >= thresholds[:, None])
+    of_class = np.eye(2)[labels]
+    called, total = positive @ of_class, weights @ of_class
+    return np.stack([total - called, called], axis=2)
 
 
 def _areas(

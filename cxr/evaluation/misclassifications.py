@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from cxr.core.probabilities import decide
 from cxr.evaluation.metrics import confusion
 
 FEWEST = 4  # images of each kind of error that are selected, where there are as many
@@ -21,15 +20,15 @@ def most_frequent_error(labels: np.ndarray, decisions: np.ndarray, classes: list
 
 
 def most_confident_errors(
-    labels: np.ndarray, probabilities: np.ndarray, most: int
+    labels: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray, most: int
 ) -> dict[tuple[int, int], tuple[int, np.ndarray]]:
     """For each kind of error that occurs, (true class, decision): how many there are, and the positions of
     the most confident ones, most confident first.
 
-    labels: (N,) int. probabilities: (N, classes) float. most: so many positions over all kinds, divided
-    equally among them, but at least `FEWEST` of each.
+    labels, decisions: (N,) int. probabilities: (N, classes) float. most: so many positions over all kinds,
+    divided equally among them, but at least `FEWEST` of each.
     """
-    decisions, confidence = decide(probabilities, None), probabilities.max(axis=1)
+    confidence = probabilities[np.arange(len(labels)), decisions]
     kinds = sorted({(int(t), int(d)) for t, d in zip(labels, decisions, strict=True) if t != d})
     errors = {}
     for truth, decision in kinds:

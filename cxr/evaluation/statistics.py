@@ -15,12 +15,13 @@ CELLS = 2_000_000  # counts in one block, 16 MB
 Z = float(norm.ppf(0.975))
 
 
-def blocks(labels: np.ndarray, resamples: int) -> Iterator[np.ndarray]:
+def blocks(labels: np.ndarray, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
     """(r, N) float64 blocks, of `resamples` rows together: how often each image is drawn.
 
-    labels: (N,) int. Every class keeps its number of images, so that no resample is without a class.
+    labels: (N,) int. Every class keeps its number of images, so that no resample is without a class. seed:
+    another one for images whose resamples have to be independent of these.
     """
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     drawn = np.concatenate([generator.choice(rows, (resamples, len(rows))) for rows in groups], axis=1)
     images = len(labels)

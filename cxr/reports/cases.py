@@ -39,16 +39,18 @@ class Case:
     """A radiograph and what was measured on it.
 
     row: of the data set. image: (S, S) uint8. probabilities: calibrated, by class name, in the data set's
-    order. prevalence: of the classes, to which the probabilities refer. heat: (S, S) float32 from 0 to 1, the
-    Grad-CAM map of the most probable class. zones: the fraction of its mass in each zone, empty for a map of
-    zeros. image_statistics: values and their ranks in the training radiographs (both see
-    `cxr.reports.measurements`). neighbours: nearest first. metric: of their values, cosine or distance.
+    order. prevalence: of the classes, to which the probabilities refer. threshold: of the decision, see
+    `cxr.core.probabilities.decide`. heat: (S, S) float32 from 0 to 1, the Grad-CAM map of the decision.
+    zones: the fraction of its mass in each zone, empty for a map of zeros. image_statistics: values and their
+    ranks in the training radiographs (both see `cxr.reports.measurements`). neighbours: nearest first.
+    metric: of their values, cosine or distance.
     """
 
     row: int
     image: np.ndarray
     probabilities: Mapping[str, float]
     prevalence: Mapping[str, float]
+    threshold: float | None
     heat: np.ndarray
     zones: Mapping[str, float]
     image_statistics: Mapping[str, Rank]
@@ -62,8 +64,9 @@ class Case:
 
     @property
     def decision(self) -> str:
-        """The most probable class; of equal ones the first."""
-        return max(self.probabilities, key=lambda name: self.probabilities[name])
+        """The released decision, as `cxr predict` and the service give it."""
+        names, values = zip(*self.probabilities.items(), strict=True)
+        return str(names[decide(np.array([values]), self.threshold)[0]])
 
 
 def prevalence_in_words(prevalence: Mapping[str, float]) -> str:
@@ -84,7 +87,8 @@ def describe_cases(
     """
     rows = test.rows[chosen]
     images = data.images[rows]
-    decisions = decide(test.ensemble[chosen], None)
+    threshold = load_calibration().threshold
+    decisions = decide(test.ensemble[chosen], threshold)
     heats = gradcam(load_classifier(), images, decisions, device)
     nearest, metric = nearest_in_gallery(data, rows, params, device)
     reference = measurements.image_statistics(data.images[data.rows("train")])
@@ -95,6 +99,7 @@ def describe_cases(
             image=image,
             probabilities=dict(zip(data.classes, probabilities.tolist(), strict=True)),
             prevalence=stated,
+            threshold=threshold,
             heat=heat,
             zones=zone_fractions(heat),
             image_statistics=rank_in_training(image, reference),

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 
 from cxr.params import Train
 
 MOMENTUM = 0.9  # of sgd
+Tensors = tuple[Tensor, ...] | list[Tensor]
+AVERAGING = 0.999  # largest decay of the moving average of the weights
 
 
 def make_optimiser(parameters: Iterable[nn.Parameter], settings: Train) -> Optimizer:
@@ -68,6 +70,18 @@ class Schedule:
 
 
 def moving_average(network: nn.Module) -> torch.optim.swa_utils.AveragedModel:
-    """Exponential moving average of weights and buffers with decay 0.999, a half-life of 700 steps."""
-    decay = torch.optim.swa_utils.get_ema_multi_avg_fn(0.999)
-    return torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
+    """Exponential moving average of weights and buffers. After n steps its decay is (1 + n) / (10 + n), at
+    most 0.999 (a half-life of 700 steps): with a constant decay the average of a few hundred steps would be
+    mostly initial weights. TensorFlow has the same ramp
+    (https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage)."""
+    return torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=_ramped, use_buffers=True)
+
+
+@torch.no_grad()
+def _ramped(averages: Tensors, current: Tensors, averaged: Tensor | int) -> None:
+    decay = min(AVERAGING, (1 + int(averaged)) / (10 + int(averaged)))
+    for average, value in zip(averages, current, strict=True):
+        if average.is_floating_point():
+            average.lerp_(value, 1 - decay)
+        else:  # the number of batches that batch normalisation has seen
+            average.copy_(value)

@@ -85,6 +85,11 @@ def test_default_family_with_subclasses_and_all_augmented_copies():
     assert OnnxModel(content, threads=1).facts == metadata(model)
 
 
+@pytest.mark.parametrize("normalisation", ["image", "local"])
+def test_normalisation_of_each_image(normalisation):
+    check(small_classifier(members=1, normalisation=normalisation, tta="flip_zoom"))
+
+
 FAMILIES = {
     "small_cnn": (1, 28, True),
     "squeezenet1_1": (3, 40, True),

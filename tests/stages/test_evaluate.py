@@ -50,7 +50,7 @@ def calibration_error(probability: np.ndarray, observed: np.ndarray) -> float:
 
 
 def reference(labels: np.ndarray, p: np.ndarray, threshold: float | None) -> dict[str, float]:
-    decided = p.argmax(axis=1)
+    decided = p.argmax(axis=1) if threshold is None else (p[:, 1] >= threshold).astype(int)
     shared = {
         "accuracy": sk.accuracy_score(labels, decided),
         "balanced_accuracy": sk.balanced_accuracy_score(labels, decided),
@@ -58,7 +58,7 @@ def reference(labels: np.ndarray, p: np.ndarray, threshold: float | None) -> dic
         "mcc": sk.matthews_corrcoef(labels, decided),
     }
     if p.shape[1] > 2:
-        shared["ece"] = calibration_error(p.max(axis=1), decided == labels)
+        shared["ece"] = calibration_error(p.max(axis=1), p.argmax(axis=1) == labels)
     else:
         shared["ece"] = calibration_error(p[:, 1], labels == 1)
     if p.shape[1] > 2:
@@ -72,7 +72,7 @@ def reference(labels: np.ndarray, p: np.ndarray, threshold: float | None) -> dic
     return shared | {
         "auc": sk.roc_auc_score(labels, positive),
         "average_precision": sk.average_precision_score(labels, positive),
-        "accuracy_at_threshold": sk.accuracy_score(labels, positive >= threshold),
+        "accuracy_at_one_half": sk.accuracy_score(labels, p.argmax(axis=1)),
         "sensitivity": sk.recall_score(labels, decided, zero_division=0),
         "specificity": sk.recall_score(labels, decided, pos_label=0, zero_division=0),
         "precision_pneumonia": sk.precision_score(labels, decided, zero_division=0),
@@ -95,10 +95,12 @@ def test_weighted_images_equal_their_copies(classes):
     data, threshold = sample(classes, images=90), THRESHOLD if classes == 2 else None
     data.ensemble[:30] = data.ensemble[30:60]  # ties
     (counts,) = blocks(data.labels, 25)
-    result = weighted_headline(data.labels, data.ensemble, data.classes, threshold, counts)
+    thresholds = None if threshold is None else np.linspace(0.2, 0.7, 25)
+    result = weighted_headline(data.labels, data.ensemble, data.classes, thresholds, counts)
     for row, images in enumerate(counts.astype(int)):
         copies = np.repeat(np.arange(90), images)
-        expected = reference(data.labels[copies], data.ensemble[copies], threshold)
+        of_row = None if thresholds is None else thresholds[row]
+        expected = reference(data.labels[copies], data.ensemble[copies], of_row)
         assert {name: values[row] for name, values in result.items()} == pytest.approx(expected, abs=1e-9)
 
 
@@ -155,9 +157,10 @@ def test_summary_distinguishes_members_and_ensemble(classes):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_interval_equals_that_of_another_bootstrap(classes):
     data = sample(classes)
-    summary = summarise(data, THRESHOLD if classes == 2 else None, 400).headline()
+    threshold = THRESHOLD if classes == 2 else None
+    summary = summarise(data, threshold, 400).headline()
     of_image = {
-        "accuracy": data.ensemble.argmax(axis=1) == data.labels,
+        "accuracy": decide(data.ensemble, threshold) == data.labels,
         "brier": ((data.ensemble - np.eye(classes)[data.labels]) ** 2).sum(axis=1)
         / (2 if classes == 2 else 1),
     }
@@ -279,9 +282,9 @@ def test_curves_follow_from_the_predictions(run, classes):
         (classes.index(row["actual"]), classes.index(row["predicted"]))
         for row in read_csv("plots/confusion.csv")
     ]
-    table = read_json("metrics/details.json")["test"]["decisions"]["most_probable"]["confusion"]
+    table = read_json("metrics/details.json")["test"]["decisions"]["released"]["confusion"]
     assert table == sk.confusion_matrix(*zip(*pairs, strict=True), labels=range(len(classes))).tolist()
-    words = read_json("metrics/details.json")["test"]["decisions"]["most_probable"]["top_confusion"]
+    words = read_json("metrics/details.json")["test"]["decisions"]["released"]["top_confusion"]
     most = max(sum(pair == (a, b) for pair in pairs) for a in range(3) for b in range(3) if a != b)
     assert f": {most} of " in words
     assert np.trace(table) / len(pairs) == pytest.approx(

@@ -221,7 +221,7 @@ def test_stage_counts_what_a_loop_counts(run):
     assert report["accuracy"] == pytest.approx(
         np.mean(table.ensemble.argmax(axis=1) == table.labels), abs=1e-6
     )
-    details = read_json("metrics/details.json")["test"]["decisions"]["most_probable"]
+    details = read_json("metrics/details.json")["test"]["decisions"]["released"]
     assert report["top_confusion"] == details["top_confusion"]
 
 

@@ -116,11 +116,22 @@ def test_moving_average_is_its_recursion():
     network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
     average = moving_average(network)
     expected = None
-    for step in range(4):
+    for step in range(40):
         with torch.no_grad():
             network[0].weight.fill_(float(step))
             network[1].running_mean.fill_(10.0 * step)
         average.update_parameters(network)
-        expected = float(step) if expected is None else 0.999 * expected + 0.001 * step
+        decay = min(0.999, (1 + step) / (10 + step))
+        expected = float(step) if expected is None else decay * expected + (1 - decay) * step
     assert float(average.module[0].weight.detach()) == pytest.approx(expected)
     assert float(average.module[1].running_mean) == pytest.approx(10 * expected)
+
+
+def test_moving_average_forgets_the_initial_weights_within_a_short_training():
+    network = nn.Linear(1, 1, bias=False)
+    average = moving_average(network)
+    for step in range(200):
+        with torch.no_grad():
+            network.weight.fill_(float(step > 0))  # 0 at first, then 1
+        average.update_parameters(network)
+    assert float(average.module.weight.detach()) > 0.99
