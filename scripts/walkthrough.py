@@ -30,6 +30,17 @@ def starting_with(*starts: str) -> Callable[[Lines], Lines]:
     return lambda lines: [line for line in lines if line.startswith(starts)]
 
 
+def rows_of(*metrics: str) -> Callable[[Lines], Lines]:
+    """Of a table of `dvc metrics diff` its head and the rows of the ensemble's `metrics` on test."""
+    row = re.compile(rf"metrics/test\.json +({'|'.join(metrics)})\.ensemble ")
+
+    def chosen(lines: Lines) -> Lines:
+        rows = [line for line in lines if row.match(line)]
+        return [next(line for line in lines if line.startswith("Path")), *rows] if rows else []
+
+    return chosen
+
+
 def first_table(rows: int) -> Callable[[Lines], Lines]:
     """The lines before the first table, and its head with `rows` rows."""
 
@@ -53,7 +64,7 @@ def flags(lines: Lines) -> Lines:
 # What is shown of the output of each command that the page quotes.
 QUOTES: Mapping[str, Callable[[Lines], Lines]] = {
     "make demo": starting_with("metric ", "auc ", "accuracy", "sensitivity", "specificity", "majority"),
-    "dvc metrics diff main threshold": starting_with("Path", "metrics/test.json  accuracy_at_threshold"),
+    "dvc metrics diff main threshold": rows_of("accuracy", "sensitivity", "specificity"),
     "cxr leaderboard": lambda lines: lines,
     "cxr compare main": first_table(3),
     "cxr recipe small_cnn": flags,

@@ -26,7 +26,7 @@ def main() -> None:
     if raw.shape != (1 + len(KINDS) * len(SEVERITIES), len(labels), len(data.classes)):
         raise UserError(f"{CORRUPTED}: belongs to another data set; run `dvc repro corrupt`")
     conditions = calibrate(raw)
-    errors = balanced_errors(labels, conditions, params.evaluate.bootstrap)
+    errors = balanced_errors(labels, conditions, params.evaluate.bootstrap, calibrate.threshold)
     aucs = np.array([macro_auc(labels, probabilities) for probabilities in conditions])
     overlaps = {kind: overlap(kind, params.augment) for kind in KINDS}
 
@@ -71,7 +71,7 @@ def robustness_report(
         for kind in KINDS
     }
     return {
-        "decision": "the most probable class",
+        "decision": "the released one",
         "clean": named_interval("balanced_error", clean[:, 0]) | {"auc": float(clean_auc[0])},
         **{name: mean_of(chosen) for name, chosen in groups.items() if any(chosen)},
         "kinds": kinds,

@@ -14,7 +14,7 @@ SETUP, *REST = (block.splitlines() for block in re.findall(r"```sh\n(.*?)```", T
 COMMANDS = [command for block in REST for command in block]
 # Parts of the output of each command that the page quotes, and that do not depend on the numbers.
 QUOTED = {
-    "dvc metrics diff main threshold": ["metrics/test.json", "accuracy_at_threshold."],
+    "dvc metrics diff main threshold": ["metrics/test.json", "sensitivity.ensemble", "specificity.ensemble"],
     "cxr leaderboard": ["parameters", "auc.mean", "as at HEAD", "calibrate.threshold=0.9", "train.lr=0.001"],
     "cxr compare main": ["**AUC on test: ", "**AUC on val: ", "95 % interval", "| `auc` |", "| `accuracy` |"],
     "cxr recipe small_cnn": ["-S model.backbone=small_cnn", "-S download.source=pneumoniamnist"],
@@ -69,10 +69,10 @@ def test_a_lesson_that_changes_nothing_is_an_error(outputs: dict[str, str]) -> N
         with_outputs(TEXT, same)
 
 
-def test_a_threshold_changes_accuracy_and_no_auc(outputs: dict[str, str]) -> None:
-    changes = outputs["dvc metrics diff main threshold"]
-    assert "accuracy_at_threshold.ensemble" in changes
-    assert "auc" not in changes
+def test_a_threshold_changes_sensitivity_and_no_auc(outputs: dict[str, str]) -> None:
+    rows = re.findall(r"^(metrics/\S+) +(\S+)", outputs["dvc metrics diff main threshold"], re.MULTILINE)
+    assert ("metrics/test.json", "sensitivity.ensemble") in rows
+    assert not [row for row in rows if row[0] == "metrics/test.json" and row[1].startswith("auc")]
 
 
 def test_prose_quotes_no_measurement(outputs: dict[str, str]) -> None:
