@@ -45,9 +45,8 @@ lint: setup ## run ruff, mypy, and import-linter (the order of the rooms)
 	mypy
 	lint-imports
 
-fresh: setup ## check that the committed results belong to the committed code
-	@said=$$(dvc repro --dry --allow-missing 2>&1); echo "$$said"; \
-	    echo "$$said" | grep -qx "Data and pipelines are up to date."
+fresh: setup ## check that the committed results belong to the committed code, else name what is stale
+	@python -m scripts.fresh
 
 environment: setup ## write environment.txt from uv.lock, after an upgrade of packages
 	python -m scripts.environment

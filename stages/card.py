@@ -11,6 +11,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from cxr.core.dataset import small_classes
 from cxr.core.errors import UserError, run
 from cxr.core.files import atomic, read_json, sha256
 from cxr.params import Augment, load_params
@@ -58,6 +59,8 @@ def main() -> None:
         sha256=sha256(existing(WEIGHTS)),
         augmentation=active(params.augment),
         seed=params.seed,
+        calibrate=params.calibrate,
+        small={split: small_classes(metrics["data"]["counts"][split]) for split in ("val", "test")},
         model=params.model,
         train=params.train,
         finetune=params.finetune,

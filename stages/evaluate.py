@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from cxr.core.dataset import load_dataset
+from cxr.core.dataset import load_dataset, small_classes
 from cxr.core.device import configure
 from cxr.core.errors import UserError, run
 from cxr.core.files import read_csv, write_csv, write_json
@@ -79,6 +79,10 @@ def main() -> None:
     write_reliability(test, methods_of["test"], stated)
     write_curves(test, calibrate.threshold)
     write_learning_curve()
+    for split, of_split in splits.items():
+        counts = {name: int(np.sum(of_split.labels == i)) for i, name in enumerate(data.classes)}
+        if few := small_classes(counts):
+            print(f"warning: {split} has {few}, too few to measure on: intervals may be too narrow")
     for name, value in summary.items():
         print(f"{name:24} {value['mean']:.4f} +- {value['std']:.4f}   ensemble {value['ensemble']:.4f}")
     print(
@@ -109,14 +113,14 @@ def write_reliability(test: Predictions, methods: dict[str, np.ndarray], prevale
         "plots/reliability.png",
         [
             ReliabilityDiagram(
-                f"{TITLES[name]}: ECE {curve.error:.3f}",
+                f"{TITLES[name]}\nECE at this prevalence: {curve.error:.3f}",
                 *(curve.probability, curve.observed, curve.low, curve.high, curve.images),
                 bins=reliability.BINS,
                 probabilities=reliability.events(test.labels, methods[name])[0],
             )
             for name, curve in curves.items()
         ],
-        f"Reliability on test, radiographs weighted to {weighting}",
+        f"Reliability on test, radiographs weighted to the prevalence of the probabilities: {weighting}",
         axes,
     )
 

@@ -29,6 +29,7 @@ from cxr.models.classifier import Classifier, load_classifier
 from cxr.params import Params, load_params
 
 SHOWN = 16  # errors in a figure, divided among the kinds of error
+MAPPED = 4  # of each kind of error those with class activation maps
 CORRECT = 2  # correctly classified radiographs of each class
 
 
@@ -75,7 +76,8 @@ def main() -> None:
             [np.flatnonzero(right & (test.labels == label))[:CORRECT] for label in range(len(test.classes))]
         )
     }
-    draw_gradcam(data, test, errors | correct, model, device)
+    mapped = {title: positions[:MAPPED] for title, positions in errors.items()}
+    draw_gradcam(data, test, mapped | correct, model, device)
 
     report = sanity_check(model, data.images[test.rows], test.labels, test.ensemble, device)
     write_json("metrics/explain.json", report)
@@ -157,7 +159,7 @@ def draw_gradcam(
         cases,
         "Class activation maps (Grad-CAM) of the predicted class, and of the true class\n"
         "(where that is the predicted one, of the second most probable class)",
-        per_row=3,
+        per_row=2,
     )
 
 

@@ -60,7 +60,8 @@ def main() -> None:
         c: [images[mask].mean(axis=0).astype(np.uint8) for mask in by_split.values()]
         for c, by_split in masks.items()
     }
-    image_rows("plots/mean_images.png", means, f"Mean image of each class in {', '.join(SPLITS)}")
+    heads = [f"{split}: {sum(of_class.values()):,} images" for split, of_class in counts.items()]
+    image_rows("plots/mean_images.png", means, "Mean image of each class in each split", heads, side=2.6)
     print(", ".join(f"{split} {sum(of_class.values()):,}" for split, of_class in counts.items()))
     print(f"dropped: {leaked.sum():,} of train also in val or test, {conflicting.sum():,} with two classes")
 

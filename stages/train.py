@@ -9,7 +9,7 @@ from cxr.core.errors import run
 from cxr.core.files import write_csv
 from cxr.models.classifier import save_members
 from cxr.params import load_params
-from cxr.training.checkpoints import clear_checkpoints, resume_key
+from cxr.training.checkpoints import checkpoint_path, clear_checkpoints, resume_key
 from cxr.training.log import open_log
 from cxr.training.member import HISTORY_COLUMNS, MemberTask, prepare
 from cxr.training.parallel import side_by_side
@@ -29,6 +29,8 @@ def main() -> None:
 
     settings = [params.seed, params.compute, params.imbalance, params.model, params.augment, params.train]
     resume = resume_key([*settings, params.finetune], [IMAGES, LABELS, SUBCLASSES])
+    if kept := [str(number) for number in range(spec.members) if checkpoint_path(resume, number).is_file()]:
+        print(f"resuming an interrupted training: members {', '.join(kept)} go on after their last epoch")
     task = MemberTask(params, spec, targets, rows, device, resume)
     # Members divide the CPU threads evenly; a GPU trains them one after the other.
     threads = max(1, params.compute.threads // spec.members)

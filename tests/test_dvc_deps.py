@@ -93,7 +93,8 @@ def test_files_beside_the_code_are_declared_where_they_are_read(stage: str) -> N
 @pytest.mark.parametrize("stage", STAGES)
 def test_declared_params_are_the_ones_read(stage: str) -> None:
     code = closure(script(stage)) - {ROOT / name for name in EXEMPT}
-    assert set(STAGES[stage].get("params", [])) == set().union(*(params_read(path) for path in code))
+    declared = {name.split(".")[0] for name in STAGES[stage].get("params", [])}
+    assert declared == set().union(*(params_read(path) for path in code))
 
 
 def test_what_depends_on_the_environment() -> None:
@@ -102,8 +103,8 @@ def test_what_depends_on_the_environment() -> None:
 
 def test_the_pipeline_can_be_read() -> None:
     lines = (ROOT / "dvc.yaml").read_text().splitlines()
-    assert len(lines) <= 480
-    assert sum(len(code_deps(stage)) for stage in STAGES) <= 70
+    assert len(lines) <= 520
+    assert sum(len(code_deps(stage)) for stage in STAGES) <= 75
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -146,7 +147,9 @@ def test_plots_are_readable(plot: dict) -> None:
 
 
 EVERY = set(STAGES)
-BEHIND_THE_MODEL = {"calibrate", "evaluate", "index", "explain", "robustness", "report", "export"}
+EVALUATION = {"evaluate", "index", "explain", "corrupt", "robustness", "shift", "report"}
+INFERENCE = {"calibrate", "evaluate", "explain", "robustness", "report", "export"}
+MODELS = {"calibrate", "evaluate", "index", "explain", "corrupt", "shift", "report", "export"}
 # What `dvc repro` would run again after one new line in a file, before it has looked at what comes out.
 EDITS = {
     "cxr/commands/predict.py": set(),
@@ -169,10 +172,10 @@ EDITS = {
     "cxr/figures/charts.py": {"split", "cluster", "evaluate", "index", "explain", "robustness", "report"},
     "cxr/embeddings/gallery.py": {"cluster", "index", "explain", "report"},
     "cxr/embeddings/encoders/pixels.py": {"clip-embed", "cluster", "index", "explain", "report"},
-    "cxr/evaluation/metrics.py": {"evaluate", "index", "explain", "robustness", "report"},
-    "cxr/inference/gradcam.py": BEHIND_THE_MODEL - {"index"},
+    "cxr/evaluation/metrics.py": EVALUATION,
+    "cxr/inference/gradcam.py": INFERENCE,
     "cxr/training/loop.py": {"train"},
-    "cxr/models/network.py": {"clip-embed", "train"} | BEHIND_THE_MODEL,
+    "cxr/models/network.py": {"clip-embed", "train"} | MODELS,
     "cxr/data/radiograph.py": {"download", "split"},
     "cxr/core/files.py": EVERY,
     "environment.txt": ENVIRONMENT,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cxr.core.dataset import Reading
 from cxr.core.errors import UserError
 from cxr.core.files import atomic, read_json, write_json
+from cxr.core.outputs import missing_output
 from cxr.models.backbones import build_backbone
 from cxr.models.network import Network, binary_to_two_logits
 from cxr.models.preprocess import Normalisation, Preprocess, augmented_copies, to_grey
@@ -177,7 +178,7 @@ def save_members(spec: Spec, states: Sequence[Mapping[str, Tensor]]) -> None:
 def load_classifier() -> Classifier:
     """The saved classifier on the CPU, in evaluation mode. Raises `UserError` if there is none."""
     if not (WEIGHTS.is_file() and SPEC.is_file()):
-        raise UserError(f"{WEIGHTS}: no model here; build it with `dvc repro`, or fetch it with `dvc pull`")
+        raise missing_output(WEIGHTS if not WEIGHTS.is_file() else SPEC, "model")
     spec = Spec(**read_json(SPEC))
     classifier = Classifier(spec, [build_member(spec) for _ in range(spec.members)])
     classifier.load_state_dict(load_file(WEIGHTS))

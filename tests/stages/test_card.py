@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from cxr import params
+from cxr.core.dataset import SMALL
 from cxr.core.files import read_json, write_json
 from cxr.params import load_params
 from cxr.recipes import apply_recipe
@@ -80,7 +81,10 @@ def unknown_numbers(text: str) -> list[str]:
     trees: list[object] = [json.loads(path.read_text()) for path in Path("metrics").glob("*.json")]
     settings = load_params()
     trees += [read_json(card.SPEC), settings.seed]
-    trees += [section.model_dump() for section in (settings.train, settings.finetune, settings.augment)]
+    trees += [
+        section.model_dump()
+        for section in (settings.train, settings.finetune, settings.augment, settings.calibrate)
+    ]
     counts = read_json("metrics/data.json")["counts"]
     totals = {split: sum(of_class.values()) for split, of_class in counts.items()}
     trees += [totals, [n / totals[split] for split, of_class in counts.items() for n in of_class.values()]]
@@ -223,6 +227,47 @@ def test_words_follow_the_parameters(place: Path, changes: dict[str, object], wo
     for phrase in words:
         assert phrase not in before
         assert phrase in after
+
+
+def test_small_val_and_test_are_named(place: Path) -> None:
+    data = read_json("metrics/data.json")
+    enough = {split: dict.fromkeys(data["counts"][split], SMALL) for split in data["counts"]}
+    write_json("metrics/data.json", data | {"counts": enough})
+    assert "is small:" not in written()
+    few = {split: dict(of_class) for split, of_class in enough.items()}
+    few["val"]["normal"], few["test"]["pneumonia"] = 6, 24
+    write_json("metrics/data.json", data | {"counts": few})
+    text = written()
+    check_form(text)
+    assert "**Val is small:** 6 of normal. Temperature and thresholds" in text
+    assert "**Test is small:** 24 of pneumonia. The intervals below may be too narrow" in text
+
+
+def test_both_calibration_errors_are_named(place: Path) -> None:
+    scores = read_json("metrics/details.json")["test"]["calibration"]["temperature"]
+    text = written()
+    assert (
+        "| Split | Calibration | ECE, as they are | ECE at the stated prevalence | Brier score | Log loss |"
+        in text
+    )
+    (row,) = re.findall(r"^\| test \| Temperature scaling \(released\) \| (.*)$", text, re.M)
+    assert [float(cell.split()[0]) for cell in row.split("|")[:2]] == [
+        round(scores[name]["value"], 3) for name in ("ece", "ece_at_prevalence")
+    ]
+
+
+def test_targets_are_shown_with_what_val_reached(place: Path) -> None:
+    points = read_json("metrics/details.json")["val"].get("operating_points")
+    text = written()
+    if points is None:
+        assert "on val |" not in text
+        return
+    for rule, name in (("target_sensitivity", "sensitivity"), ("target_specificity", "specificity")):
+        (row,) = re.findall(rf"^\| \w+ with a {name} of 95\.0 % on val \| (.*)$", text, re.M)
+        shown = [float(cell) for cell in row.split("|")[1:3]]
+        expected = [points[rule][key]["value"] for key in ("sensitivity", "specificity")]
+        assert shown == pytest.approx(expected, abs=5e-4)
+        assert points[rule][name]["value"] >= 0.95
 
 
 def test_what_was_not_measured_is_not_available(place: Path) -> None:
