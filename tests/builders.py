@@ -184,6 +184,7 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
         input_size=16,
         mean=[0.4],
         std=[0.2],
+        normalisation="train",
         hidden=0,
         logits=2,
         tta="flip",
