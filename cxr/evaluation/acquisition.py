@@ -11,9 +11,14 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from cxr.core.dataset import Dataset
+from cxr.evaluation.metrics import summarise
+from cxr.inference.predictions import Predictions
+
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 BORDER = 1 / 14  # width of a border, as a fraction of the image side
 FOLDS = 5
+LEAST = 15  # training images of a class, as many as there are features, below which nothing is fitted
 
 
 def acquisition_features(images: np.ndarray) -> np.ndarray:
@@ -33,6 +38,34 @@ def acquisition_features(images: np.ndarray) -> np.ndarray:
 def acquisition_model() -> Pipeline:
     """The logistic regression, with balanced classes; fit it to `acquisition_features`."""
     return make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
+
+
+def acquisition_baseline(
+    data: Dataset, resamples: int, splits: tuple[str, ...] = ("val", "test")
+) -> dict[str, dict[str, dict[str, float]]]:
+    """For each of `splits` the AUC (with more than two classes the mean of one-vs-rest AUCs) and the balanced
+    accuracy of the most probable class, of `acquisition_model` fitted to train alone.
+
+    `value`, and `low` and `high` of the 95 % bootstrap interval over images within each class, by the same
+    code and under the same names as the classifier's. Empty if a class has fewer than `LEAST` training
+    images.
+    """
+    train = data.rows("train")
+    if np.bincount(data.labels[train], minlength=len(data.classes)).min() < LEAST:
+        return {}
+    model = acquisition_model().fit(acquisition_features(data.images[train]), data.labels[train])
+    result = {}
+    for split in splits:
+        rows = data.rows(split)
+        p = model.predict_proba(acquisition_features(data.images[rows]))
+        table = Predictions(data.classes, rows, data.splits[rows], data.labels[rows], p, p[None])
+        summary = summarise(table, 0.5 if len(data.classes) == 2 else None, resamples).headline()
+        result[split] = {
+            name: {"value": value["ensemble"], "low": value["low"], "high": value["high"]}
+            for name, value in summary.items()
+            if name in ("auc", "auc_ovr_macro", "balanced_accuracy")
+        }
+    return result
 
 
 def cross_validated(images: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
