@@ -250,7 +250,7 @@ def test_maps_are_compared_with_opacities_or_the_card_says_that_they_are_not(pla
     text = written()
     check_form(text)
     assert "The 4,321 synthetic test radiographs" in text
-    assert "within 17 pixels" in text
+    assert "within 17 px" in text
     for title in ("Pointing game", "Energy inside the opacity"):
         assert f"| {title} | 0.250 (0.200 to 0.300) | 0.062 | 0.125 |" in text
     explain.pop("pointing", None)
