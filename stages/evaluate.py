@@ -9,6 +9,7 @@ from cxr.core.errors import UserError, run
 from cxr.core.files import read_csv, write_csv, write_json
 from cxr.core.probabilities import decide
 from cxr.evaluation import reliability
+from cxr.evaluation.acquisition_baseline import acquisition_baseline
 from cxr.evaluation.decision import threshold_samples
 from cxr.evaluation.details import details
 from cxr.evaluation.metrics import majority_baseline, summarise
@@ -67,15 +68,13 @@ def main() -> None:
     methods_of = {
         split: {name: p[published.splits == split] for name, p in methods.items()} for split in splits
     }
-    write_json(
-        "metrics/details.json",
-        {
-            split: details(
-                of_split, summaries[split], calibrate, methods_of[split], stated, wanted, resamples
-            )
-            for split, of_split in splits.items()
-        },
-    )
+    content = {
+        split: details(of_split, summaries[split], calibrate, methods_of[split], stated, wanted, resamples)
+        for split, of_split in splits.items()
+    }
+    for split, baseline in acquisition_baseline(data, resamples).items():
+        content[split]["acquisition"] = baseline
+    write_json("metrics/details.json", content)
     write_reliability(test, methods_of["test"], stated)
     write_curves(test, calibrate.threshold)
     write_learning_curve()

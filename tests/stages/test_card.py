@@ -283,6 +283,47 @@ def test_what_was_not_measured_is_not_available(place: Path) -> None:
     assert "| Architecture | one `compact_cnn` network |" in text
 
 
+def test_what_acquisition_alone_reaches_stands_beside_the_classifier(place: Path) -> None:
+    details = read_json("metrics/details.json")
+    score = {"value": 0.8125, "low": 0.7125, "high": 0.9125}
+    area = "auc" if "auc" in details["test"]["ensemble"] else "auc_ovr_macro"
+    for split in ("val", "test"):
+        details[split]["acquisition"] = {area: score, "balanced_accuracy": score}
+    write_json("metrics/details.json", details)
+    text = written()
+    check_form(text)
+    row = re.search(r"^\| Acquisition features alone (.*)\|$", text, re.M)
+    assert row
+    assert row[1] == 4 * "| 0.812 (0.713 to 0.912) "
+    ours = re.search(r"^\| This classifier \| ([\d.]+) ", text, re.M)
+    assert ours
+    assert ours[1] == f"{details['val']['ensemble'][area]:.3f}"
+    for split in ("val", "test"):
+        del details[split]["acquisition"]
+    write_json("metrics/details.json", details)
+    assert "Acquisition features" not in written()
+    check_form(written())
+
+
+def test_maps_are_compared_with_opacities_or_the_card_says_that_they_are_not(place: Path) -> None:
+    explain = read_json("metrics/explain.json")
+    score = {"value": 0.25, "low": 0.2, "high": 0.3, "uniform": 0.0625, "shuffled": 0.125}
+    game = {"images": 4321, "empty": 0.5, "tolerance": 17, "hit": score, "energy": score}
+    write_json("metrics/explain.json", explain | {"pointing": game})
+    text = written()
+    check_form(text)
+    assert "The 4,321 synthetic test radiographs" in text
+    assert "within 17 px" in text
+    for title in ("Pointing game", "Energy inside the opacity"):
+        assert f"| {title} | 0.250 (0.200 to 0.300) | 0.062 | 0.125 |" in text
+    explain.pop("pointing", None)
+    write_json("metrics/explain.json", explain)
+    text = written()
+    check_form(text)
+    assert "(../docs/pointing.md)" in text
+    assert "synthetic test radiographs" not in text
+
+
 def test_figures_exist(tiny_run: Repository) -> None:
     text = (tiny_run.path / CARD).read_text()
     figures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)

@@ -1,7 +1,7 @@
 """Splits keep ratios and patients; duplicates across them are counted, reported and dropped from train."""
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -142,6 +142,15 @@ def run(tmp_path, monkeypatch):
     return call
 
 
+def test_known_opacities_follow_the_images_that_are_kept(run):
+    raw = source()
+    data, _ = run(raw)
+    assert np.load(dataset.OPACITIES).shape == (0, 16, 16)
+    data, _ = run(replace(raw, opacities=255 - raw.images))
+    assert len(data.images) == 57
+    assert np.array_equal(dataset.load_opacities(), 255 - data.images)
+
+
 def sources() -> list[str]:
     return [row["source"] for row in read_csv(dataset.LABELS)]
 
@@ -280,7 +289,8 @@ def test_stratified_stage_keeps_patients_together(run):
 def test_source_that_cannot_be_split_is_an_error(run, tmp_path, raw, changes, message):
     with refused(message):
         run(raw, **changes)
-    assert files_below(tmp_path) == ["data/raw/images.npy", "data/raw/manifest.csv", "params.yaml"]
+    raw = [f"data/raw/{name}" for name in ("images.npy", "manifest.csv", "opacities.npy")]
+    assert files_below(tmp_path) == [*raw, "params.yaml"]
 
 
 REAL = Path(os.environ.get("CXR_MIRROR") or "CXR_MIRROR is not set").resolve() / "pneumoniamnist.npz"
