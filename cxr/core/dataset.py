@@ -88,9 +88,10 @@ def load_opacities() -> np.ndarray | None:
     """(N, H, W) uint8, the grey levels that opacities add to each pixel of each image, or None if the source
     does not know them: only that of synthetic radiographs does.
 
-    Raises `UserError` if the data set has not been built."""
+    Raises `UserError` if the data set has not been built.
+    """
     if not OPACITIES.is_file():
-        raise UserError(f"{OPACITIES}: no such file; build it with `dvc repro split`")
+        raise missing_output(OPACITIES, "data set")
     opacities = np.load(OPACITIES)
     return opacities if len(opacities) else None
 

@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 
 from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, read_json, write_csv
-from cxr.evaluation.acquisition import acquisition_baseline
+from cxr.evaluation.acquisition_baseline import acquisition_baseline
 from cxr.evaluation.metrics import (
     confusion,
     decide,
