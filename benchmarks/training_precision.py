@@ -70,10 +70,10 @@ def measured(recipe: str, images: int, epochs: int, seeds: int, precision: str) 
     subclasses = load_subclasses(data)
     chosen = np.random.default_rng(0).permutation(len(subclasses))[:images]
     rows = data.rows("train")[chosen]
-    spec, targets = prepare(params, data, rows, [subclasses[number] for number in chosen])
+    spec, targets = prepare(params, data, rows, [subclasses[number] for number in chosen], device)
     task = MemberTask(params, spec, targets, rows, device)
     with tqdm(total=seeds * epochs, desc=precision, unit="epoch") as bar:
-        trained = side_by_side(task, seeds, params.compute.threads, 1, bar)
+        trained = side_by_side(task, seeds, params.compute, bar)
     val = data.rows("val")
     labels = data.labels[val]
     table = []

@@ -93,7 +93,7 @@ def train_all(trainings: "list[Training]") -> None:
     done = {(row["candidate"], row["part"], int(row["seed"])) for row in read_csv(ROWS)}
     missing = [each for each in trainings if (each.name, each.part, each.seed) not in done]
     with tqdm(total=len(missing), desc="trainings", disable=None) as bar:
-        side_by_side(partial(run, missing), len(missing), load_params().compute.threads, 1, bar)
+        side_by_side(partial(run, missing), len(missing), load_params().compute, bar)
 
 
 class Material:
@@ -179,11 +179,12 @@ def train_and_judge(training: Training) -> Iterator[tuple[str, str, list[float]]
     """What is judged, the test-time augmentation, and `measures`."""
     params = changed(changed(load_params(), BEFORE), CANDIDATES[training.name])
     params = params.replace(seed=training.seed, train=params.train.replace(epochs=EPOCHS))
-    device = configure(params.compute.device, threads=1)
+    device = configure(params.compute.device, params.compute.threads)
     data, material = load_dataset(), training.material
     chosen, sets = material.divide(training.part, training.seed)
     rows = material.rows[chosen]
-    spec, targets = prepare(params, data, rows, np.array(data.classes)[data.labels[rows]].tolist())
+    names = np.array(data.classes)[data.labels[rows]].tolist()
+    spec, targets = prepare(params, data, rows, names, device)
     targets = replace(targets, sampling=sampling(training.name, targets, material.right[chosen]))
     trained = MemberTask(params, spec, targets, rows, device)(0, lambda: None)
     network = build_member(spec)

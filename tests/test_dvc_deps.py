@@ -2,6 +2,7 @@
 edit reruns what the table below says."""
 
 import ast
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from cxr.params import Compute
 from tests.builders import ROOT
 from tests.repository import Repository
 
@@ -18,6 +20,9 @@ STAGES = PIPELINE["stages"]
 # They hand on what params.yaml says or refuse it (tests/test_params.py), and DVC tracks the values
 # themselves.
 EXEMPT = {"cxr/params.py"}
+# How many processes train side by side changes how long it takes and no byte (tests/stages/test_train.py
+# shows it for 1, 2 and 4), so results stay up to date on another number of cores.
+CHANGES_NO_BYTE = "compute.workers"
 ENVIRONMENT = {"clip-embed", "train", "calibrate", "export"}  # what another version of a package may change
 
 
@@ -93,7 +98,18 @@ def test_files_beside_the_code_are_declared_where_they_are_read(stage: str) -> N
 @pytest.mark.parametrize("stage", STAGES)
 def test_declared_params_are_the_ones_read(stage: str) -> None:
     code = closure(script(stage)) - {ROOT / name for name in EXEMPT}
-    assert set(STAGES[stage].get("params", [])) == set().union(*(params_read(path) for path in code))
+    sections = set().union(*(params_read(path) for path in code))
+    declared = set(STAGES[stage].get("params", []))
+    if "compute" in sections:
+        keys = {f"compute.{key}" for key in Compute.model_fields}
+        sections = sections - {"compute"} | (keys - {CHANGES_NO_BYTE})
+    assert declared == sections
+
+
+def test_what_changes_no_byte_is_read_at_one_place() -> None:
+    code = set().union(*(closure(script(stage)) for stage in STAGES))
+    reading = {path for path in code if re.search(r"\.workers\b", path.read_text())}
+    assert reading == {ROOT / "cxr/training/parallel.py"}
 
 
 def test_what_depends_on_the_environment() -> None:
@@ -147,6 +163,7 @@ def test_plots_are_readable(plot: dict) -> None:
 
 EVERY = set(STAGES)
 BEHIND_THE_MODEL = {"calibrate", "evaluate", "index", "explain", "robustness", "report", "export"}
+COMPUTING = BEHIND_THE_MODEL | {"clip-embed", "train"}
 # What `dvc repro` would run again after one new line in a file, before it has looked at what comes out.
 EDITS = {
     "cxr/commands/predict.py": set(),
@@ -193,6 +210,23 @@ def flagged(
 
 def test_nothing_is_flagged_before_an_edit(flagged: Callable[[], set[str]]) -> None:
     assert flagged() == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reruns"),
+    [("workers: auto", "workers: 3", set()), ("threads: 1", "threads: 2", COMPUTING)],
+)
+def test_a_compute_setting_reruns(
+    flagged: Callable[[], set[str]], old: str, new: str, reruns: set[str]
+) -> None:
+    path = Path("params.yaml")
+    before = path.read_text()
+    assert before.count(old) == 1
+    path.write_text(before.replace(old, new))
+    try:
+        assert flagged() == reruns
+    finally:
+        path.write_text(before)
 
 
 @pytest.mark.parametrize("name", EDITS)

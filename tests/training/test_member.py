@@ -31,7 +31,7 @@ def train(tmp_path, monkeypatch):
         write_params(tmp_path, quick | {key.replace("__", "."): value for key, value in changes.items()})
         params, data = load_params(), load_dataset()
         rows = data.rows("train")
-        spec, targets = prepare(params, data, rows, [""] * len(rows))
+        spec, targets = prepare(params, data, rows, [""] * len(rows), CPU)
         return spec, MemberTask(params, spec, targets, rows, CPU)(0, lambda: None)
 
     return run
@@ -126,7 +126,7 @@ def test_one_logit_for_three_outputs_is_an_error(tmp_path, monkeypatch):
     with refused(
         "train.loss is bce, one logit, but there are 3 outputs: normal, sick, tb; set it to cross_entropy"
     ):
-        prepare(load_params(), load_dataset(), load_dataset().rows("train"), [""] * 27)
+        prepare(load_params(), load_dataset(), load_dataset().rows("train"), [""] * 27, CPU)
 
 
 def test_features_of_copies_are_those_of_the_network():
