@@ -81,7 +81,7 @@ def main() -> None:
     trainings = [Training(plan, member) for member in range(MEMBERS) for plan in plans]
     missing = [training for training in trainings if not training.weights.exists()]
     with tqdm(total=len(missing), desc="trainings", disable=None) as bar:
-        side_by_side(partial(train, missing), len(missing), params.compute.threads, 1, bar)
+        side_by_side(partial(train, missing), len(missing), params.compute, bar)
     rows = [(training.plan.name, training.member, *evaluate(training, data)) for training in trainings]
     write_csv(ROWS, COLUMNS, rows)
     TABLE.write_text(table(), encoding="utf-8")
@@ -103,7 +103,8 @@ def plan(params: Params, data: Dataset, strategy: Strategy) -> Plan:
     )
     rows = data.rows("train")
     named = Subclasses.named(subclass_names(params, data, strategy))
-    return Plan(strategy.name, params, *prepare(params, data, rows, named))
+    device = configure(params.compute.device, params.compute.threads)
+    return Plan(strategy.name, params, *prepare(params, data, rows, named, device))
 
 
 def subclass_names(params: Params, data: Dataset, strategy: Strategy) -> list[str]:
@@ -133,7 +134,7 @@ def train(trainings: list[Training], number: int, tick: Tick) -> None:
     """Train `trainings[number]` and keep its weights."""
     training = trainings[number]
     plan = training.plan
-    device = configure(plan.params.compute.device, threads=1)
+    device = configure(plan.params.compute.device, plan.params.compute.threads)
     rows = load_dataset().rows("train")
     trained = MemberTask(plan.params, plan.spec, plan.targets, rows, device)(training.member, lambda: None)
     unfinished = training.weights.with_suffix(".part")

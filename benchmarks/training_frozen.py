@@ -82,7 +82,7 @@ def main() -> None:
     targets = make_targets(params.imbalance, labels, ["normal", "pneumonia"], Subclasses.named([""] * TRAIN))
     settings = params.train.replace(epochs=epochs, batch_size=batch, optimiser="adam", schedule="plateau")
     features = AugmentedFeatures(torch.randn(copies, TRAIN, backbone.dimensions))
-    phase = Phase(HeadOnly(network), features, targets, settings, seed=0)
+    phase = Phase(HeadOnly(network), features, targets, settings, "bf16", seed=0)
     start = time.perf_counter()
     for _ in range(epochs):
         phase.epoch()

@@ -70,10 +70,11 @@ def measured(recipe: str, images: int, epochs: int, seeds: int, precision: str) 
     subclasses = load_subclasses(data)
     chosen = np.random.default_rng(0).permutation(len(subclasses.names))[:images]
     rows = data.rows("train")[chosen]
-    spec, targets = prepare(params, data, rows, Subclasses.named([subclasses.names[i] for i in chosen]))
+    named = Subclasses.named([subclasses.names[number] for number in chosen])
+    spec, targets = prepare(params, data, rows, named, device)
     task = MemberTask(params, spec, targets, rows, device)
     with tqdm(total=seeds * epochs, desc=precision, unit="epoch") as bar:
-        trained = side_by_side(task, seeds, params.compute.threads, 1, bar)
+        trained = side_by_side(task, seeds, params.compute, bar)
     val = data.rows("val")
     labels = data.labels[val]
     table = []

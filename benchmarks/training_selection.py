@@ -93,7 +93,7 @@ def train_all(trainings: "list[Training]") -> None:
     done = {(row["candidate"], row["part"], int(row["seed"])) for row in read_csv(ROWS)}
     missing = [each for each in trainings if (each.name, each.part, each.seed) not in done]
     with tqdm(total=len(missing), desc="trainings", disable=None) as bar:
-        side_by_side(partial(run, missing), len(missing), load_params().compute.threads, 1, bar)
+        side_by_side(partial(run, missing), len(missing), load_params().compute, bar)
 
 
 class Material:
@@ -179,13 +179,14 @@ def train_and_judge(training: Training) -> Iterator[tuple[str, str, list[float]]
     """What is judged, the test-time augmentation, and `measures`."""
     params = changed(changed(load_params(), BEFORE), CANDIDATES[training.name])
     params = params.replace(seed=training.seed, train=params.train.replace(epochs=EPOCHS))
-    device = configure(params.compute.device, threads=1)
+    device = configure(params.compute.device, params.compute.threads)
     data, material = load_dataset(), training.material
     chosen, sets = material.divide(training.part, training.seed)
     rows = material.rows[chosen]
     right, labels = material.right[chosen], material.labels[chosen]
     names = np.array(data.classes)[labels].tolist()
-    spec, targets = prepare(params, data, rows, Subclasses(names, shortcut_conflicting(right, labels)))
+    subclasses = Subclasses(names, shortcut_conflicting(right, labels))
+    spec, targets = prepare(params, data, rows, subclasses, device)
     if training.name in GROUPS_ALIKE:
         groups = 2 * labels + (right > 0.5)
         targets = replace(targets, sampling=1 / np.bincount(groups)[groups] / 4)

@@ -37,6 +37,7 @@ Commit = Annotated[str, form(r"\S+", "a branch, tag or commit")]
 class Compute(Section):
     device: Literal["auto", "cpu", "cuda"]
     threads: Annotated[int, Field(ge=1, le=256)]
+    workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"]
 
 
 class Download(Section):
@@ -147,7 +148,7 @@ class Train(Section):
     patience: Count
     select: Literal["last", "ema", "val_nll", "val_auc", "val_accuracy"]
     early_stopping: Annotated[int, Field(ge=0)]
-    precision: Literal["bf16", "float32"]
+    precision: Literal["auto", "bf16", "float32"]
 
 
 class Finetune(Section):

@@ -21,8 +21,16 @@ from cxr.data.radiograph import Original, read_radiograph
 from cxr.inference.calibration import Calibration, load_calibration, save_calibration
 from cxr.inference.gradcam import gradcam
 from cxr.models import classifier
-from cxr.models.classifier import load_classifier, save_classifier
-from tests.builders import ROOT, dicom, dicom_bytes, files_below, noise_images, small_classifier
+from cxr.models.classifier import load_classifier
+from tests.builders import (
+    ROOT,
+    dicom,
+    dicom_bytes,
+    files_below,
+    noise_images,
+    save_classifier,
+    small_classifier,
+)
 
 CLASSES = ["normal", "pneumonia", "tuberculosis"]
 

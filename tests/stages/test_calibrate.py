@@ -17,9 +17,17 @@ from cxr.inference.calibration import (
     save_calibration,
 )
 from cxr.inference.thresholds import choose_thresholds
-from cxr.models.classifier import load_classifier, predict, save_classifier
+from cxr.models.classifier import load_classifier, predict
 from stages import calibrate
-from tests.builders import files_below, noise_images, refused, small_classifier, write_packed, write_params
+from tests.builders import (
+    files_below,
+    noise_images,
+    refused,
+    save_classifier,
+    small_classifier,
+    write_packed,
+    write_params,
+)
 
 
 def sample(classes: int, factor: float, images: int = 20_000) -> tuple[np.ndarray, np.ndarray]:

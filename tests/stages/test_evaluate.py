@@ -25,9 +25,8 @@ from cxr.evaluation.reliability import calibration_scores, reliability_curve
 from cxr.evaluation.statistics import blocks
 from cxr.inference.calibration import Calibration, load_calibration, save_calibration
 from cxr.inference.predictions import Predictions, load_predictions, save_predictions
-from cxr.models.classifier import save_classifier
 from stages import evaluate
-from tests.builders import refused, small_classifier, write_packed, write_params
+from tests.builders import refused, save_classifier, small_classifier, write_packed, write_params
 
 CLASSES = ["normal", "pneumonia", "tuberculosis"]
 THRESHOLD = 0.35

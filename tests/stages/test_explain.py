@@ -23,12 +23,19 @@ from cxr.inference.calibration import Calibration, save_calibration
 from cxr.inference.gradcam import _from_maps, find_layer, gradcam, to_maps
 from cxr.inference.predictions import load_predictions, save_predictions
 from cxr.models import classifier
-from cxr.models.classifier import Classifier, load_classifier, save_classifier
+from cxr.models.classifier import Classifier, load_classifier
 from cxr.models.preprocess import to_grey
 from cxr.params import load_params
 from stages import evaluate, explain
 from stages.explain import nearest_to_errors
-from tests.builders import noise_images, refused, small_classifier, write_packed, write_params
+from tests.builders import (
+    noise_images,
+    refused,
+    save_classifier,
+    small_classifier,
+    write_packed,
+    write_params,
+)
 
 CPU = torch.device("cpu")
 SUBCLASSES = {"outputs": ["normal", "pneumonia_0", "pneumonia_1"], "output_classes": [0, 1, 1]}

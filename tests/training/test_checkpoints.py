@@ -26,6 +26,7 @@ EPOCHS, FINETUNE = 7, 5
 CHANGES = {
     "compute.device": "cpu",
     "compute.threads": 1,
+    "compute.workers": 1,
     "train.members": 2,
     "train.epochs": EPOCHS,
     "train.batch_size": 32,
