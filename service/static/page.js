@@ -54,8 +54,15 @@ function showProbabilities(answer) {
     return row;
   }));
   const two = model.classes.length === 2;
+  $("unlike").hidden = !answer.unlike;
+  $("unlike-reason").textContent = !answer.unlike ? "" : unbroken(
+    `Reason: ${answer.unlike_reason}. Its typicality is ${answer.typicality.toFixed(3)}; below `
+    + `${model.typicality_limit} are ${round(model.typicality_limit)} % of the val radiographs. `
+    + "The probabilities below were not measured on such images.");
   const bin = answer.observed;
-  $("observed").textContent = !bin ? "" : unbroken(
+  $("observed").textContent = answer.unlike
+    ? "The observed frequency among test radiographs is not shown, since this image is unlike them."
+    : !bin ? "" : unbroken(
     `Observed frequency of ${two ? model.classes[1] : "the most probable class"} in the ${bin.images} test radiographs `
     + `with the most similar probability (mean ${percent(bin.probability)}): ${round(bin.observed)} % `
     + `(95 % interval ${round(bin.low)} to ${round(bin.high)} %).`);
