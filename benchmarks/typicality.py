@@ -1,13 +1,14 @@
-"""The share of images marked as unlike the training images: val, test, altered test radiographs, photographs.
+"""Proportion of images marked as unlike the training images: radiographs, altered ones, photographs, others.
 
     python -m benchmarks.typicality
     python -m benchmarks.typicality "adult, tuberculosis=../shared/data/cxr3_224.zip:tuberculosis"
 
-Needs the data and the models of `dvc repro calibrate`; writes docs/typicality.csv and docs/typicality.md. Other
-pictures are named as NAME=ZIP:CLASS: all PNG, JPEG and DICOM files of the archive in folders called CLASS.
+Needs the data and the models of `dvc repro calibrate`; writes docs/typicality.csv and docs/typicality.md.
+Other pictures are named as NAME=ZIP:CLASS: all PNG, JPEG and DICOM files of the archive in folders called
+CLASS.
 
-Photographs are those that scikit-image, scikit-learn and Matplotlib install with themselves, each whole and as
-29 random square crops of 25 to 100 % of its shorter side. They and the pictures of archives are read as
+Photographs are those that scikit-image, scikit-learn and Matplotlib install with themselves, each whole and
+as 29 random square crops of 25 to 100 % of its shorter side. They and the pictures of archives are read as
 `cxr predict` reads a file. Altered radiographs are made of the stored pixels of test radiographs.
 """
 
@@ -41,10 +42,10 @@ COLOUR = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "immunohistoche
 GREY = ("brick", "camera", "coins", "grass", "gravel", "moon", "page", "text")
 HEAD = """# Unlike the training images
 
-Written by `python -m benchmarks.typicality`, whose docstring says how the pictures are made. An image is marked
-if its typicality, a conformal p-value from val, is below {limit} ([how it is
-computed](../cxr/inference/typicality_model.py)). `pixels` and `features`: the share that each of the two
-distances would mark alone, at the same limit. Parentheses: 95 % Wilson interval over images; crops of a
+Written by `python -m benchmarks.typicality`, whose docstring says how the pictures are made. An image is
+marked if its typicality, a conformal p-value from val, is below {limit} ([how it is
+computed](../cxr/inference/typicality_model.py)). `by pixels`, `by features`: the proportion that each of the
+two distances would mark alone, at the same limit. Parentheses: 95 % Wilson interval over images; crops of a
 photograph are not independent, so that of photographs is too narrow.
 
 | images | number | marked | by pixels | by features |
@@ -114,7 +115,9 @@ def altered(images: np.ndarray, generator: np.random.Generator) -> dict[str, np.
         "test, rotated by 180 degrees": images[:, ::-1, ::-1],
         "test, rotated by 90 degrees": np.rot90(images, axes=(1, 2)),
         "blank (black to white)": np.broadcast_to(levels, (len(levels), size, size)),
-        "constant and noise": (generator.integers(0, 256, (ALTERED, 1, 1)) + noise).clip(0, 255).astype(np.uint8),
+        "constant and noise": (generator.integers(0, 256, (ALTERED, 1, 1)) + noise)
+        .clip(0, 255)
+        .astype(np.uint8),
     }
     for fraction in (0.7, 0.5, 1 / 3):
         kinds[f"test, random crop of {fraction:.0%} of the side"] = cropped(images, fraction, generator)
@@ -129,7 +132,11 @@ def cropped(images: np.ndarray, fraction: float, generator: np.random.Generator)
     corners = generator.integers(0, size - side + 1, (len(images), 2)).tolist()
     return np.stack(
         [
-            np.asarray(Image.fromarray(image[y : y + side, x : x + side]).resize((size, size), Image.Resampling.BILINEAR))
+            np.asarray(
+                Image.fromarray(image[y : y + side, x : x + side]).resize(
+                    (size, size), Image.Resampling.BILINEAR
+                )
+            )
             for image, (y, x) in zip(images, corners, strict=True)
         ]
     )
@@ -147,9 +154,7 @@ def squeezed(images: np.ndarray, fraction: float) -> np.ndarray:
     return result
 
 
-def photographs(
-    size: int, reading: Reading, generator: np.random.Generator
-) -> dict[str, np.ndarray]:
+def photographs(size: int, reading: Reading, generator: np.random.Generator) -> dict[str, np.ndarray]:
     """By kind (n, size, size) uint8: each photograph whole, then its crops."""
     colour = [getattr(skimage.data, name)() for name in COLOUR]
     colour += [skimage.data.stereo_motorcycle()[0], *sklearn.datasets.load_sample_images().images]
@@ -157,7 +162,11 @@ def photographs(
     grey = [getattr(skimage.data, name)() for name in GREY]
     return {
         f"{len(pictures)} {name} photographs, whole and cropped": np.stack(
-            [image for picture in pictures for image in pieces(Image.fromarray(picture), size, reading, generator)]
+            [
+                image
+                for picture in pictures
+                for image in pieces(Image.fromarray(picture), size, reading, generator)
+            ]
         )
         for name, pictures in (("colour", colour), ("grey", grey))
     }
@@ -197,7 +206,10 @@ def archived(path: Path, folder: str, size: int, reading: Reading) -> np.ndarray
         if not chosen:
             raise UserError(f"{path}: no PNG, JPEG or DICOM file in a folder {folder}")
         return np.stack(
-            [read_original_bytes(archive.read(str(name)), str(name)).resized(size, reading) for name in chosen]
+            [
+                read_original_bytes(archive.read(str(name)), str(name)).resized(size, reading)
+                for name in chosen
+            ]
         )
 
 

@@ -20,9 +20,9 @@ POLICY = (
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 ANY_IMAGE = (
-    "The model answers for any image, also one that is not a chest radiograph. An image is marked as "
-    f"{UNLIKE} if its typicality is below {LIMIT}, which 5 % of the val images are, too; an image that is not "
-    "marked may still be unlike them."
+    "The model answers for any image, also one that is not a chest radiograph. An image whose typicality is "
+    f"below {LIMIT} is marked as {UNLIKE}: 5 % of the val images are, too, and an image that is not marked "
+    "may still be unlike them."
 )
 SUMMARY = ("auc", "auc_ovr_macro", "accuracy", "accuracy_at_one_half")
 

@@ -73,7 +73,9 @@ class Prediction(BaseModel):
     typicality: Probability = Field(
         description="conformal p-value: the proportion of val images at least as far from the training images"
     )
-    unlike: bool = Field(description="whether the image is unlike the training images: a typicality below 0.05")
+    unlike: bool = Field(
+        description="whether the image is unlike the training images: a typicality below 0.05"
+    )
     unlike_reason: str | None = Field(description="in which respect; None if it is not")
     model_sha256: str
 

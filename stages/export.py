@@ -103,9 +103,7 @@ def answer(model: OnnxModel, images: np.ndarray) -> Answer:
     parts = [model(image[None]) for image in images]
     *arrays, maps = zip(*parts, strict=True)
     probabilities, embedding, distances = map(np.concatenate, arrays)
-    return Answer(
-        probabilities, embedding, distances, maps=np.concatenate(maps) if model.has_maps else None
-    )
+    return Answer(probabilities, embedding, distances, maps=np.concatenate(maps) if model.has_maps else None)
 
 
 def maps(model: Classifier, images: np.ndarray) -> np.ndarray:

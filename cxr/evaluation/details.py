@@ -71,8 +71,10 @@ def details(
 
 def flagged(p_values: np.ndarray, split: Predictions) -> dict[str, object]:
     """The proportion of images marked as unlike the training images, with its 95 % interval, for each class
-    and for each part alone. p_values: (N, 1 + parts) of `cxr.inference.typicality.p_values`, for the images of
-    `split`."""
+    and by each part alone.
+
+    p_values: (N, 1 + parts) of `cxr.inference.typicality.p_values`, for the images of `split`.
+    """
     unlike = p_values < LIMIT
     low, high = wilson(unlike[:, 0].mean(), len(unlike))
     return {

@@ -1,4 +1,5 @@
-"""The released classifier, from stored images to calibrated probabilities and typicality, as one graph in ONNX (https://onnx.ai).
+"""The released classifier, from stored images to calibrated probabilities and distances from the training
+images, as one graph in ONNX (https://onnx.ai).
 
 The augmented copies of all images (test-time augmentation) go through a member as one batch. Mirroring,
 zooming and resizing are linear and separable into rows and columns, so that a copy is R @ image @ C with
@@ -76,9 +77,7 @@ class Graph(nn.Module):
     columns: Tensor
     shift: Tensor
 
-    def __init__(
-        self, classifier: Classifier, calibration: Calibration, typicality: TypicalityModel
-    ) -> None:
+    def __init__(self, classifier: Classifier, calibration: Calibration, typicality: TypicalityModel) -> None:
         super().__init__()
         self.spec = spec = classifier.spec
         self.members = classifier.members

@@ -65,9 +65,8 @@ class ModelMetadata:
 class Answer(NamedTuple):
     """probabilities: (N, classes) float32, calibrated. embedding: (N, d) float32, the vectors that
     models/index.faiss holds where `index.embedding` is `classifier`. distances: (N, 2) float32 from the
-    training images (see `cxr.inference.typicality_model`), of which `OnnxModel.typicality` makes p-values. maps: (N, classes, h, w) float32
-    class activation maps before the ReLU, or None if the classifier has none (see
-    `cxr.inference.onnx_graph`)."""
+    training images (see `cxr.inference.typicality`). maps: (N, classes, h, w) float32 class activation maps
+    before the ReLU, or None if the classifier has none (see `cxr.inference.onnx_graph`)."""
 
     probabilities: np.ndarray
     embedding: np.ndarray

@@ -66,7 +66,8 @@ def p_values(distances: np.ndarray, val: np.ndarray) -> np.ndarray:
 def _ranks(distances: np.ndarray, val: np.ndarray) -> np.ndarray:
     """(N, parts) int: the number of val images at least as far."""
     nearer = [
-        np.searchsorted(np.sort(of_val), of_image) for of_image, of_val in zip(distances.T, val.T, strict=True)
+        np.searchsorted(np.sort(of_val), of_image)
+        for of_image, of_val in zip(distances.T, val.T, strict=True)
     ]
     return len(val) - np.stack(nearer, axis=1)
 

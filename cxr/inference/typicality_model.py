@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from sklearn.cluster import KMeans
@@ -132,7 +133,8 @@ def distances(model: TypicalityModel, images: np.ndarray, embedding: np.ndarray)
     """(N, 2) float32 on the CPU. images: (N, size, size) uint8. embedding: (N, d) float32."""
     batches = [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
     parts = [
-        model(torch.from_numpy(np.array(images[batch])), torch.from_numpy(embedding[batch])) for batch in batches
+        model(torch.from_numpy(np.array(images[batch])), torch.from_numpy(embedding[batch]))
+        for batch in batches
     ]
     return torch.cat(parts)
 
@@ -158,16 +160,18 @@ def check(model: TypicalityModel, size: int, dimensions: int) -> None:
 
 def save_typicality(model: TypicalityModel) -> None:
     with atomic(PATH) as temporary:
-        temporary.write_bytes(to_bytes({name: value.contiguous() for name, value in model.state_dict().items()}))
+        temporary.write_bytes(
+            to_bytes({name: value.contiguous() for name, value in model.state_dict().items()})
+        )
 
 
 def load_typicality() -> TypicalityModel:
     """Raises `UserError` if it has not been built, or by other code."""
     if not PATH.is_file():
-        raise UserError(
-            f"{PATH}: not here; build it with `dvc repro calibrate`, or fetch it with `dvc pull`"
-        )
+        raise UserError(f"{PATH}: no typicality here; build it with `dvc repro`, or fetch it with `dvc pull`")
     try:
         return TypicalityModel(load_file(PATH)).eval()
-    except KeyError as error:
-        raise UserError(f"{PATH}: without {error}; build it again with `dvc repro calibrate`") from None
+    except (KeyError, SafetensorError):
+        raise UserError(
+            f"{PATH}: damaged or of other code; build it again with `dvc repro calibrate`"
+        ) from None

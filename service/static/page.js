@@ -56,12 +56,12 @@ function showProbabilities(answer) {
   const two = model.classes.length === 2;
   $("unlike").hidden = !answer.unlike;
   $("unlike-reason").textContent = !answer.unlike ? "" : unbroken(
-    `Reason: ${answer.unlike_reason}. Its typicality is ${answer.typicality.toFixed(3)}; below `
-    + `${model.typicality_limit} are ${round(model.typicality_limit)} % of the val radiographs. `
-    + "The probabilities below were not measured on such images.");
+    `Reason: ${answer.unlike_reason}. The probabilities below need not hold for it. (Typicality `
+    + `${answer.typicality.toFixed(3)}; that of ${round(model.typicality_limit)} % of the val images is below `
+    + `${model.typicality_limit}.)`);
   const bin = answer.observed;
   $("observed").textContent = answer.unlike
-    ? "The observed frequency among test radiographs is not shown, since this image is unlike them."
+    ? "Observed frequency not shown: test has hardly any images like this one."
     : !bin ? "" : unbroken(
     `Observed frequency of ${two ? model.classes[1] : "the most probable class"} in the ${bin.images} test radiographs `
     + `with the most similar probability (mean ${percent(bin.probability)}): ${round(bin.observed)} % `
