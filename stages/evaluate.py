@@ -11,7 +11,7 @@ from cxr.core.probabilities import decide
 from cxr.evaluation import reliability
 from cxr.evaluation.acquisition_baseline import acquisition_baseline
 from cxr.evaluation.decision import threshold_samples
-from cxr.evaluation.details import details
+from cxr.evaluation.details import details, flagged
 from cxr.evaluation.metrics import majority_baseline, summarise
 from cxr.evaluation.misclassifications import most_frequent_error
 from cxr.evaluation.platt import calibration_methods
@@ -22,6 +22,8 @@ from cxr.inference import calibration
 from cxr.inference.calibration import load_calibration
 from cxr.inference.predictions import Predictions, load_predictions, save_predictions
 from cxr.inference.prevalence import class_prevalence, declared
+from cxr.inference.typicality import p_values
+from cxr.inference.typicality_model import load_typicality, measure
 from cxr.models.classifier import load_classifier, predict
 from cxr.params import load_params
 
@@ -40,7 +42,10 @@ def main() -> None:
     of_train = class_prevalence(data.labels[data.rows("train")], len(data.classes))
     wanted = declared(params.evaluate.prevalence, of_train, "evaluate.prevalence")
     rows = data.rows("val", "test")
-    raw = predict(load_classifier(), data.images[rows], device)
+    model, reference = load_classifier(), load_typicality()
+    raw = predict(model, data.images[rows], device)
+    distances = measure(reference, model, data.images[rows], raw, device)
+    p_typical = p_values(distances, reference.val.numpy())
     save_predictions(
         Predictions(
             classes=data.classes,
@@ -70,6 +75,7 @@ def main() -> None:
     }
     content = {
         split: details(of_split, summaries[split], calibrate, methods_of[split], stated, wanted, resamples)
+        | {"typicality": flagged(p_typical[published.splits == split], of_split)}
         for split, of_split in splits.items()
     }
     for split, baseline in acquisition_baseline(data, resamples).items():
