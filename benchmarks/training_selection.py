@@ -216,8 +216,12 @@ def train_and_judge(training: Training) -> Iterator[tuple[str, str, list[float]]
                 yield f"zoom {zoom}", "flip", judge(magnified, labels, "flip")
 
     SAVED.mkdir(parents=True, exist_ok=True)
-    title = re.sub(r"\W+", "_", f"{training.name} {training.part} {training.seed}")
-    np.save(SAVED / f"{title}.npy", np.concatenate(saved).astype(np.float32))
+    path = saved_path(training.name, training.part, training.seed)
+    np.save(path, np.concatenate(saved).astype(np.float32))
+
+
+def saved_path(candidate: str, part: str, seed: int) -> Path:
+    return SAVED / (re.sub(r"\W+", "_", f"{candidate} {part} {seed}") + ".npy")
 
 
 def measures(probabilities: np.ndarray, labels: np.ndarray, prior: list[float]) -> list[float]:
