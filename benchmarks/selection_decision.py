@@ -106,8 +106,8 @@ def main() -> None:
 
 
 def ensemble(name: str, part: str, material: Material) -> dict[str, Judged]:
-    """What the members of all seeds say of the `part` left out, and of val. The file has a set after the other in
-    the order of rows, each with two kinds of test-time augmentation, of which the first is taken."""
+    """What the members of all seeds say of the `part` left out, and of val. A file has one set after the
+    other in the order of rows, each with two kinds of test-time augmentation, of which the first is taken."""
     _, sets = material.divide(part, SEEDS[0])
     size, of_val = int(sets[part].sum()), len(load_dataset().rows("val"))
     kept = [np.load(saved_path(name, part, seed)) for seed in SEEDS]
