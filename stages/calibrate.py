@@ -1,12 +1,16 @@
-"""Fit the temperature and choose the decision threshold, both on val alone; state the prevalence."""
+"""Fit the temperature and choose the decision threshold, both on val alone; state the prevalence; learn from
+train and val which images are like the training images."""
 
-from cxr.core.dataset import load_dataset
+import numpy as np
+
+from cxr.core.dataset import load_dataset, small_classes
 from cxr.core.device import configure
 from cxr.core.errors import run
 from cxr.core.probabilities import nll
 from cxr.inference.calibration import Calibration, fit_temperature, save_calibration
 from cxr.inference.prevalence import class_prevalence, declared
 from cxr.inference.thresholds import choose_thresholds
+from cxr.inference.typicality_model import fit_typicality, save_typicality
 from cxr.models.classifier import load_classifier, predict
 from cxr.params import load_params
 
@@ -41,7 +45,12 @@ def main() -> None:
         if isinstance(rule, float) and rule != points["one_half"]:
             points["fixed"] = rule
         threshold = rule if isinstance(rule, float) else points[RULES[rule]]
+    typicality = fit_typicality(model, data.images[data.rows("train")], data.images[val], device)
     save_calibration(Calibration(temperature, threshold, prior, prevalence, points))
+    save_typicality(typicality)
+    counts = {name: int(np.sum(labels == i)) for i, name in enumerate(data.classes)}
+    if few := small_classes(counts):
+        print(f"warning: val has {few}, too few to fit on: temperature and threshold are imprecise")
     print(f"temperature {temperature:.3f}, threshold {threshold}")
     print(f"log loss on val, at the prevalence of train: {before:.4f} before, {after:.4f} after")
 

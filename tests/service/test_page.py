@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from benchmarks.broken_images import encoded
 from scripts.running_service import serving
-from tests.builders import dicom, dicom_bytes, noise_images
+from tests.builders import dicom, dicom_bytes, make_export_unlike, noise_images
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Chromium's sandbox needs rights that a container does not have; the other flags keep it off the network.
@@ -81,9 +81,29 @@ def test_an_image_gets_probabilities_a_map_and_similar_cases(page: Page, service
     assert page.inner_text("#cases li:first-child").split()[0] in ("normal", "pneumonia")
     assert "not for diagnosis" in page.inner_text("header")
     assert page.inner_text("#problem") == ""
+    assert not page.is_visible("#unlike")
     # On a phone nothing has to be scrolled sideways, and nothing comes from elsewhere.
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert all(url.startswith((service, "blob:", "data:")) for url in seen)
+
+
+def test_an_image_unlike_the_training_images_is_marked(
+    page: Page, exported_run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(exported_run, tmp_path, dirs_exist_ok=True)
+    make_export_unlike(tmp_path)
+    with serving(CXR_HOME=str(tmp_path)) as running:
+        page.goto(running.address)
+        page.set_input_files("#file", image())
+        page.wait_for_selector("#unlike:visible")
+        assert "This image is unlike the training images." in text(page, "#unlike")
+        assert "Reason: low correlation of its pixels" in text(page, "#unlike")
+        assert (
+            text(page, "#observed")
+            == "Observed frequency not shown: test has hardly any images like this one."
+        )
+        assert page.is_visible("#decision")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 def test_three_classes_without_a_threshold(page: Page, service: str) -> None:
@@ -140,6 +160,39 @@ def test_dicom_is_shown_too(page: Page, service: str) -> None:
     page.set_input_files("#file", image("study.dcm", dicom_bytes(dicom(noise_images(1, 40)[0]))))
     page.wait_for_selector("#cases li")
     assert page.evaluate("document.getElementById('plain').naturalWidth") > 0
+
+
+def test_of_several_files_the_classified_one_is_named(page: Page, service: str) -> None:
+    page.goto(service)
+    page.evaluate(
+        """(content) => {
+            const files = new DataTransfer();
+            for (const name of ["first.png", "second.png", "third.png"])
+                files.items.add(new File([new Uint8Array(content)], name));
+            window.dispatchEvent(new DragEvent("drop", { dataTransfer: files }));
+        }""",
+        list(encoded(noise_images(1, 40)[0], "PNG")),
+    )
+    page.wait_for_selector("#decision:visible")
+    others = "One file is classified at a time; not classified: second.png, third.png."
+    assert page.inner_text("#chosen") == f"File: first.png. {others}"
+    page.set_input_files("#file", image("notes.png", b"not an image"))
+    expect(page.locator("#problem")).not_to_be_empty()
+    assert page.inner_text("#chosen") == "File: notes.png"
+
+
+def test_the_hash_of_the_model_is_short_until_it_is_opened(page: Page, service: str) -> None:
+    page.goto(service)
+    page.wait_for_selector("#model details")
+    whole = page.evaluate("fetch('/metadata').then((answer) => answer.json())")["model_version"]
+    short = page.inner_text("#model summary")
+    assert len(short) < 60 < len(whole)
+    assert whole.rpartition(":")[2].startswith(short.rpartition(":")[2].rstrip("…"))
+    assert not page.locator("#model details span").is_visible()
+    assert page.get_attribute("#model details", "title") == whole
+    page.focus("#model summary")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#model details span") == whole
 
 
 def test_a_wrong_file_is_an_error_message_and_the_next_image_works(page: Page, service: str) -> None:

@@ -3,9 +3,10 @@
 from typing import Any
 
 from cxr.commands.validate.measurement import ONE_HALF, decisions
-from cxr.commands.validate.validation import UNLIKE, Validation
+from cxr.commands.validate.validation import Validation
 from cxr.commands.validate.verdict import Difference
 from cxr.evaluation.metrics import confusion
+from cxr.inference.typicality import LIMIT
 from cxr.reports.disclaimer import NOTICE
 
 
@@ -25,9 +26,8 @@ def validation_document(validation: Validation) -> dict[str, Any]:
     ece_by_chance: see `cxr.evaluation.reliability.ece_by_chance`
     confusion: counts of each decision, released and, if that has a threshold, most_probable, a row for each
         true class
-    typicality: images flagged as unlike the training images, and their fraction; None if the model states no
-        typicality
-    images: path, label, decision, probabilities, and typicality if stated, of each
+    typicality: images flagged as unlike the training images, and their fraction
+    images: path, label, decision, probabilities and typicality of each
     misclassified: positions in images, by increasing probability of the true class
     """
     sample, facts, verdict = validation.sample, validation.model.facts, validation.verdict
@@ -82,21 +82,17 @@ def _difference(each: Difference) -> dict[str, float | None]:
     }
 
 
-def _typicality(validation: Validation) -> dict[str, float] | None:
-    if validation.typicality is None:
-        return None
-    unlike = validation.typicality < UNLIKE
+def _typicality(validation: Validation) -> dict[str, float]:
+    unlike = validation.typicality < LIMIT
     return {"unlike": int(unlike.sum()), "fraction": float(unlike.mean())}
 
 
 def _image(validation: Validation, position: int) -> dict[str, Any]:
     sample, classes = validation.sample, validation.sample.classes
-    image = {
+    return {
         "path": str(validation.paths[position]),
         "label": classes[sample.labels[position]],
         "decision": classes[validation.decided[position]],
         "probabilities": dict(zip(classes, sample.probabilities[position].tolist(), strict=True)),
+        "typicality": float(validation.typicality[position]),
     }
-    if validation.typicality is not None:
-        image["typicality"] = float(validation.typicality[position])
-    return image

@@ -70,8 +70,7 @@ def _tile(validation: Validation, position: int) -> dict[str, Any]:
     square.save(file, "JPEG", quality=85)
     decision = validation.decided[position]
     caption = f"p({sample.classes[decision]}) = {sample.probabilities[position, decision]:.3f}"
-    if validation.typicality is not None:
-        caption += f", typicality {validation.typicality[position]:.2f}"
+    caption += f", typicality {validation.typicality[position]:.2f}"
     return {"image": _data_url(file.getvalue(), "jpeg"), "name": path.name, "caption": caption}
 
 

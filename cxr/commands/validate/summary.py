@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cxr.commands.validate.measurement import ONE_HALF
+from cxr.inference.typicality import LIMIT
 
 Document = Mapping[str, Any]
 INTERVALS = (
@@ -110,11 +111,10 @@ def notes(document: Document) -> Iterator[str]:
     if prevalence := document["model"]["prevalence"]:
         proportions = ", ".join(f"{value:.0%} {name}" for name, value in prevalence.items())
         yield f"Probabilities refer to a prevalence of {proportions}."
-    if typicality:
-        yield (
-            f"{typicality['unlike']:,} radiographs ({typicality['fraction']:.1%}) are flagged as unlike the "
-            "training images; of radiographs like these about 5 % are."
-        )
+    yield (
+        f"{typicality['unlike']:,} radiographs ({typicality['fraction']:.1%}) are flagged as unlike the "
+        f"training images; of radiographs like these about {LIMIT:.0%} are."
+    )
     if data["patients"] is None:
         yield "No patients are known: every image counts as an independent case."
     else:

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,10 +19,9 @@ from cxr.core.dataset import hash_images
 from cxr.core.errors import UserError
 from cxr.core.files import read_csv
 from cxr.evaluation.reliability import ece_by_chance
-from cxr.inference.onnx_session import Answer, OnnxModel
+from cxr.inference.onnx_session import OnnxModel
 
 BATCH = 64
-UNLIKE = 0.05  # a typicality below this flags a radiograph as unlike the training images
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Validation:
     """paths: of the N radiographs that could be read, in the order of `sample`. errors: `path` and `message`
     of each that could not. decided: (N,) int, the released decision. metrics: see `measure`. chance: see
     `ece_by_chance`, None for an incomplete sample. warnings: sentences. source: of the labels.
-    typicality: (N,) float, 0 to 1, None if the model does not state any."""
+    typicality: (N,) float, 0 to 1, see `cxr.inference.typicality`."""
 
     model: OnnxModel
     paths: list[Path]
@@ -44,7 +42,7 @@ class Validation:
     errors: list[dict[str, str]]
     warnings: list[str]
     source: str
-    typicality: np.ndarray | None
+    typicality: np.ndarray
 
     @property
     def misclassified(self) -> np.ndarray:
@@ -98,13 +96,8 @@ def validate(data: Path, onnx: Path) -> Validation:
         errors=files.errors,
         warnings=[*_doubts(radiographs), *_known(hash_images(images), home / dataset.LABELS)],
         source=labelled.source,
-        typicality=_typicality(answers),
+        typicality=np.array([each.p_value for answer in answers for each in model.typicality(answer)]),
     )
-
-
-def _typicality(answers: Sequence[Answer]) -> np.ndarray | None:
-    parts: list[Any] = [getattr(answer, "typicality", None) for answer in answers]
-    return None if parts[0] is None else np.concatenate(parts)
 
 
 def _patients(labelled: LabelledPaths, numbers: Sequence[int]) -> np.ndarray | None:
