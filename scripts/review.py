@@ -25,11 +25,13 @@ STEPS = {
     "demo": f"make demo DEMO={FOLDER}/demo",
     "compare": f"cxr compare {{base}} HEAD --json {FOLDER}/compare.json",
     "images": "dvc repro split",
-    "sheet": f"cxr compare {{base}} HEAD --sheet {FOLDER}/flips.png",
+    "sheet": f"cxr compare {{base}} HEAD --sheet {FOLDER / 'flips.png'}",
     "params": "dvc params diff {base} HEAD --md",
     "metrics": "dvc metrics diff {base} HEAD --md",
 }
 REPORTS = ("compare", "params", "metrics")  # they print Markdown
+SHEET = FOLDER / "flips.png"
+SILENT = ("sheet",)  # what it prints is that of "compare" once more
 OPTIONAL = ("images", "sheet")  # without the radiographs a review has no figures, and is still complete
 TAIL = 40  # lines of a failed step in the summary
 
@@ -82,6 +84,8 @@ def main() -> None:
         if name != "images" or not dataset.IMAGES.is_file()
     ]
     publish(summary(outcomes))
+    print(f"\n{FOLDER}/summary.md: these reports, and")
+    print(*table(outcomes), sep="\n")
     if any(outcome.failed for outcome in outcomes):
         raise SystemExit(1)
 
@@ -102,21 +106,30 @@ def run(name: str, command: str, base: str) -> Outcome:
     with process:
         assert process.stdout
         for line in process.stdout:
-            print(line, end="", flush=True)
+            if name not in SILENT:
+                print(line, end="", flush=True)
             lines.append(line.rstrip())
     return Outcome(name, " ".join(words), process.returncode, lines)
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """Markdown: how each step ended, then the reports, and the last lines of what failed."""
-    parts = ["# Review", "", "| step | command | outcome |", "|---|---|---|"]
-    parts += [f"| {outcome.name} | `{outcome.command}` | {outcome.text} |" for outcome in outcomes]
+    """Markdown: how each step ended, then the reports and the contact sheet, and the last lines of what
+    failed."""
+    parts = ["# Review", "", *table(outcomes)]
     for outcome in outcomes:
         if outcome.failed:
             parts += ["", f"## {outcome.name}: the last lines", "", "````", *outcome.lines[-TAIL:], "````"]
         elif outcome.name in REPORTS:
             parts += ["", f"## `{outcome.command}`", "", *outcome.lines]
+        elif outcome.name == "sheet" and SHEET.is_file():
+            parts += ["", "## Radiographs whose decision changed", "", f"![Contact sheet]({SHEET.name})"]
     return "\n".join([*parts, ""])
+
+
+def table(outcomes: list[Outcome]) -> list[str]:
+    """Lines of Markdown: how each step ended."""
+    rows = [f"| {outcome.name} | `{outcome.command}` | {outcome.text} |" for outcome in outcomes]
+    return ["| step | command | outcome |", "|---|---|---|", *rows]
 
 
 def publish(text: str) -> None:
@@ -124,7 +137,6 @@ def publish(text: str) -> None:
     if page := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(page).open("a", encoding="utf-8") as file:
             file.write(text)
-    print(f"\n{FOLDER}/summary.md:\n\n{text}")
 
 
 if __name__ == "__main__":

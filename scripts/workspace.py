@@ -35,7 +35,12 @@ def commit(repository: Path, message: str) -> None:
 
 def call(repository: Path, *command: str) -> None:
     """Run a command in `repository`. Raises CalledProcessError if it fails."""
-    environment = dict(os.environ)
-    if mirror := environment.get("CXR_MIRROR"):
-        environment["CXR_MIRROR"] = str(Path(mirror).resolve())  # it may be relative to where we are now
-    subprocess.run(command, cwd=repository, env=environment, check=True)
+    subprocess.run(command, cwd=repository, env=environment(), check=True)
+
+
+def environment() -> dict[str, str]:
+    """The environment of commands in a copy: CXR_MIRROR may be relative to where we are now."""
+    variables = dict(os.environ)
+    if mirror := variables.get("CXR_MIRROR"):
+        variables["CXR_MIRROR"] = str(Path(mirror).resolve())
+    return variables

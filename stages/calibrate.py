@@ -1,7 +1,9 @@
 """Fit the temperature and choose the decision threshold, both on val alone; state the prevalence; learn from
 train and val which images are like the training images."""
 
-from cxr.core.dataset import load_dataset
+import numpy as np
+
+from cxr.core.dataset import load_dataset, small_classes
 from cxr.core.device import configure
 from cxr.core.errors import run
 from cxr.core.probabilities import nll
@@ -46,6 +48,9 @@ def main() -> None:
     typicality = fit_typicality(model, data.images[data.rows("train")], data.images[val], device)
     save_calibration(Calibration(temperature, threshold, prior, prevalence, points))
     save_typicality(typicality)
+    counts = {name: int(np.sum(labels == i)) for i, name in enumerate(data.classes)}
+    if few := small_classes(counts):
+        print(f"warning: val has {few}, too few to fit on: temperature and threshold are imprecise")
     print(f"temperature {temperature:.3f}, threshold {threshold}")
     print(f"log loss on val, at the prevalence of train: {before:.4f} before, {after:.4f} after")
 

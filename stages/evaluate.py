@@ -3,12 +3,13 @@
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from cxr.core.dataset import load_dataset
+from cxr.core.dataset import load_dataset, small_classes
 from cxr.core.device import configure
 from cxr.core.errors import UserError, run
 from cxr.core.files import read_csv, write_csv, write_json
 from cxr.core.probabilities import decide
 from cxr.evaluation import reliability
+from cxr.evaluation.acquisition_baseline import acquisition_baseline
 from cxr.evaluation.decision import threshold_samples
 from cxr.evaluation.details import details, flagged
 from cxr.evaluation.metrics import majority_baseline, summarise
@@ -72,19 +73,21 @@ def main() -> None:
     methods_of = {
         split: {name: p[published.splits == split] for name, p in methods.items()} for split in splits
     }
-    write_json(
-        "metrics/details.json",
-        {
-            split: details(
-                of_split, summaries[split], calibrate, methods_of[split], stated, wanted, resamples
-            )
-            | {"typicality": flagged(p_typical[published.splits == split], of_split)}
-            for split, of_split in splits.items()
-        },
-    )
+    content = {
+        split: details(of_split, summaries[split], calibrate, methods_of[split], stated, wanted, resamples)
+        | {"typicality": flagged(p_typical[published.splits == split], of_split)}
+        for split, of_split in splits.items()
+    }
+    for split, baseline in acquisition_baseline(data, resamples).items():
+        content[split]["acquisition"] = baseline
+    write_json("metrics/details.json", content)
     write_reliability(test, methods_of["test"], stated)
     write_curves(test, calibrate.threshold)
     write_learning_curve()
+    for split, of_split in splits.items():
+        counts = {name: int(np.sum(of_split.labels == i)) for i, name in enumerate(data.classes)}
+        if few := small_classes(counts):
+            print(f"warning: {split} has {few}, too few to measure on: intervals may be too narrow")
     for name, value in summary.items():
         print(f"{name:24} {value['mean']:.4f} +- {value['std']:.4f}   ensemble {value['ensemble']:.4f}")
     print(
@@ -115,14 +118,14 @@ def write_reliability(test: Predictions, methods: dict[str, np.ndarray], prevale
         "plots/reliability.png",
         [
             ReliabilityDiagram(
-                f"{TITLES[name]}: ECE {curve.error:.3f}",
+                f"{TITLES[name]}\nECE at this prevalence: {curve.error:.3f}",
                 *(curve.probability, curve.observed, curve.low, curve.high, curve.images),
                 bins=reliability.BINS,
                 probabilities=reliability.events(test.labels, methods[name])[0],
             )
             for name, curve in curves.items()
         ],
-        f"Reliability on test, radiographs weighted to {weighting}",
+        f"Reliability on test, radiographs weighted to the prevalence of the probabilities: {weighting}",
         axes,
     )
 

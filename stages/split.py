@@ -37,7 +37,8 @@ def main() -> None:
     check_every_split(labels, of_split, classes)
 
     origin = SOURCES[params.download.source]
-    save_dataset(images, table, origin.reading)
+    opacities = None if source.opacities is None else source.opacities[kept]
+    save_dataset(images, table, origin.reading, opacities)
     counts = {s: {c: int(np.sum(labels[of_split == s] == i)) for i, c in enumerate(classes)} for s in SPLITS}
     intensity = {s: statistics(images[of_split == s]) for s in SPLITS}
     write_json(
@@ -60,7 +61,8 @@ def main() -> None:
         c: [images[mask].mean(axis=0).astype(np.uint8) for mask in by_split.values()]
         for c, by_split in masks.items()
     }
-    image_rows("plots/mean_images.png", means, f"Mean image of each class in {', '.join(SPLITS)}")
+    heads = [f"{split}: {sum(of_class.values()):,} images" for split, of_class in counts.items()]
+    image_rows("plots/mean_images.png", means, "Mean image of each class in each split", heads, side=2.6)
     print(", ".join(f"{split} {sum(of_class.values()):,}" for split, of_class in counts.items()))
     print(f"dropped: {leaked.sum():,} of train also in val or test, {conflicting.sum():,} with two classes")
 

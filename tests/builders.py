@@ -34,7 +34,7 @@ from cxr.inference.predictions import save_predictions as save_predictions
 from cxr.inference.typicality import Typicality
 from cxr.inference.typicality_model import fit_typicality, load_typicality, save_typicality
 from cxr.models import classifier
-from cxr.models.classifier import Classifier, Spec, build_member, save_classifier
+from cxr.models.classifier import Classifier, Spec, build_member, save_members
 from cxr.params import load_params
 from cxr.reports.cases import Case, Neighbour
 from cxr.reports.measurements import Rank, zone_fractions
@@ -196,6 +196,7 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
         members=members,
         prior=[0.5, 0.5],
         reading="medmnist",
+        precision="float32",
     )
     spec = replace(spec, logits=len(changes.get("outputs", spec.outputs)))
     spec = replace(spec, **changes)
@@ -211,6 +212,10 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
             head.weight *= 3 / features.std(dim=0).clamp(min=1e-3)
             head.bias.copy_(-head.weight @ features.mean(dim=0))
     return Classifier(spec, networks).eval()
+
+
+def save_classifier(model: Classifier) -> None:
+    save_members(model.spec, [member.state_dict() for member in model.members])
 
 
 def write_report_run(changes: dict[str, Any] | None = None, classes: int = 2) -> None:

@@ -13,7 +13,7 @@ def add(commands: Any) -> None:
         "recipe",
         help="a published system as parameters",
         description="Prints the flags of `dvc exp run` that turn params.yaml into a recipe: "
-        "dvc exp run $(cxr recipe small_cnn) -S train.lr=1e-4",
+        "dvc exp run --temp $(cxr recipe small_cnn) -S train.lr=1e-4",
     )
     command.add_argument("name", nargs="?", metavar="NAME", help="one of `cxr recipe --list`")
     command.add_argument(

@@ -1,22 +1,26 @@
 """The packed data set that every stage after split reads: one array of images and one table of labels."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from cxr.core.errors import UserError
 from cxr.core.files import read_csv, read_json, write_csv, write_json, write_npy
+from cxr.core.outputs import missing_output
 
 IMAGES = Path("data/images.npy")
 LABELS = Path("data/labels.csv")
 DESCRIPTION = Path("data/dataset.json")
+OPACITIES = Path("data/opacities.npy")  # without rows where they are unknown
 COLUMNS = ("row", "split", "class", "source", "sha256", "group")
 LEVELS = np.arange(256)
 SPLITS = ("train", "val", "test")
+# Fewer images of a class are too few to measure on: of a sensitivity of .95 the 95 % interval (Wilson) then
+# spans 20 percentage points or more.
+SMALL = 25
 Reading = Literal["medmnist", "plain"]  # see `cxr.data.reading`
 
 
@@ -42,10 +46,17 @@ def hash_images(images: np.ndarray) -> list[str]:
     return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
 
 
-def save_dataset(images: np.ndarray, rows: Sequence[Sequence[object]], reading: Reading) -> None:
-    """images: (N, H, W) uint8. rows: split, class, source, sha256 and group of each image."""
+def save_dataset(
+    images: np.ndarray,
+    rows: Sequence[Sequence[object]],
+    reading: Reading,
+    opacities: np.ndarray | None = None,
+) -> None:
+    """images: (N, H, W) uint8. rows: split, class, source, sha256 and group of each image. opacities: see
+    `load_opacities`."""
     write_json(DESCRIPTION, {"classes": class_order(str(row[1]) for row in rows), "reading": reading})
     write_npy(IMAGES, images)
+    write_npy(OPACITIES, images[:0] if opacities is None else opacities)
     write_csv(LABELS, COLUMNS, [(number, *row) for number, row in enumerate(rows)])
 
 
@@ -53,9 +64,7 @@ def load_dataset() -> Dataset:
     """Raises `UserError` if the data set has not been built."""
     for path in (IMAGES, LABELS, DESCRIPTION):
         if not path.is_file():
-            raise UserError(
-                f"{path}: no data set here; build it with `dvc repro`, or fetch it with `dvc pull`"
-            )
+            raise missing_output(path, "data set")
     table = read_csv(LABELS)
     description = read_json(DESCRIPTION)
     classes = description["classes"]
@@ -66,6 +75,25 @@ def load_dataset() -> Dataset:
         splits=np.array([row["split"] for row in table]),
         reading=description["reading"],
     )
+
+
+def small_classes(counts: Mapping[str, int]) -> str:
+    """The classes with fewer than `SMALL` images, in words: "6 of normal, 9 of pneumonia"; "" if there
+    are none. counts: images of each class in a split."""
+    few = [(count, name) for name, count in counts.items() if count < SMALL]
+    return ", ".join(f"{count} of {name}" for count, name in few)
+
+
+def load_opacities() -> np.ndarray | None:
+    """(N, H, W) uint8, the grey levels that opacities add to each pixel of each image, or None if the source
+    does not know them: only that of synthetic radiographs does.
+
+    Raises `UserError` if the data set has not been built.
+    """
+    if not OPACITIES.is_file():
+        raise missing_output(OPACITIES, "data set")
+    opacities = np.load(OPACITIES)
+    return opacities if len(opacities) else None
 
 
 def count_levels(images: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A user's mistake ends a command with one line on stderr and exit code 1, without a stack trace."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -25,5 +26,12 @@ def run(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        say_stopped()
         raise SystemExit(130) from None  # as shells report it
+
+
+def say_stopped() -> None:
+    """The line after Ctrl-C, on stderr; in a process that DVC started with how to go on."""
+    print(
+        "stopped" + ("; `dvc repro` goes on from here" if "DVC_STAGE" in os.environ else ""), file=sys.stderr
+    )

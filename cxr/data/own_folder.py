@@ -9,6 +9,10 @@ from cxr.data.folders import check_classes, labelled_radiographs, read_radiograp
 from cxr.data.manifest import Raw
 
 PATIENTS = "patients.csv"
+ADVICE = (
+    "name the directory of your radiographs by its absolute path: experiments with --temp or --queue run "
+    "in a copy without the files that Git ignores"
+)
 
 
 def read_folder(root: Path, size: int) -> Raw:
@@ -16,13 +20,16 @@ def read_folder(root: Path, size: int) -> Raw:
 
     The folders train, val and test may be named in either case; classes keep the names of their folders.
     Patients come from an optional `patients.csv` in `root` with the columns `file` and `patient`.
-    Raises `UserError` for a missing folder, fewer than two classes, a split without radiographs of a class,
-    a damaged file, or a patients.csv that names a file that does not exist.
+    Raises `UserError` for a missing folder, a relative one without radiographs, fewer than two classes, a
+    split without radiographs of a class, a damaged file, or a patients.csv that names a file that does not
+    exist.
     """
     if not root.is_dir():
-        raise UserError(f"params.yaml: download.folder is {str(root)!r}, which is not a folder")
+        raise UserError(f"params.yaml: download.folder is {str(root)!r}, which is not a folder; {ADVICE}")
     splits = _splits(root)
     files = [file for split, folder in splits.items() for file in labelled_radiographs(folder, split)]
+    if not files and not root.is_absolute():
+        raise UserError(f"params.yaml: download.folder is {str(root)!r}, which is empty here; {ADVICE}")
     check_classes(root, splits, files)
     names = [file.path.relative_to(root).as_posix() for file in files]
     return Raw(

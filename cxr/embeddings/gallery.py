@@ -13,6 +13,7 @@ from cxr.core import dataset
 from cxr.core.dataset import Dataset
 from cxr.core.errors import UserError
 from cxr.core.files import atomic, read_json, write_json
+from cxr.core.outputs import missing_output
 from cxr.embeddings.index_kinds import Kind, Metric, build_index, choose_kind, search_index
 
 INDEX = Path("models/index.faiss")
@@ -126,7 +127,7 @@ class Gallery:
         """
         path = root / INDEX
         if not (path.is_file() and (root / META).is_file()):
-            raise UserError(f"{path}: no index here; build it with `dvc repro`, or fetch it with `dvc pull`")
+            raise missing_output(META if path.is_file() else INDEX, "index", root)
         content = read_json(root / META)
         if set(content) != {field.name for field in fields(Meta)}:
             raise UserError(f"{META} has other keys than this version writes; run `dvc repro index`")

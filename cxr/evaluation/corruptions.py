@@ -16,6 +16,7 @@ So results for two sizes compare images as they are stored, not the same physica
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -25,6 +26,9 @@ from torchvision.transforms.v2 import functional as F
 
 from cxr.params import Augment
 
+# (1 + kinds x severities, N, classes) float32: the ensemble's probabilities of the N test radiographs before
+# calibration, as they are and then under each kind of `KINDS` at each severity. Written by stage corrupt.
+CORRUPTED = Path("data/corrupted.npy")
 SEVERITIES = (1, 2, 3, 4, 5)
 OFF = {"jpeg": 100}  # the value of an augmentation that is off, where it is not 0
 BLOCK = 256  # images at a time, so that memory stays bounded for large ones

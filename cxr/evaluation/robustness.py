@@ -1,6 +1,6 @@
 """Robustness to corruptions, in the measures of MedMNIST-C (see `cxr.evaluation.corruptions`).
 
-The balanced error is 1 - balanced accuracy, with the most probable class as the decision. BE of a kind is its
+The balanced error is 1 - balanced accuracy, at the released decision. BE of a kind is its
 mean over severities, rBE its difference from the balanced error on uncorrupted images; both are averaged over
 kinds. The paper divides each by AlexNet's; here they are error rates and their differences, undivided.
 """
@@ -10,17 +10,22 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from cxr.core.probabilities import decide
 from cxr.evaluation.statistics import blocks, interval
 
 
-def balanced_errors(labels: np.ndarray, probabilities: np.ndarray, resamples: int) -> np.ndarray:
+def balanced_errors(
+    labels: np.ndarray, probabilities: np.ndarray, resamples: int, threshold: float | None = None
+) -> np.ndarray:
     """(1 + resamples, conditions) float64: of the images as they are, then of bootstrap samples of them.
 
     labels: (N,) int; probabilities: (conditions, N, classes), of the same images under each condition.
+    threshold: of the decision (see `decide`).
     Images are drawn within each class, and the same ones for all conditions, so that differences are paired.
     """
     weight = 1 / (np.bincount(labels)[labels] * probabilities.shape[-1])
-    images = np.where(probabilities.argmax(axis=-1) == labels, 0, weight)  # contributions to the error
+    decisions = np.stack([decide(condition, threshold) for condition in probabilities])
+    images = np.where(decisions == labels, 0, weight)  # contributions to the error
     drawn = [weights @ images.T for weights in blocks(labels, resamples)]
     return np.concatenate([images.sum(axis=1)[None], *drawn])
 

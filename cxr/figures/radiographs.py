@@ -29,12 +29,22 @@ def sample_grid(
     image_rows(path, rows, "The first radiographs of each class in each split")
 
 
-def image_rows(path: Path | str, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
-    """A row of (H, W) uint8 images for each key of `rows`, its label."""
+def image_rows(
+    path: Path | str,
+    rows: Mapping[str, Sequence[np.ndarray]],
+    title: str,
+    heads: Sequence[str] = (),
+    side: float = 1.05,
+) -> None:
+    """A row of (H, W) uint8 images for each key of `rows`, its label. heads: a title for each column. side:
+    of an image, in inches."""
     columns = max(len(images) for images in rows.values())
-    figure = Figure(figsize=(1.6 + 1.05 * columns, 0.5 + 1.05 * len(rows)), layout="constrained")
+    size = (1.6 + side * columns, 0.5 + side * len(rows) + (0.3 if heads else 0))
+    figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(len(rows), columns, squeeze=False)
+    for ax, head in zip(grid[0], heads, strict=False):
+        ax.set_title(head, fontsize=11)
     for axes, (label, images) in zip(grid, rows.items(), strict=True):
         for ax in axes:
             ax.set_axis_off()

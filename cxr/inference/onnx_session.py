@@ -102,7 +102,7 @@ class OnnxModel:
     def __call__(self, images: np.ndarray) -> Answer:
         """images: (N, size, size) uint8. May be called by several threads at once."""
         outputs = self._session.run(None, {INPUT: images})
-        return Answer(*outputs[:3], outputs[3] if self.has_maps else None)
+        return Answer(outputs[0], outputs[1], outputs[2], outputs[3] if self.has_maps else None)
 
     def typicality(self, answer: Answer) -> list[Typicality]:
         """Whether each image is like the training images."""

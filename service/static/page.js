@@ -97,8 +97,11 @@ async function showSimilar(file, upload) {
   $("similar").hidden = false;
 }
 
-async function classify(file) {
+async function classify([file, ...others]) {
   const upload = ++latest;
+  const names = others.map(({ name }) => name).join(", ");
+  $("chosen").textContent = `File: ${file.name}`
+    + (others.length ? `. One file is classified at a time; not classified: ${names}.` : "");
   for (const id of ["answer", "similar", "heat", "slider"]) $(id).hidden = true;
   for (const id of ["problem", "no-map"]) $(id).textContent = "";
   $("status").textContent = "Classifying …";
@@ -127,21 +130,35 @@ async function classify(file) {
   }
 }
 
+function version(whole) {
+  // Long hashes are shown by their first digits; a click, or Enter, shows them whole.
+  const short = whole.replace(/[0-9a-f]{16,}/g, (hash) => `${hash.slice(0, 12)}…`);
+  const item = element("dd");
+  if (short === whole) item.textContent = whole;
+  else {
+    const details = element("details", null, { title: whole });
+    details.append(element("summary", short), element("span", whole));
+    item.append(details);
+  }
+  return item;
+}
+
 async function showModel() {
   const about = await (await request("/metadata")).json();
   model = about;
   $("model-state").textContent = "";
-  const rows = [["Model", `${about.model_name}, ${about.model_version}`], ["Classes", about.classes.join(", ")]];
+  const rows = [["Model", about.model_name], ["Classes", about.classes.join(", ")],
+    ["Version", version(about.model_version)]];
   for (const [name, value] of Object.entries(about.metrics_summary ?? {})) {
     rows.push([`Test ${name.replaceAll("_", " ").replace("auc", "AUC")}`,
       `${value.value.toFixed(3)} (95 % interval ${value.low.toFixed(3)} to ${value.high.toFixed(3)})`]);
   }
-  $("model").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
+  $("model").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), value instanceof Node ? value : element("dd", value)]));
   $("limits").replaceChildren(...about.limits.map((limit) => element("li", limit)));
 }
 
 $("file").addEventListener("change", ({ target }) => {
-  if (target.files.length) classify(target.files[0]);
+  if (target.files.length) classify(target.files);
   target.value = ""; // so that the same file can be chosen again
 });
 $("alpha").addEventListener("input", ({ target }) => { $("heat").style.opacity = target.value / 100; });
@@ -152,6 +169,6 @@ for (const kind of ["dragover", "drop"]) {
 for (const kind of ["dragenter", "dragover"]) $("drop").addEventListener(kind, () => $("drop").classList.add("over"));
 for (const kind of ["dragleave", "drop"]) $("drop").addEventListener(kind, () => $("drop").classList.remove("over"));
 window.addEventListener("drop", ({ dataTransfer }) => {
-  if (dataTransfer.files.length) classify(dataTransfer.files[0]);
+  if (dataTransfer.files.length) classify(dataTransfer.files);
 });
 showModel().catch((error) => { $("model-state").textContent = error.message; });

@@ -22,7 +22,7 @@ from cxr.inference.calibration import Calibration, load_calibration, save_calibr
 from cxr.inference.gradcam import gradcam
 from cxr.inference.typicality_model import load_typicality, save_typicality
 from cxr.models import classifier
-from cxr.models.classifier import load_classifier, save_classifier
+from cxr.models.classifier import load_classifier
 from tests.builders import (
     ROOT,
     dicom,
@@ -30,6 +30,7 @@ from tests.builders import (
     files_below,
     make_all_unlike,
     noise_images,
+    save_classifier,
     save_small_typicality,
     small_classifier,
 )

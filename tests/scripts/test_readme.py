@@ -27,6 +27,13 @@ def test_make_targets_exist() -> None:
     assert set(re.findall(r"(?:    |`)make ([a-z-]+)", TEXT)) <= targets
 
 
+def test_experiments_leave_the_working_tree_alone() -> None:
+    """Without --temp or --queue the parameters of one experiment stay for the next."""
+    lines = [line for line in TEXT.splitlines() if line.startswith("    dvc exp run ")]
+    assert len(lines) > 8
+    assert not [line for line in lines if line.split()[3] not in ("--temp", "--queue")]
+
+
 def test_links_have_targets() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not link.startswith("http")]
     files = [link for link in links if not link.startswith("#")]

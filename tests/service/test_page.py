@@ -162,6 +162,39 @@ def test_dicom_is_shown_too(page: Page, service: str) -> None:
     assert page.evaluate("document.getElementById('plain').naturalWidth") > 0
 
 
+def test_of_several_files_the_classified_one_is_named(page: Page, service: str) -> None:
+    page.goto(service)
+    page.evaluate(
+        """(content) => {
+            const files = new DataTransfer();
+            for (const name of ["first.png", "second.png", "third.png"])
+                files.items.add(new File([new Uint8Array(content)], name));
+            window.dispatchEvent(new DragEvent("drop", { dataTransfer: files }));
+        }""",
+        list(encoded(noise_images(1, 40)[0], "PNG")),
+    )
+    page.wait_for_selector("#decision:visible")
+    others = "One file is classified at a time; not classified: second.png, third.png."
+    assert page.inner_text("#chosen") == f"File: first.png. {others}"
+    page.set_input_files("#file", image("notes.png", b"not an image"))
+    expect(page.locator("#problem")).not_to_be_empty()
+    assert page.inner_text("#chosen") == "File: notes.png"
+
+
+def test_the_hash_of_the_model_is_short_until_it_is_opened(page: Page, service: str) -> None:
+    page.goto(service)
+    page.wait_for_selector("#model details")
+    whole = page.evaluate("fetch('/metadata').then((answer) => answer.json())")["model_version"]
+    short = page.inner_text("#model summary")
+    assert len(short) < 60 < len(whole)
+    assert whole.rpartition(":")[2].startswith(short.rpartition(":")[2].rstrip("…"))
+    assert not page.locator("#model details span").is_visible()
+    assert page.get_attribute("#model details", "title") == whole
+    page.focus("#model summary")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#model details span") == whole
+
+
 def test_a_wrong_file_is_an_error_message_and_the_next_image_works(page: Page, service: str) -> None:
     page.goto(service)
     page.set_input_files("#file", image("notes.png", b"not an image"))

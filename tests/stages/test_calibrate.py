@@ -9,12 +9,26 @@ from sklearn.metrics import log_loss
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.probabilities import nll
-from cxr.inference.calibration import Calibration, fit_temperature, load_calibration, save_calibration
+from cxr.inference.calibration import (
+    COLDEST,
+    Calibration,
+    fit_temperature,
+    load_calibration,
+    save_calibration,
+)
 from cxr.inference.thresholds import choose_thresholds
 from cxr.inference.typicality_model import PATH, load_typicality, measure
-from cxr.models.classifier import load_classifier, predict, save_classifier
+from cxr.models.classifier import load_classifier, predict
 from stages import calibrate
-from tests.builders import files_below, noise_images, refused, small_classifier, write_packed, write_params
+from tests.builders import (
+    files_below,
+    noise_images,
+    refused,
+    save_classifier,
+    small_classifier,
+    write_packed,
+    write_params,
+)
 
 
 def sample(classes: int, factor: float, images: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +81,9 @@ def test_perfect_model_has_a_temperature():
     p = np.linspace(0.6, 0.9, 30)
     probabilities = np.concatenate([np.stack([p, 1 - p], axis=1), np.stack([1 - p, p], axis=1)])
     temperature = fit_temperature(probabilities, np.repeat([0, 1], 30))
-    assert 0.04 < temperature < 0.1  # the lower bound of the search
+    assert temperature == pytest.approx(COLDEST, rel=0.01)  # the log loss falls to the bound of the search
+    extreme = Calibration(temperature, None)(np.array([[0.1, 0.9]]))[0, 1]
+    assert 0.999 < extreme < 0.9999  # as its docstring says, and not 1
 
 
 def test_nll_equals_scikit_learns():

@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 
 from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, read_json, write_csv
+from cxr.evaluation.acquisition_baseline import acquisition_baseline
 from cxr.evaluation.metrics import (
     confusion,
     decide,
@@ -24,11 +25,11 @@ from cxr.evaluation.reliability import calibration_scores, reliability_curve
 from cxr.evaluation.statistics import blocks
 from cxr.inference.calibration import Calibration, load_calibration, save_calibration
 from cxr.inference.predictions import Predictions, load_predictions, save_predictions
-from cxr.models.classifier import save_classifier
 from stages import evaluate
 from tests.builders import (
     make_all_unlike,
     refused,
+    save_classifier,
     save_small_typicality,
     small_classifier,
     write_packed,
@@ -336,6 +337,18 @@ def test_details_follow_from_the_published_predictions(run, classes):
         for point in result.get("operating_points", {}).values():
             table = sk.confusion_matrix(data.labels, data.ensemble[:, 1] >= point["threshold"])
             assert point["confusion"] == table.tolist()
+
+
+def test_details_hold_what_acquisition_alone_reaches(run):
+    run(CLASSES[:2])
+    assert "acquisition" not in read_json("metrics/details.json")["test"]  # too few to fit anything
+    write_packed({"train": (20, 20), "val": (8, 9), "test": (9, 8)}, CLASSES[:2])
+    evaluate.main()
+    details, expected = read_json("metrics/details.json"), acquisition_baseline(load_dataset(), 100)
+    for split in ("val", "test"):
+        assert details[split]["acquisition"] == {
+            name: pytest.approx(score, abs=1e-6) for name, score in expected[split].items()
+        }
 
 
 @pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])

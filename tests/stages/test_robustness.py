@@ -9,16 +9,18 @@ from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from cxr.core.dataset import load_dataset
+from cxr.core.errors import UserError
 from cxr.core.files import read_csv, read_json
-from cxr.evaluation.corruptions import KINDS, SEVERITIES, corrupt
+from cxr.evaluation.corruptions import CORRUPTED, KINDS, SEVERITIES, corrupt
 from cxr.evaluation.robustness import balanced_errors, macro_auc, mean_errors
 from cxr.evaluation.statistics import blocks
 from cxr.inference import calibration
 from cxr.inference.calibration import load_calibration, save_calibration
-from cxr.models.classifier import load_classifier, predict, save_classifier
+from cxr.models.classifier import load_classifier, predict
+from stages import corrupt as corrupt_stage
 from stages import robustness
 from stages.robustness import robustness_report
-from tests.builders import small_classifier, write_packed, write_params
+from tests.builders import save_classifier, small_classifier, write_packed, write_params
 
 
 def drawn(classes: int, conditions: int, images: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -50,6 +52,14 @@ def test_intervals_are_paired():
     assert result["be_low"] < result["be"] < result["be_high"]
 
 
+def test_the_decision_follows_the_threshold():
+    labels, probabilities = drawn(2, conditions=3)
+    for threshold in (0.2, 0.9):
+        errors = balanced_errors(labels, probabilities, 2, threshold)[0]
+        for value, p in zip(errors, probabilities, strict=True):
+            assert value == pytest.approx(1 - balanced_accuracy_score(labels, p[:, 1] >= threshold))
+
+
 def test_auc_equals_scikit_learn():
     labels, (p,) = drawn(2, conditions=1)
     assert macro_auc(labels, p) == pytest.approx(roc_auc_score(labels, p[:, 1]))
@@ -59,15 +69,15 @@ def test_auc_equals_scikit_learn():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Run the stage on an untrained classifier; returns metrics/robustness.json."""
+    """Run the stages on an untrained classifier; returns metrics/robustness.json."""
     monkeypatch.chdir(tmp_path)
 
     def call(tta: str) -> dict:
         write_packed({"train": (20, 30), "val": (12, 14), "test": (15, 25)}, ["normal", "sick"])
         save_classifier(small_classifier(tta=tta))
-        # The threshold is not used here; the prevalence affects which class is most probable.
-        save_calibration(calibration.Calibration(1.5, 0.9, prior=[0.59, 0.41], prevalence=[0.5, 0.5]))
+        save_calibration(calibration.Calibration(1.5, 0.6, prior=[0.59, 0.41], prevalence=[0.5, 0.5]))
         write_params(tmp_path, {"compute.threads": 1, "compute.device": "cpu", "evaluate.bootstrap": 100})
+        corrupt_stage.main()
         robustness.main()
         return read_json("metrics/robustness.json")
 
@@ -81,7 +91,7 @@ def test_published_errors_equal_a_recomputation(run):
 
     def error(images: np.ndarray) -> float:
         probabilities = calibrate(predict(model, images, torch.device("cpu")).mean)
-        return 1 - balanced_accuracy_score(data.labels[test], probabilities.argmax(axis=1))
+        return 1 - balanced_accuracy_score(data.labels[test], probabilities[:, 1] >= 0.6)
 
     clean = error(data.images[test])
     assert report["clean"]["balanced_error"] == pytest.approx(clean, abs=1e-6)
@@ -125,12 +135,31 @@ def test_means_are_separate_by_augmentation(covered):
 def test_equal_runs_write_equal_bytes_without_test_time_augmentation(run):
     def outputs(tta: str) -> list[bytes]:
         run(tta)
-        written = [*Path("metrics").iterdir(), *Path("plots").iterdir()]
+        written = [CORRUPTED, *Path("metrics").iterdir(), *Path("plots").iterdir()]
         assert len(written) == 4
         return [path.read_bytes() for path in sorted(written)]
 
     one, six = outputs("none"), outputs("flip_zoom")
-    assert one[1:] == six[1:]  # robustness.json comes first and names the released augmentation
-    assert six[0] == one[0].replace(b"released: none", b"released: flip_zoom") != one[0]
+    assert one[0] == six[0]
+    assert one[2:] == six[2:]  # robustness.json comes second and names the released augmentation
+    assert six[1] == one[1].replace(b"released: none", b"released: flip_zoom") != one[1]
     with Image.open("plots/robustness.png") as figure:
         assert figure.width <= 1100
+
+
+def test_another_threshold_repeats_the_last_step_alone(run):
+    before, stored = run("none"), CORRUPTED.stat()
+    save_calibration(calibration.Calibration(1.5, 0.3, prior=[0.59, 0.41], prevalence=[0.5, 0.5]))
+    Path("models/classifier.safetensors").unlink()  # no network is needed for it
+    robustness.main()
+    after = read_json("metrics/robustness.json")
+    assert after["clean"]["balanced_error"] != before["clean"]["balanced_error"]
+    assert after["clean"]["auc"] == before["clean"]["auc"]
+    assert CORRUPTED.stat() == stored
+
+
+def test_predictions_of_another_data_set_are_refused(run):
+    run("none")
+    write_packed({"train": (20, 30), "val": (12, 14), "test": (15, 20)}, ["normal", "sick"])
+    with pytest.raises(UserError, match=r"data/corrupted\.npy: belongs to another data set; run `dvc repro"):
+        robustness.main()

@@ -26,6 +26,7 @@ EPOCHS, FINETUNE = 7, 5
 CHANGES = {
     "compute.device": "cpu",
     "compute.threads": 1,
+    "compute.workers": 1,
     "train.members": 2,
     "train.epochs": EPOCHS,
     "train.batch_size": 32,
@@ -38,10 +39,10 @@ CHANGES = {
 OUTPUTS = ("classifier.json", "classifier.safetensors", "history.csv")
 
 
-def start(folder: Path) -> subprocess.Popen:
+def start(folder: Path, **options) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "stages.train"]
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL, **options)
 
 
 def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes) -> None:
@@ -49,7 +50,9 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes) -> None:
     monkeypatch.chdir(folder)
     write_packed({"train": (150, 250), "val": (20, 30), "test": (4, 4)}, ["normal", "sick"])
     write_csv(
-        "data/subclasses.csv", ("row", "subclass"), [(row, "x") for row in load_dataset().rows("train")]
+        "data/subclasses.csv",
+        ("row", "subclass", "conflicting"),
+        [(row, "x", 0) for row in load_dataset().rows("train")],
     )
     write_params(folder, CHANGES | changes)
 
@@ -78,7 +81,10 @@ def test_killed_training_ends_with_the_same_bytes(tmp_path, monkeypatch):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert not any((killed / "models" / name).exists() for name in OUTPUTS)
-    assert start(killed).wait() == 0
+    process = start(killed, stdout=subprocess.PIPE)
+    printed, _ = process.communicate()
+    assert process.returncode == 0
+    assert b"resuming an interrupted training: members 0, 1 go on after their last epoch" in printed
 
     assert results(killed) == results(whole)
     # Finished epochs are not trained again: each kill costs at most the epoch in progress, and one that was
