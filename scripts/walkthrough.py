@@ -116,10 +116,10 @@ def with_outputs(text: str, outputs: Mapping[str, str]) -> str:
             raise UserError(f"`{command}` prints nothing of what {PAGE} quotes; choose another lesson")
         # The commands up to the quoted one, and the prose between, stay; no other block may stand between.
         block = re.compile(rf"({re.escape(command)}\n(?:(?!```text).)*?```text\n).*?```", re.DOTALL)
-        content = "\n".join(lines)
-        text, found = block.subn(lambda match, content=content: f"{match[1]}{content}\n```", text, count=1)
+        found = block.search(text)
         if not found:
             raise UserError(f"{PAGE}: no ```text block after `{command}`; restore it from Git")
+        text = "\n".join([text[: found.end(1)] + lines[0], *lines[1:], "```" + text[found.end() :]])
     return text
 
 
