@@ -51,8 +51,9 @@ fresh: setup ## check that the committed results belong to the committed code, e
 environment: setup ## write environment.txt from uv.lock, after an upgrade of packages
 	python -m scripts.environment
 
-readme: setup ## write the results table of README.md from the metrics files
+readme: setup ## write the results in README.md, and docs/test_ledger.md, from metrics/ and the ledger
 	python -m scripts.readme
+	python -m scripts.test_ledger
 
 review: setup ## check HEAD against BASE=main as a pull request is; STEPS="lint test ..." runs a part
 	python -m scripts.review $(BASE) $(if $(STEPS),--steps $(STEPS))

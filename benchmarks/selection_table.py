@@ -12,8 +12,8 @@ ROWS = Path("docs/model_selection.csv")
 TABLE = Path("docs/model_selection.md")
 COLUMNS = ("candidate", "part", "seed", "judged", "tta", "auc", "auc_se", "nll", "specificity")
 CORRUPTED = (*KINDS, "zoom 0.7", "zoom 1.3")
-KEPT = 6
-FINALISTS = 3
+KEPT = 3
+FINALISTS = 2
 TWO_ROUNDS = {"conflict": 0.4, "corrupted": 0.2, "worst": 0.1, "series": 0.15, "late": 0.15}
 ONE_ROUND = {"conflict": 0.5, "corrupted": 0.3, "worst": 0.2}
 
@@ -79,39 +79,42 @@ def chosen(rows: Sequence[Row]) -> str:
 def write_table() -> str:
     rows = read_csv(ROWS)
     winner, allowed, last = chosen(rows), admitted(rows), finalists(rows)
-    seeds = len({row["seed"] for row in rows})
-    titles = ("score", "conflict AUC (SD)", "log loss", "specificity", "corrupted", "worst", "series", "late",
-              "fold AUC (SE)", "fold log loss", "conflict AUC, flip_zoom")  # fmt: skip
+    most = len({row["seed"] for row in rows})
+    titles = [*("seeds", "score", "conflict AUC (SD)", "log loss", "specificity", "corrupted", "worst")]
+    titles += ["fold AUC", "series", "late", "conflict AUC, flip_zoom"]
     lines = [
         "Written by `python -m benchmarks.training_selection PATIENTS`, whose docstring says what is judged",
-        f"and defines the score. One member for each of {seeds} seeds; AUC, log loss, and specificity at a",
-        "sensitivity of .95, means over seeds. SD: between seeds. Test-time augmentation: flip.",
-        "A candidate without a mark at fold is outside the limit; finalists have series and late.",
+        "and defines the score and the choice. Means over seeds; SD: between seeds. Log loss, and",
+        "specificity at a sensitivity of .95, on conflict. Candidates with one seed were not kept after it.",
+        f"Of those with {most} seeds, * marks an AUC on fold within one standard error of the best. The",
+        "score of finalists and of `before` has series and late, that of the others has not.",
         "",
         "| candidate | " + " | ".join(titles) + " |",
         "|---|" + "---|" * len(titles),
     ]
-    one_round = {name: score(aucs(rows, name), ONE_ROUND) for name in complete(rows)}
-    order = sorted(one_round, key=lambda name: (name in last, one_round[name]), reverse=True)
+    names = dict.fromkeys(row["candidate"] for row in rows)
+    one_round = {name: score(aucs(rows, name), ONE_ROUND) for name in names}
+    order = sorted(names, key=lambda name: (name in complete(rows), one_round[name]), reverse=True)
     for name in order:
         of_name = aucs(rows, name)
         conflict, zoomed = (values(rows, name, "conflict", "auc", tta) for tta in ("flip", "flip_zoom"))
-        fold_error = np.sqrt(np.sum(np.square(values(rows, name, "fold", "auc_se")))) / seeds
-        total = score(of_name, TWO_ROUNDS) if name in last else one_round[name]
+        total = score(of_name, TWO_ROUNDS) if "late" in of_name else one_round[name]
+        deviation = f" ({np.std(conflict, ddof=1):.4f})" if len(conflict) > 1 else ""
         cells = [
+            str(len(conflict)),
             f"{total:.4f}",
-            f"{np.mean(conflict):.4f} ({np.std(conflict, ddof=1):.4f})",
+            f"{np.mean(conflict):.4f}{deviation}",
             f"{np.mean(values(rows, name, 'conflict', 'nll')):.3f}",
             f"{np.mean(values(rows, name, 'conflict', 'specificity')):.3f}",
             f"{of_name['corrupted']:.4f}",
             f"{of_name['worst']:.4f}",
+            f"{of_name['fold']:.4f}" + (" *" if name in allowed else ""),
             *(f"{of_name[part]:.4f}" if part in of_name else "" for part in ("series", "late")),
-            f"{of_name['fold']:.4f} ({fold_error:.4f})" + (" *" if name in allowed else ""),
-            f"{np.mean(values(rows, name, 'fold', 'nll')):.3f}",
             f"{np.mean(zoomed):.4f}",
         ]
-        title = f"**{name}** (chosen)" if name == winner else name
+        remark = "chosen" if name == winner else "finalist" if name in last else ""
+        title = f"**{name}** ({remark})" if remark else name
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    text = "\n".join([*lines, "", "\\* within one standard error of the best AUC on fold", ""])
+    text = "\n".join([*lines, ""])
     TABLE.write_text(text, encoding="utf-8")
     return text

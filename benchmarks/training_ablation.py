@@ -33,7 +33,7 @@ from cxr.models.classifier import Classifier, Spec, build_member, predict
 from cxr.params import Params, load_params
 from cxr.training.member import MemberTask, prepare
 from cxr.training.parallel import Tick, side_by_side
-from cxr.training.targets import Targets
+from cxr.training.targets import Subclasses, Targets
 
 MEMBERS = 5
 EPOCHS = 8
@@ -81,7 +81,7 @@ def main() -> None:
     trainings = [Training(plan, member) for member in range(MEMBERS) for plan in plans]
     missing = [training for training in trainings if not training.weights.exists()]
     with tqdm(total=len(missing), desc="trainings", disable=None) as bar:
-        side_by_side(partial(train, missing), len(missing), params.compute.threads, 1, bar)
+        side_by_side(partial(train, missing), len(missing), params.compute, bar)
     rows = [(training.plan.name, training.member, *evaluate(training, data)) for training in trainings]
     write_csv(ROWS, COLUMNS, rows)
     TABLE.write_text(table(), encoding="utf-8")
@@ -102,10 +102,12 @@ def plan(params: Params, data: Dataset, strategy: Strategy) -> Plan:
         train=params.train.replace(epochs=EPOCHS),
     )
     rows = data.rows("train")
-    return Plan(strategy.name, params, *prepare(params, data, rows, subclasses(params, data, strategy)))
+    named = Subclasses.named(subclass_names(params, data, strategy))
+    device = configure(params.compute.device, params.compute.threads)
+    return Plan(strategy.name, params, *prepare(params, data, rows, named, device))
 
 
-def subclasses(params: Params, data: Dataset, strategy: Strategy) -> list[str]:
+def subclass_names(params: Params, data: Dataset, strategy: Strategy) -> list[str]:
     """The sub-class of each training radiograph, as the cluster stage would name it."""
     rows = data.rows("train")
     labels, points = data.labels[rows], np.load("data/embeddings.npy")[rows]
@@ -132,7 +134,7 @@ def train(trainings: list[Training], number: int, tick: Tick) -> None:
     """Train `trainings[number]` and keep its weights."""
     training = trainings[number]
     plan = training.plan
-    device = configure(plan.params.compute.device, threads=1)
+    device = configure(plan.params.compute.device, plan.params.compute.threads)
     rows = load_dataset().rows("train")
     trained = MemberTask(plan.params, plan.spec, plan.targets, rows, device)(training.member, lambda: None)
     unfinished = training.weights.with_suffix(".part")

@@ -29,7 +29,7 @@ from cxr.recipes import recipe_values
 from cxr.training.freezing import HeadOnly, freeze
 from cxr.training.inputs import AugmentedFeatures, augmented_features, unaugmented_features
 from cxr.training.loop import Phase
-from cxr.training.targets import make_targets
+from cxr.training.targets import Subclasses, make_targets
 
 IMAGES = 96
 ROUNDS = 3
@@ -79,10 +79,10 @@ def main() -> None:
             best[name] = min(best[name], (time.perf_counter() - start) / IMAGES)
 
     labels = np.arange(TRAIN) % 2
-    targets = make_targets(params.imbalance, labels, ["normal", "pneumonia"], [""] * TRAIN)
+    targets = make_targets(params.imbalance, labels, ["normal", "pneumonia"], Subclasses.named([""] * TRAIN))
     settings = params.train.replace(epochs=epochs, batch_size=batch, optimiser="adam", schedule="plateau")
     features = AugmentedFeatures(torch.randn(copies, TRAIN, backbone.dimensions))
-    phase = Phase(HeadOnly(network), features, targets, settings, seed=0)
+    phase = Phase(HeadOnly(network), features, targets, settings, "bf16", seed=0)
     start = time.perf_counter()
     for _ in range(epochs):
         phase.epoch()

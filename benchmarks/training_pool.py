@@ -47,13 +47,13 @@ def main() -> None:
     device = configure(params.compute.device, params.compute.threads)
     data = load_dataset()
     train, test = data.rows("train"), data.rows("test")
-    spec, targets = prepare(params, data, train, load_subclasses(data))
+    spec, targets = prepare(params, data, train, load_subclasses(data), device)
     spec = replace(spec, members=1)
-    folder = KEPT / resume_key([params], [dataset.IMAGES, dataset.LABELS, SUBCLASSES])
+    folder = KEPT / resume_key([params, spec.precision], [dataset.IMAGES, dataset.LABELS, SUBCLASSES])
     folder.mkdir(parents=True, exist_ok=True)
     task = KeptMemberTask(MemberTask(params, spec, targets, train, device), folder)
     with tqdm(total=arguments.runs * arguments.epochs, unit="epoch") as bar:
-        side_by_side(task, arguments.runs, params.compute.threads, 1, bar)
+        side_by_side(task, arguments.runs, params.compute, bar)
 
     rows = []
     for number in range(arguments.runs):

@@ -29,7 +29,7 @@ from cxr.params import PATH, Params, load_params
 from cxr.recipes import switch_to
 from cxr.training.member import MemberTask, prepare
 from cxr.training.parallel import side_by_side
-from cxr.training.targets import load_subclasses
+from cxr.training.targets import Subclasses, load_subclasses
 
 MEASURES = ("auc", "accuracy", "nll")
 
@@ -68,12 +68,13 @@ def measured(recipe: str, images: int, epochs: int, seeds: int, precision: str) 
     device = configure(params.compute.device, params.compute.threads)
     data = load_dataset()
     subclasses = load_subclasses(data)
-    chosen = np.random.default_rng(0).permutation(len(subclasses))[:images]
+    chosen = np.random.default_rng(0).permutation(len(subclasses.names))[:images]
     rows = data.rows("train")[chosen]
-    spec, targets = prepare(params, data, rows, [subclasses[number] for number in chosen])
+    named = Subclasses.named([subclasses.names[number] for number in chosen])
+    spec, targets = prepare(params, data, rows, named, device)
     task = MemberTask(params, spec, targets, rows, device)
     with tqdm(total=seeds * epochs, desc=precision, unit="epoch") as bar:
-        trained = side_by_side(task, seeds, params.compute.threads, 1, bar)
+        trained = side_by_side(task, seeds, params.compute, bar)
     val = data.rows("val")
     labels = data.labels[val]
     table = []

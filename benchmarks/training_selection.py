@@ -15,7 +15,8 @@ late       of every series the quarter of patients with the highest numbers
 
 Every candidate (`benchmarks.selection_candidates`) trains one member for EPOCHS epochs without conflict and
 fold, and is judged on conflict, fold and corrupted: all of them with one seed, those KEPT and "before" with
-two more. The FINALISTS then train without series, and without late. The score, decided before the first run:
+two more. The FINALISTS, and "before", then train without series, and without late. The score, decided before
+the first run:
 
     .5 AUC on conflict + .3 mean AUC over the corruptions + .2 AUC on the worst corruption
     for finalists: .4 conflict + .2 corruptions + .1 worst corruption + .15 series + .15 late
@@ -45,7 +46,7 @@ from sklearn.metrics import roc_curve
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
-from benchmarks.selection_candidates import BEFORE, CANDIDATES, CONFLICTING_DRAWN, GROUPS_ALIKE
+from benchmarks.selection_candidates import BEFORE, CANDIDATES, GROUPS_ALIKE
 from benchmarks.selection_table import COLUMNS, ROWS, after_one_seed, finalists, write_table
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
@@ -62,11 +63,10 @@ from cxr.models.preprocess import to_grey, zoomed
 from cxr.params import Params, load_params
 from cxr.training.member import MemberTask, prepare
 from cxr.training.parallel import Tick, side_by_side
-from cxr.training.targets import Targets
+from cxr.training.targets import Subclasses
 
 SEEDS = (0, 1, 2)
 EPOCHS = 20
-CONFLICT = 0.15
 FOLDS = 10
 SEVERITY = 4
 ZOOMS = (0.7, 1.3)
@@ -83,7 +83,8 @@ def main() -> None:
     train_all([Training(name, "conflict", SEEDS[0], material) for name in CANDIDATES])
     kept = after_one_seed(read_csv(ROWS))
     train_all([Training(name, "conflict", seed, material) for name in kept for seed in SEEDS[1:]])
-    last = [(name, part) for name in finalists(read_csv(ROWS)) for part in ("series", "late")]
+    compared = dict.fromkeys([*finalists(read_csv(ROWS)), "before"])
+    last = [(name, part) for name in compared for part in ("series", "late")]
     train_all([Training(name, part, seed, material) for name, part in last for seed in SEEDS])
     print(write_table())
 
@@ -92,7 +93,7 @@ def train_all(trainings: "list[Training]") -> None:
     done = {(row["candidate"], row["part"], int(row["seed"])) for row in read_csv(ROWS)}
     missing = [each for each in trainings if (each.name, each.part, each.seed) not in done]
     with tqdm(total=len(missing), desc="trainings", disable=None) as bar:
-        side_by_side(partial(run, missing), len(missing), load_params().compute.threads, 1, bar)
+        side_by_side(partial(run, missing), len(missing), load_params().compute, bar)
 
 
 class Material:
@@ -105,7 +106,7 @@ class Material:
         self.labels = data.labels[self.rows]
         self.patients = patients_of(self.rows, table)
         self.right = cross_validated(data.images[self.rows], self.labels, self.patients)
-        self.conflict = shortcut_conflicting(self.right, self.labels, CONFLICT)
+        self.conflict = shortcut_conflicting(self.right, self.labels)
 
     def divide(self, part: str, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """(n,) bool of the radiographs to train on, and of each set that is judged."""
@@ -178,12 +179,17 @@ def train_and_judge(training: Training) -> Iterator[tuple[str, str, list[float]]
     """What is judged, the test-time augmentation, and `measures`."""
     params = changed(changed(load_params(), BEFORE), CANDIDATES[training.name])
     params = params.replace(seed=training.seed, train=params.train.replace(epochs=EPOCHS))
-    device = configure(params.compute.device, threads=1)
+    device = configure(params.compute.device, params.compute.threads)
     data, material = load_dataset(), training.material
     chosen, sets = material.divide(training.part, training.seed)
     rows = material.rows[chosen]
-    spec, targets = prepare(params, data, rows, np.array(data.classes)[data.labels[rows]].tolist())
-    targets = replace(targets, sampling=sampling(training.name, targets, material.right[chosen]))
+    right, labels = material.right[chosen], material.labels[chosen]
+    names = np.array(data.classes)[labels].tolist()
+    subclasses = Subclasses(names, shortcut_conflicting(right, labels))
+    spec, targets = prepare(params, data, rows, subclasses, device)
+    if training.name in GROUPS_ALIKE:
+        groups = 2 * labels + (right > 0.5)
+        targets = replace(targets, sampling=1 / np.bincount(groups)[groups] / 4)
     trained = MemberTask(params, spec, targets, rows, device)(0, lambda: None)
     network = build_member(spec)
     network.load_state_dict(trained.state)
@@ -210,21 +216,12 @@ def train_and_judge(training: Training) -> Iterator[tuple[str, str, list[float]]
                 yield f"zoom {zoom}", "flip", judge(magnified, labels, "flip")
 
     SAVED.mkdir(parents=True, exist_ok=True)
-    title = re.sub(r"\W+", "_", f"{training.name} {training.part} {training.seed}")
-    np.save(SAVED / f"{title}.npy", np.concatenate(saved).astype(np.float32))
+    path = saved_path(training.name, training.part, training.seed)
+    np.save(path, np.concatenate(saved).astype(np.float32))
 
 
-def sampling(name: str, targets: Targets, right: np.ndarray) -> np.ndarray | None:
-    """(n,) the probability to draw each image, where a candidate has its own. right: see `Material`."""
-    if name in CONFLICTING_DRAWN:
-        conflicting = shortcut_conflicting(right, targets.labels, CONFLICT)
-        weights = np.where(conflicting, CONFLICTING_DRAWN[name], 1.0)
-    elif name in GROUPS_ALIKE:
-        groups = 2 * targets.labels + (right > 0.5)
-        weights = 1 / np.bincount(groups)[groups]
-    else:
-        return targets.sampling
-    return weights / weights.sum()
+def saved_path(candidate: str, part: str, seed: int) -> Path:
+    return SAVED / (re.sub(r"\W+", "_", f"{candidate} {part} {seed}") + ".npy")
 
 
 def measures(probabilities: np.ndarray, labels: np.ndarray, prior: list[float]) -> list[float]:

@@ -8,7 +8,7 @@ benchmarks/training_precision.py) limit    the same network, optimiser, schedule
 float batches, without any data loading compiled the limit with torch.compile common   the usual method: PIL
 transforms of torchvision in a DataLoader with two workers, float32
 
-The first four run as in the train stage, `compute.threads` members in parallel with one thread each; common
+The first four run as in the train stage, `compute.workers` members in parallel with one thread each; common
 is one training with as many threads. A speed is that of the whole machine: radiographs of all members per
 second. The methods run in turn, ROUNDS times, and the medians over the rounds are compared: on a shared
 machine the speed of one run is unreliable, the ratio of successive runs less so. Radiographs are seeded noise
@@ -39,14 +39,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from cxr.core.device import autocast
+from cxr.core.device import Precision, autocast
 from cxr.models.backbones import build_backbone
 from cxr.models.network import Network
 from cxr.models.preprocess import Preprocess, to_grey
 from cxr.params import Params, load_params
 from cxr.training.inputs import AugmentedImages
 from cxr.training.loop import Phase
-from cxr.training.targets import make_targets
+from cxr.training.parallel import worker_count
+from cxr.training.targets import Subclasses, make_targets
 
 ROUNDS = 5
 PREPROCESS = Preprocess(28, (0.57,), (0.17,))
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4096, help="in one round")
     case = Case(**vars(parser.parse_args()))
     params = load_params()
-    workers = params.compute.threads
+    workers = worker_count(params.compute)
     torch.set_num_threads(workers)
     context = multiprocessing.get_context("spawn")
     speeds: dict[str, list[float]] = {name: [] for name in (*SIDE_BY_SIDE, "common")}
@@ -128,24 +129,25 @@ def settings() -> Params:
 def methods(case: Case) -> dict[str, Callable[[], None]]:
     params = settings()
     images, labels = (torch.from_numpy(array) for array in images_and_labels(case.images))
-    targets = make_targets(params.imbalance, labels.numpy(), ["normal", "pneumonia"], [""] * case.images)
+    targets = make_targets(
+        params.imbalance, labels.numpy(), ["normal", "pneumonia"], Subclasses.named([""] * case.images)
+    )
     inputs = AugmentedImages(images, params.augment, PREPROCESS)
 
-    def loop(precision: str, channels_last: bool) -> None:
-        train = params.train.replace(precision=precision)
-        Phase(network(case, channels_last), inputs, targets, train, seed=0).epoch()
+    def loop(precision: Precision, channels_last: bool) -> None:
+        Phase(network(case, channels_last), inputs, targets, params.train, precision, seed=0).epoch()
 
     size = params.train.batch_size
     batches = list(zip(PREPROCESS(to_grey(images)).split(size), labels.split(size), strict=True))
 
     def limit() -> None:
-        step_through(network(case), batches, params.train.lr, params.train.precision)
+        step_through(network(case), batches, params.train.lr, "bf16")
 
     compiled_network = network(case)
     compiled_network.compile()
 
     def compiled() -> None:
-        step_through(compiled_network, batches, params.train.lr, params.train.precision)
+        step_through(compiled_network, batches, params.train.lr, "bf16")
 
     return {
         "ours": lambda: loop("bf16", channels_last=True),
@@ -185,7 +187,7 @@ def ratio(speeds: dict[str, list[float]], first: str, second: str) -> float:
     return statistics.median(a / b for a, b in zip(speeds[first], speeds[second], strict=True))
 
 
-def step_through(model: nn.Module, batches: list | DataLoader, lr: float, precision: str) -> None:
+def step_through(model: nn.Module, batches: list | DataLoader, lr: float, precision: Precision) -> None:
     """One epoch of AdamW, one-cycle schedule and weighted, smoothed cross-entropy on the given batches."""
     model.train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.05)

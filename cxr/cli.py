@@ -3,18 +3,19 @@
 import argparse
 
 from cxr.commands import leaderboard, predict, recipe, search
-from cxr.commands.compare import command
+from cxr.commands.compare import command as compare
+from cxr.commands.validate import command as validate
 from cxr.core.errors import run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="cxr",
-        description="Apply the trained classifier to radiographs, search similar ones, and configure, list "
-        "and compare runs of the pipeline.",
+        description="Apply the trained classifier to radiographs, validate it on labelled ones, search "
+        "similar ones, and configure, list and compare runs of the pipeline.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (predict, search, recipe, leaderboard, command):
+    for module in (predict, search, validate, recipe, leaderboard, compare):
         module.add(commands)
     arguments = parser.parse_args()
     run(lambda: arguments.call(arguments))

@@ -37,6 +37,7 @@ Commit = Annotated[str, form(r"\S+", "a branch, tag or commit")]
 class Compute(Section):
     device: Literal["auto", "cpu", "cuda"]
     threads: Annotated[int, Field(ge=1, le=256)]
+    workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"]
 
 
 class Download(Section):
@@ -89,6 +90,7 @@ class Imbalance(Section):
     strategy: Literal["none", "class_weights", "sampler", "focal", "logit_adjustment", "decompose", "both"]
     class_weights: Literal["balanced", "inverse"] | Annotated[list[Positive], Field(min_length=1)]
     focal_gamma: Positive
+    conflicting: Annotated[float, Field(ge=1)]
 
 
 class Model(Section):
@@ -146,7 +148,7 @@ class Train(Section):
     patience: Count
     select: Literal["last", "ema", "val_nll", "val_auc", "val_accuracy"]
     early_stopping: Annotated[int, Field(ge=0)]
-    precision: Literal["bf16", "float32"]
+    precision: Literal["auto", "bf16", "float32"]
 
 
 class Finetune(Section):

@@ -1,10 +1,11 @@
-"""`make readme`: write the results table of README.md from the committed metrics files."""
+"""`make readme`: write the results in README.md from the committed metrics files and the ledger of test."""
 
 import json
 import sys
 from pathlib import Path
 
 from cxr.params import load_params
+from cxr.reports.ledger import load_ledger
 
 README = Path("README.md")
 BEGIN, END = "<!-- results: written by `make readme` -->\n", "<!-- end of results -->\n"
@@ -52,6 +53,13 @@ def results() -> str:
         lines.append(f"| {title} | | | {value['value']:.4f} | {interval} |")
     chance = similar["precision_at_5"]["chance"]
     lines += [f"| `precision_at_5` of training radiographs drawn at random | | | {chance:.4f} | |", ""]
+    ledger = load_ledger()
+    lines += [
+        f"Test was read {len(ledger.readings)} times, and a decision followed {ledger.decisions} of these",
+        "readings, so these figures are somewhat optimistic: [the ledger of test](docs/test_ledger.md) lists",
+        "them all, with rejected candidates.",
+        "",
+    ]
     return "\n".join(lines)
 
 

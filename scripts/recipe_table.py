@@ -22,7 +22,7 @@ from typing import Any
 
 from cxr import recipes
 from cxr.core.files import read_csv, read_json, write_csv
-from cxr.models.classifier import Spec, build_member
+from cxr.models.classifier import Spec, build_member, load_spec
 from cxr.recipes import about_recipe, recipe_names, recipe_values, switch_to
 from cxr.training.freezing import freeze
 from scripts import workspace
@@ -114,7 +114,7 @@ def measured(name: str) -> list[object]:
         workspace.call(copy, "dvc", "repro", "evaluate")
         members += read_json(copy / "metrics/details.json")["test"]["members"]
     print(f"{name}: {(time.monotonic() - start) / 60:.1f} minutes", file=sys.stderr)
-    spec = Spec(**read_json(copy / "models/classifier.json"))
+    spec = load_spec(copy / "models/classifier.json")
     summaries = []
     for metric in METRICS:
         of_members = [member[metric] for member in members]

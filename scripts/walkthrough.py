@@ -12,6 +12,7 @@ import io
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from cxr.core.errors import UserError, run
@@ -108,6 +109,10 @@ def output(command: str, folder: Path) -> str:
     return done.stdout
 
 
+def _with_content(content: str, block: re.Match[str]) -> str:
+    return f"{block[1]}{content}\n```"
+
+
 def with_outputs(text: str, outputs: Mapping[str, str]) -> str:
     """The page `text` with the quoted part of each output of a command, by command, in the block after it."""
     for command, quoted in QUOTES.items():
@@ -116,10 +121,10 @@ def with_outputs(text: str, outputs: Mapping[str, str]) -> str:
             raise UserError(f"`{command}` prints nothing of what {PAGE} quotes; choose another lesson")
         # The commands up to the quoted one, and the prose between, stay; no other block may stand between.
         block = re.compile(rf"({re.escape(command)}\n(?:(?!```text).)*?```text\n).*?```", re.DOTALL)
-        found = block.search(text)
+        # A function, since output may hold a backslash.
+        text, found = block.subn(partial(_with_content, "\n".join(lines)), text, count=1)
         if not found:
             raise UserError(f"{PAGE}: no ```text block after `{command}`; restore it from Git")
-        text = "\n".join([text[: found.end(1)] + lines[0], *lines[1:], "```" + text[found.end() :]])
     return text
 
 

@@ -46,7 +46,7 @@ def routes(state: State) -> APIRouter:
         served = state.loaded()
 
         def work(files: list[UploadFile]) -> schemas.Prediction:
-            return prediction(served, answered(served, original(files[0])).probabilities[0])
+            return prediction(served, answered(served, original(files[0])))
 
         return await with_files(request, "file", 1, work)
 
@@ -60,8 +60,7 @@ def routes(state: State) -> APIRouter:
             results = []
             for file in files:
                 try:
-                    answer = answered(served, original(file))
-                    item = schemas.BatchItem(prediction=prediction(served, answer.probabilities[0]))
+                    item = schemas.BatchItem(prediction=prediction(served, answered(served, original(file))))
                 except Problem as problem:
                     item = schemas.BatchItem(problem=schemas.ProblemDocument(**problem.document()))
                 results.append(item)
@@ -121,8 +120,10 @@ def routes(state: State) -> APIRouter:
     return router
 
 
-def prediction(served: Served, probabilities: np.ndarray) -> schemas.Prediction:
-    """probabilities: (classes,) float32, calibrated."""
+def prediction(served: Served, answer: Answer) -> schemas.Prediction:
+    """answer: of a single radiograph."""
+    probabilities = answer.probabilities[0]
+    (mark,) = served.model.typicality(answer)
     classes = served.model.facts.classes
     top = min(TOP_K, len(classes))
     order = np.argsort(-probabilities, kind="stable")[:top]
@@ -133,6 +134,9 @@ def prediction(served: Served, probabilities: np.ndarray) -> schemas.Prediction:
         ],
         decision=classes[served.decision(probabilities)],
         operating_point=served.operating_point,
-        observed=served.observed(probabilities),
+        observed=None if mark.unlike else served.observed(probabilities),
+        typicality=mark.p_value,
+        unlike=mark.unlike,
+        unlike_reason=mark.reason,
         model_sha256=served.model.sha256,
     )

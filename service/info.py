@@ -6,6 +6,7 @@ from pathlib import Path
 from fastapi import APIRouter, Depends, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from cxr.inference.typicality import LIMIT, UNLIKE
 from cxr.reports.disclaimer import NOTICE
 from service import schemas
 from service.errors import Problem
@@ -18,7 +19,11 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-ANY_IMAGE = "The model answers for any image, also one that is not a chest radiograph."
+ANY_IMAGE = (
+    "The model answers for any image, also one that is not a chest radiograph. An image whose typicality is "
+    f"below {LIMIT} is marked as {UNLIKE}: 5 % of the val images are, too, and an image that is not marked "
+    "may still be unlike them."
+)
 SUMMARY = ("auc", "auc_ovr_macro", "accuracy", "accuracy_at_one_half")
 
 
@@ -75,6 +80,7 @@ def routes(state: State) -> APIRouter:
             else None,
             operating_point=served.operating_point,
             prevalence=dict(zip(facts.classes, facts.prevalence, strict=True)) if facts.prevalence else None,
+            typicality_limit=LIMIT,
             input_size=facts.size,
             maps=served.model.has_maps,
             similar=isinstance(served.cases, Cases),

@@ -35,6 +35,9 @@ class Metadata(BaseModel):
     )
     operating_point: OperatingPoint
     prevalence: dict[str, float] | None = Field(description="of each class, as probabilities assume it")
+    typicality_limit: float = Field(
+        description="an image of lower typicality is marked as unlike the training images"
+    )
     input_size: int = Field(description="side in pixels of the square image that the model gets")
     maps: bool = Field(description="whether /explain is available")
     similar: bool = Field(description="whether /similar is available")
@@ -63,7 +66,17 @@ class Prediction(BaseModel):
     predictions: list[ClassProbability] = Field(description="most probable first")
     decision: str = Field(description="class at the operating point, not always the most probable one")
     operating_point: OperatingPoint
-    observed: Observed | None = Field(description="None if the model's test metrics are not available")
+    observed: Observed | None = Field(
+        description="None if the model's test metrics are not available, or if the image is unlike the "
+        "training images, so that those of test do not speak for it"
+    )
+    typicality: Probability = Field(
+        description="conformal p-value: the proportion of val images at least as far from the training images"
+    )
+    unlike: bool = Field(
+        description="whether the image is unlike the training images: a typicality below 0.05"
+    )
+    unlike_reason: str | None = Field(description="in which respect; None if it is not")
     model_sha256: str
 
     model_config = {
@@ -84,6 +97,9 @@ class Prediction(BaseModel):
                         "high": 0.97,
                         "images": 31,
                     },
+                    "typicality": 0.42,
+                    "unlike": False,
+                    "unlike_reason": None,
                     "model_sha256": "6b2ada0f956b5027d8c28d64d00c208678c705a74f44413cdfd2b399b80baef7",
                 }
             ]

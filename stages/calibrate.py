@@ -1,4 +1,5 @@
-"""Fit the temperature and choose the decision threshold, both on val alone; state the prevalence."""
+"""Fit the temperature and choose the decision threshold, both on val alone; state the prevalence; learn from
+train and val which images are like the training images."""
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from cxr.core.probabilities import nll
 from cxr.inference.calibration import Calibration, fit_temperature, save_calibration
 from cxr.inference.prevalence import class_prevalence, declared
 from cxr.inference.thresholds import choose_thresholds
+from cxr.inference.typicality_model import fit_typicality, save_typicality
 from cxr.models.classifier import load_classifier, predict
 from cxr.params import load_params
 
@@ -43,7 +45,9 @@ def main() -> None:
         if isinstance(rule, float) and rule != points["one_half"]:
             points["fixed"] = rule
         threshold = rule if isinstance(rule, float) else points[RULES[rule]]
+    typicality = fit_typicality(model, data.images[data.rows("train")], data.images[val], device)
     save_calibration(Calibration(temperature, threshold, prior, prevalence, points))
+    save_typicality(typicality)
     counts = {name: int(np.sum(labels == i)) for i, name in enumerate(data.classes)}
     if few := small_classes(counts):
         print(f"warning: val has {few}, too few to fit on: temperature and threshold are imprecise")

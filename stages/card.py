@@ -1,7 +1,8 @@
 """Write the model card: the template model_card.md.j2 filled in with the metrics of other stages.
 
 After Mitchell et al., 2019, https://arxiv.org/abs/1810.03993. Every number on it comes from a metrics file,
-params.yaml or models/classifier.json. The YAML head is the metadata that Hugging Face reads.
+params.yaml, models/classifier.json or docs/test_ledger.yaml. The YAML head is the metadata that Hugging Face
+reads.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from cxr.core.dataset import small_classes
 from cxr.core.errors import UserError, run
 from cxr.core.files import atomic, read_json, sha256
 from cxr.params import Augment, load_params
+from cxr.reports.ledger import load_ledger
 from cxr.reports.markdown import Tree, render_template
 
 METRICS = (
@@ -65,6 +67,7 @@ def main() -> None:
         imbalance=params.imbalance,
         index=params.index,
         writer=params.report,
+        ledger=load_ledger(),
         **metrics,
     )
     with atomic(CARD) as temporary:

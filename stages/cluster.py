@@ -1,12 +1,16 @@
-"""Split classes into sub-classes by k-means on the embeddings of the training radiographs, and draw them."""
+"""Split classes into sub-classes by k-means on the embeddings of the training radiographs, and draw them.
+
+Find the training radiographs that conflict with the shortcut, too (see `cxr.evaluation.acquisition`).
+"""
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from cxr.core.dataset import load_dataset
+from cxr.core.dataset import LABELS, load_dataset
 from cxr.core.errors import run
-from cxr.core.files import write_csv, write_json, write_npy
+from cxr.core.files import read_csv, write_csv, write_json, write_npy
 from cxr.embeddings.subclasses import Clusters, chosen_classes, find_clusters
+from cxr.evaluation.acquisition import cross_validated, shortcut_conflicting
 from cxr.figures import charts
 from cxr.figures.radiographs import image_rows
 from cxr.params import load_params
@@ -29,7 +33,10 @@ def main() -> None:
         names[inside] = [f"{name}_{number}" for number in clusters.assignment]
         clusters_of[name] = clusters
 
-    write_csv("data/subclasses.csv", ("row", "subclass"), zip(train, names, strict=True))
+    of_each = np.array([row["group"] or row["sha256"] for row in read_csv(LABELS)])
+    conflicting = shortcut_conflicting(cross_validated(data.images[train], labels, of_each[train]), labels)
+    columns = ("row", "subclass", "conflicting")
+    write_csv("data/subclasses.csv", columns, zip(train, names, conflicting.astype(int), strict=True))
     write_npy("data/centroids.npy", np.concatenate([clusters.centroids for clusters in clusters_of.values()]))
     write_json("metrics/cluster.json", {name: summary(clusters) for name, clusters in clusters_of.items()})
 

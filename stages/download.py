@@ -60,6 +60,7 @@ def make_synthetic(settings: Phantom, size: int) -> manifest.Raw:
         sources=[f"phantom/{row}" for row in range(len(labels))],
         splits=splits,
         patients=[str(patient) for patient in patients],
+        opacities=np.concatenate([part.opacities for part in parts]),
     )
 
 

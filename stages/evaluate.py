@@ -9,8 +9,9 @@ from cxr.core.errors import UserError, run
 from cxr.core.files import read_csv, write_csv, write_json
 from cxr.core.probabilities import decide
 from cxr.evaluation import reliability
+from cxr.evaluation.acquisition_baseline import acquisition_baseline
 from cxr.evaluation.decision import threshold_samples
-from cxr.evaluation.details import details
+from cxr.evaluation.details import details, flagged
 from cxr.evaluation.metrics import majority_baseline, summarise
 from cxr.evaluation.misclassifications import most_frequent_error
 from cxr.evaluation.platt import calibration_methods
@@ -21,6 +22,8 @@ from cxr.inference import calibration
 from cxr.inference.calibration import load_calibration
 from cxr.inference.predictions import Predictions, load_predictions, save_predictions
 from cxr.inference.prevalence import class_prevalence, declared
+from cxr.inference.typicality import p_values
+from cxr.inference.typicality_model import load_typicality, measure
 from cxr.models.classifier import load_classifier, predict
 from cxr.params import load_params
 
@@ -39,7 +42,10 @@ def main() -> None:
     of_train = class_prevalence(data.labels[data.rows("train")], len(data.classes))
     wanted = declared(params.evaluate.prevalence, of_train, "evaluate.prevalence")
     rows = data.rows("val", "test")
-    raw = predict(load_classifier(), data.images[rows], device)
+    model, reference = load_classifier(), load_typicality()
+    raw = predict(model, data.images[rows], device)
+    distances = measure(reference, model, data.images[rows], raw, device)
+    p_typical = p_values(distances, reference.val.numpy())
     save_predictions(
         Predictions(
             classes=data.classes,
@@ -67,15 +73,14 @@ def main() -> None:
     methods_of = {
         split: {name: p[published.splits == split] for name, p in methods.items()} for split in splits
     }
-    write_json(
-        "metrics/details.json",
-        {
-            split: details(
-                of_split, summaries[split], calibrate, methods_of[split], stated, wanted, resamples
-            )
-            for split, of_split in splits.items()
-        },
-    )
+    content = {
+        split: details(of_split, summaries[split], calibrate, methods_of[split], stated, wanted, resamples)
+        | {"typicality": flagged(p_typical[published.splits == split], of_split)}
+        for split, of_split in splits.items()
+    }
+    for split, baseline in acquisition_baseline(data, resamples).items():
+        content[split]["acquisition"] = baseline
+    write_json("metrics/details.json", content)
     write_reliability(test, methods_of["test"], stated)
     write_curves(test, calibrate.threshold)
     write_learning_curve()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from cxr.core import dataset
-from cxr.core.dataset import Dataset, load_dataset
+from cxr.core.dataset import Dataset, load_dataset, load_opacities
 from cxr.core.device import configure
 from cxr.core.errors import run
 from cxr.core.files import read_csv, write_json
@@ -17,6 +17,7 @@ from cxr.embeddings.gallery import Gallery
 from cxr.embeddings.subclasses import subclass_of_each
 from cxr.embeddings.vectors import embed_rows
 from cxr.evaluation.misclassifications import most_confident_errors, most_frequent_error
+from cxr.evaluation.pointing import point_at_opacities
 from cxr.evaluation.sanity import contrasted_classes, sanity_check
 from cxr.evaluation.subgroups import as_table, cut_into_subgroups, measure_subgroups, worst_subgroup
 from cxr.figures import panels, style
@@ -37,7 +38,7 @@ def main() -> None:
     params = load_params()
     device = configure(params.compute.device, params.compute.threads)
     faiss.omp_set_num_threads(params.compute.threads)
-    data = load_dataset()
+    data, opacities = load_dataset(), load_opacities()
     model = load_classifier()
     gallery = Gallery.load()
     test = load_predictions().of("test")
@@ -79,13 +80,22 @@ def main() -> None:
     mapped = {title: positions[:MAPPED] for title, positions in errors.items()}
     draw_gradcam(data, test, mapped | correct, model, device)
 
-    report = sanity_check(model, data.images[test.rows], test.labels, test.ensemble, device)
-    write_json("metrics/explain.json", report)
+    images = data.images[test.rows]
+    report = sanity_check(model, images, test.labels, test.ensemble, device)
+    pointing = None
+    if opacities is not None:
+        shown, resamples = opacities[test.rows], params.evaluate.bootstrap
+        pointing = point_at_opacities(model, images, test.labels, shown, resamples, device)
+    write_json("metrics/explain.json", report | ({"pointing": pointing} if pointing else {}))
     print(as_table(subgroups))
     print(f"Most frequent error: {frequent}.\n{worst}")
     print(f"Similarity of the Grad-CAM maps of {report['images']} radiographs to those of")
     for name, values in list(report.items())[2:]:
         print(f"{name:15}", ", ".join(f"{key} {value:.3g}" for key, value in values.items()))
+    if pointing:
+        print(f"Grad-CAM of the true class on the opacities of {pointing['images']} radiographs")
+        for name in ("hit", "energy"):
+            print(f"{name:15}", ", ".join(f"{key} {value:.3g}" for key, value in pointing[name].items()))
 
 
 def nearest_to_errors(

@@ -15,6 +15,7 @@ from cxr.inference.gradcam import coarse_maps
 from cxr.inference.onnx_graph import OPSET, to_onnx
 from cxr.inference.onnx_session import PATH, Answer, ModelMetadata, OnnxModel
 from cxr.inference.predictions import check_predictions, load_predictions
+from cxr.inference.typicality_model import load_typicality, measure
 from cxr.models import classifier
 from cxr.models.classifier import Classifier, embed_images, load_classifier, predict
 from cxr.params import load_params
@@ -31,7 +32,7 @@ def main() -> None:
     params = load_params()
     device.configure(params.compute.device, params.compute.threads)
     data = load_dataset()
-    model, calibrate = load_classifier(), load_calibration()
+    model, calibrate, typicality = load_classifier(), load_calibration(), load_typicality()
     spec = model.spec
     metadata = ModelMetadata(
         backbone=spec.backbone,
@@ -43,17 +44,20 @@ def main() -> None:
         prevalence=calibrate.prevalence,
         threshold=calibrate.threshold,
         operating_points=calibrate.operating_points,
+        val_distances=typicality.val.tolist(),
         classifier_sha256=sha256(classifier.WEIGHTS),
         limits=limits_of_data(),
     )
-    content = to_onnx(model, calibrate, metadata)
+    content = to_onnx(model, calibrate, typicality, metadata)
 
     images = data.images[data.rows("test")]
     onnx = OnnxModel(content, params.compute.threads)
     exported = answer(onnx, images)
+    raw = predict(model, images, CPU)
     expected = Answer(
-        probabilities=calibrate(predict(model, images, CPU).mean),
+        probabilities=calibrate(raw.mean),
         embedding=embed_images(model, images, CPU),
+        distances=measure(typicality, model, images, raw, CPU),
         maps=maps(model, images) if onnx.has_maps else None,
     )
     differences = largest_differences(exported, expected)
@@ -97,12 +101,9 @@ def answer(model: OnnxModel, images: np.ndarray) -> Answer:
     """images: (N, size, size) uint8; one at a time, as in most requests to the service, which is not slower
     than in batches."""
     parts = [model(image[None]) for image in images]
-    probabilities, embedding, maps = (
-        np.concatenate(values) if values[0] is not None else None for values in zip(*parts, strict=True)
-    )
-    assert probabilities is not None
-    assert embedding is not None
-    return Answer(probabilities, embedding, maps)
+    *arrays, maps = zip(*parts, strict=True)
+    probabilities, embedding, distances = map(np.concatenate, arrays)
+    return Answer(probabilities, embedding, distances, maps=np.concatenate(maps) if model.has_maps else None)
 
 
 def maps(model: Classifier, images: np.ndarray) -> np.ndarray:
@@ -116,13 +117,20 @@ def maps(model: Classifier, images: np.ndarray) -> np.ndarray:
 
 
 def largest_differences(exported: Answer, expected: Answer) -> dict[str, float]:
-    """The largest absolute difference in each output, divided by the output's largest absolute value if that
-    is above 1; NaN if an output contains NaN."""
-    return {
-        name: float(np.abs(values - of_pytorch).max() / max(1, np.abs(of_pytorch).max()))
+    """The `difference` of each output, and for the distances the larger one of the two."""
+    differences = {
+        name: difference(values, of_pytorch)
         for name, values, of_pytorch in zip(Answer._fields, exported, expected, strict=True)
         if values is not None and of_pytorch is not None
     }
+    parts = zip(exported.distances.T, expected.distances.T, strict=True)
+    return differences | {"distances": max(difference(*of_part) for of_part in parts)}
+
+
+def difference(values: np.ndarray, of_pytorch: np.ndarray) -> float:
+    """The largest absolute difference, divided by the largest absolute value if that is above 1; NaN if there
+    is a NaN."""
+    return float(np.abs(values - of_pytorch).max() / max(1, np.abs(of_pytorch).max()))
 
 
 def check_published(probabilities: np.ndarray, data: Dataset) -> None:

@@ -37,7 +37,8 @@ def main() -> None:
     check_every_split(labels, of_split, classes)
 
     origin = SOURCES[params.download.source]
-    save_dataset(images, table, origin.reading)
+    opacities = None if source.opacities is None else source.opacities[kept]
+    save_dataset(images, table, origin.reading, opacities)
     counts = {s: {c: int(np.sum(labels[of_split == s] == i)) for i, c in enumerate(classes)} for s in SPLITS}
     intensity = {s: statistics(images[of_split == s]) for s in SPLITS}
     write_json(

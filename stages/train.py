@@ -4,7 +4,7 @@ import torch
 from tqdm import tqdm
 
 from cxr.core.dataset import IMAGES, LABELS, load_dataset
-from cxr.core.device import bf16_is_emulated, configure
+from cxr.core.device import configure, has_bf16
 from cxr.core.errors import run
 from cxr.core.files import write_csv
 from cxr.models.classifier import save_members
@@ -21,29 +21,30 @@ def main() -> None:
     device = configure(params.compute.device, params.compute.threads)
     data = load_dataset()
     rows = data.rows("train")
-    spec, targets = prepare(params, data, rows, load_subclasses(data))
+    spec, targets = prepare(params, data, rows, load_subclasses(data), device)
     log = open_log("train")
     log.info("torch %s on %s, %d radiographs, outputs %s", torch.__version__, device, len(rows), spec.outputs)
-    if params.train.precision == "bf16" and bf16_is_emulated(device):
-        print("this processor has no bf16 instructions: train.precision float32 would be faster")
+    log.info("precision %s (train.precision: %s)", spec.precision, params.train.precision)
+    if spec.precision == "bf16" and not has_bf16(device):
+        print("no bf16 instructions here: train.precision auto would choose float32, which is faster")
 
-    settings = [params.seed, params.compute, params.imbalance, params.model, params.augment, params.train]
-    resume = resume_key([*settings, params.finetune], [IMAGES, LABELS, SUBCLASSES])
+    # Not of params.compute.workers, on which no byte depends, and of what `auto` has come to.
+    settings = [params.seed, device.type, params.compute.threads, spec.precision]
+    settings += [params.imbalance, params.model, params.augment, params.train, params.finetune]
+    resume = resume_key(settings, [IMAGES, LABELS, SUBCLASSES])
     if kept := [str(number) for number in range(spec.members) if checkpoint_path(resume, number).is_file()]:
         print(f"resuming an interrupted training: members {', '.join(kept)} go on after their last epoch")
     task = MemberTask(params, spec, targets, rows, device, resume)
-    # Members divide the CPU threads evenly; a GPU trains them one after the other.
-    threads = max(1, params.compute.threads // spec.members)
-    workers = 1 if device.type == "cuda" else min(spec.members, params.compute.threads)
     epochs = params.train.epochs + params.finetune.epochs
     with tqdm(total=spec.members * epochs, desc="train", unit="epoch", disable=None) as bar:
-        trained = side_by_side(task, spec.members, workers, threads, bar)
+        trained = side_by_side(task, spec.members, params.compute, bar)
 
     save_members(spec, [member.state for member in trained])
     write_csv("models/history.csv", HISTORY_COLUMNS, [row for member in trained for row in member.history])
     for number, member in enumerate(trained):
         last = dict(zip(HISTORY_COLUMNS, member.history[-1], strict=True))
         print(f"member {number}: val accuracy {last['val_accuracy']:.4f}, val log loss {last['val_nll']:.4f}")
+    print(f"trained in {spec.precision}")
     clear_checkpoints()
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import io
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
@@ -19,17 +21,20 @@ from pydicom.uid import ExplicitVRLittleEndian
 from torchvision import models
 
 from cxr import params, recipes
+from cxr.core import dataset
 from cxr.core.dataset import hash_images, load_dataset, save_dataset
 from cxr.core.errors import UserError
-from cxr.core.files import write_csv, write_json
+from cxr.core.files import read_json, sha256, write_csv, write_json
 from cxr.embeddings.gallery import Gallery
 from cxr.embeddings.vectors import classifier_vectors
 from cxr.evaluation.metrics import summarise
 from cxr.inference.calibration import Calibration, save_calibration
 from cxr.inference.predictions import Predictions
 from cxr.inference.predictions import save_predictions as save_predictions
+from cxr.inference.typicality import Typicality
+from cxr.inference.typicality_model import fit_typicality, load_typicality, save_typicality
 from cxr.models import classifier
-from cxr.models.classifier import Classifier, Spec, build_member, save_classifier
+from cxr.models.classifier import Classifier, Spec, build_member, save_members
 from cxr.params import load_params
 from cxr.reports.cases import Case, Neighbour
 from cxr.reports.measurements import Rank, zone_fractions
@@ -191,6 +196,7 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
         members=members,
         prior=[0.5, 0.5],
         reading="medmnist",
+        precision="float32",
     )
     spec = replace(spec, logits=len(changes.get("outputs", spec.outputs)))
     spec = replace(spec, **changes)
@@ -208,6 +214,10 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
     return Classifier(spec, networks).eval()
 
 
+def save_classifier(model: Classifier) -> None:
+    save_members(model.spec, [member.state_dict() for member in model.members])
+
+
 def write_report_run(changes: dict[str, Any] | None = None, classes: int = 2) -> None:
     """Everything the stage report reads, in the working directory, of an untrained classifier."""
     names = ["normal", "pneumonia", "tuberculosis"][:classes]
@@ -216,6 +226,7 @@ def write_report_run(changes: dict[str, Any] | None = None, classes: int = 2) ->
     save_classifier(model)
     even = [1 / classes] * classes
     save_calibration(Calibration(1.0, 0.5 if classes == 2 else None, even, even))
+    save_small_typicality(model)
     data, device = load_dataset(), torch.device("cpu")
     rows = data.rows("val", "test")
     raw = classifier.predict(model, data.images[rows], device)
@@ -249,6 +260,7 @@ def case(**changes: Any) -> Case:
             for row, name in enumerate(["pneumonia", "normal", "pneumonia", "pneumonia", "normal"])
         ),
         metric="cosine",
+        typicality=Typicality(0.6, ()),
     )
     return replace(found, **changes)
 
@@ -259,6 +271,7 @@ def write_exported() -> None:
     model = small_classifier()
     save_classifier(model)
     save_calibration(Calibration(1.5, 0.4, [0.4, 0.6], [0.5, 0.5], {"youden": 0.4, "one_half": 0.5}))
+    save_small_typicality(model)
     columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
     write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
     write_params(Path(), {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"})
@@ -266,6 +279,34 @@ def write_exported() -> None:
     write_json("metrics/data.json", {"source": {"limits": "Radiographs of noise."}})
     save_gallery(model)
     export.main()
+
+
+def save_small_typicality(model: Classifier) -> None:
+    """models/typicality.safetensors in the working directory, fitted to its data set, or to noise if there is
+    none."""
+    train, val = noise_images(60, model.spec.size), noise_images(30, model.spec.size, seed=1)
+    if dataset.IMAGES.is_file():
+        data = load_dataset()
+        train, val = data.images[data.rows("train")], data.images[data.rows("val")]
+    save_typicality(fit_typicality(model, train, val, torch.device("cpu")))
+
+
+def make_all_unlike() -> None:
+    """From now on no image is as near to the training images as the 40 val images, in any respect."""
+    reference = load_typicality()
+    reference.val = torch.zeros(40, 2)
+    save_typicality(reference)
+
+
+def make_export_unlike(home: Path) -> None:
+    """`make_all_unlike` for the ONNX file in `home`, which its metrics go on describing."""
+    path = home / "models/classifier.onnx"
+    graph = onnx.load(path)
+    (entry,) = [entry for entry in graph.metadata_props if entry.key == "val_distances"]
+    entry.value = json.dumps([[0.0, 0.0]] * 40)
+    path.write_bytes(graph.SerializeToString())
+    report = read_json(home / "metrics/export.json")
+    write_json(home / "metrics/export.json", report | {"sha256": sha256(path)})
 
 
 def save_gallery(model: Classifier) -> None:

@@ -116,7 +116,7 @@ def three_class_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"download.source": "folder", "download.folder": "images", "download.size": 16}
             | {"clip_embed.dimensions": 4, "imbalance.strategy": "both", "evaluate.bootstrap": 100}
             | {"train.members": 2, "train.epochs": 2, "train.batch_size": 8}
-            | {"compute.threads": 1, "compute.device": "cpu"},
+            | {"compute.workers": 1, "compute.device": "cpu"},
         )
         shutil.copytree(ROOT / "prompts", "prompts")
         for stage in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]:

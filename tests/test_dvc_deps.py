@@ -2,6 +2,7 @@
 edit reruns what the table below says."""
 
 import ast
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from cxr.params import Compute
 from tests.builders import ROOT
 from tests.repository import Repository
 
@@ -18,6 +20,9 @@ STAGES = PIPELINE["stages"]
 # They hand on what params.yaml says or refuse it (tests/test_params.py), and DVC tracks the values
 # themselves.
 EXEMPT = {"cxr/params.py"}
+# How many processes train side by side changes how long it takes and no byte (tests/stages/test_train.py
+# shows it for 1, 2 and 4), so results stay up to date on another number of cores.
+CHANGES_NO_BYTE = "compute.workers"
 ENVIRONMENT = {"clip-embed", "train", "calibrate", "export"}  # what another version of a package may change
 
 
@@ -93,8 +98,22 @@ def test_files_beside_the_code_are_declared_where_they_are_read(stage: str) -> N
 @pytest.mark.parametrize("stage", STAGES)
 def test_declared_params_are_the_ones_read(stage: str) -> None:
     code = closure(script(stage)) - {ROOT / name for name in EXEMPT}
-    declared = {name.split(".")[0] for name in STAGES[stage].get("params", [])}
-    assert declared == set().union(*(params_read(path) for path in code))
+    sections = set().union(*(params_read(path) for path in code))
+    # All keys of a section, or one; but of compute those that can change a byte.
+    declared = {
+        name if name.startswith("compute.") else name.split(".")[0]
+        for name in STAGES[stage].get("params", [])
+    }
+    if "compute" in sections:
+        of_compute = {f"compute.{key}" for key in Compute.model_fields}
+        sections = sections - {"compute"} | (of_compute - {CHANGES_NO_BYTE})
+    assert declared == sections
+
+
+def test_what_changes_no_byte_is_read_at_one_place() -> None:
+    code = set().union(*(closure(script(stage)) for stage in STAGES))
+    reading = {path for path in code if re.search(r"\.workers\b", path.read_text())}
+    assert reading == {ROOT / "cxr/training/parallel.py"}
 
 
 def test_what_depends_on_the_environment() -> None:
@@ -147,9 +166,10 @@ def test_plots_are_readable(plot: dict) -> None:
 
 
 EVERY = set(STAGES)
-EVALUATION = {"evaluate", "index", "explain", "corrupt", "robustness", "shift", "report"}
+EVALUATION = {"cluster", "evaluate", "index", "explain", "corrupt", "robustness", "shift", "report"}
 INFERENCE = {"calibrate", "evaluate", "explain", "robustness", "report", "export"}
 MODELS = {"calibrate", "evaluate", "index", "explain", "corrupt", "shift", "report", "export"}
+COMPUTING = {"clip-embed", "train"} | MODELS
 # What `dvc repro` would run again after one new line in a file, before it has looked at what comes out.
 EDITS = {
     "cxr/commands/predict.py": set(),
@@ -164,6 +184,7 @@ EDITS = {
     "uv.lock": set(),
     **{f"stages/{stage.replace('-', '_')}.py": {stage} for stage in STAGES},
     "stages/model_card.md.j2": {"card"},
+    "docs/test_ledger.yaml": {"card"},
     "cxr/reports/page.py": {"report", "card"},
     "cxr/reports/cases.md.j2": {"report", "card"},
     "cxr/reports/claims.yaml": {"report", "card"},
@@ -196,6 +217,23 @@ def flagged(
 
 def test_nothing_is_flagged_before_an_edit(flagged: Callable[[], set[str]]) -> None:
     assert flagged() == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reruns"),
+    [("workers: auto", "workers: 3", set()), ("threads: 1", "threads: 2", COMPUTING)],
+)
+def test_a_compute_setting_reruns(
+    flagged: Callable[[], set[str]], old: str, new: str, reruns: set[str]
+) -> None:
+    path = Path("params.yaml")
+    before = path.read_text()
+    assert before.count(old) == 1
+    path.write_text(before.replace(old, new))
+    try:
+        assert flagged() == reruns
+    finally:
+        path.write_text(before)
 
 
 @pytest.mark.parametrize("name", EDITS)

@@ -14,6 +14,7 @@ from cxr.reports.disclaimer import NOTICE
 
 if TYPE_CHECKING:  # they take seconds to import, and `cxr --help` does not wait for them
     from cxr.inference.calibration import Calibration
+    from cxr.inference.typicality_model import TypicalityModel
     from cxr.models.classifier import Classifier
 
 
@@ -21,7 +22,8 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "predict",
         help="calibrated probability of each class for radiographs",
-        description="Prints the calibrated probability of each class for radiographs. A file that cannot be "
+        description="Prints the calibrated probability of each class for radiographs, and their typicality: "
+        "below 0.05 a file is marked as unlike the training images. A file that cannot be "
         "read is a line on stderr; the others are still predicted, but the exit code is then 1.",
     )
     command.add_argument(
@@ -42,14 +44,16 @@ def call(arguments: argparse.Namespace) -> None:
     """Raises `UserError` if there is no model or a figure cannot be drawn, SystemExit with code 1 if a
     radiograph could not be read."""
     from cxr.inference.calibration import load_calibration
+    from cxr.inference.typicality_model import load_typicality
     from cxr.models.classifier import load_classifier
 
-    model, calibrate = load_classifier(), load_calibration()
+    model, calibrate, reference = load_classifier(), load_calibration(), load_typicality()
     files = NamedFiles(arguments.images)
     if arguments.explain:
-        results = _explained(arguments.explain, files, model, calibrate)
+        results = _explained(arguments.explain, files, model, calibrate, reference)
     else:
-        results = _results(list(files.read(model.spec.size, model.spec.reading)), model, calibrate)
+        radiographs = list(files.read(model.spec.size, model.spec.reading))
+        results = _results(radiographs, model, calibrate, reference)
     if arguments.json:
         print(json.dumps(_document(files, model, calibrate, results), indent=2, allow_nan=False))
     elif results:
@@ -62,33 +66,47 @@ def call(arguments: argparse.Namespace) -> None:
 
 
 def _results(
-    radiographs: Sequence[NamedRadiograph], model: "Classifier", calibrate: "Calibration"
+    radiographs: Sequence[NamedRadiograph],
+    model: "Classifier",
+    calibrate: "Calibration",
+    reference: "TypicalityModel",
 ) -> list[dict[str, Any]]:
-    """`path`, `probabilities` by class and `decision` of each radiograph."""
+    """`path`, `probabilities` by class, `decision`, and `typicality`, `unlike`, `unlike_reason` of each
+    radiograph."""
     import numpy as np
     import torch
 
     from cxr.core.probabilities import decide
+    from cxr.inference.typicality import typicality
+    from cxr.inference.typicality_model import measure
     from cxr.models import classifier
 
     if not radiographs:
         return []
     classes = model.spec.classes
     images = np.stack([radiograph.image for radiograph in radiographs])
-    probabilities = calibrate(classifier.predict(model, images, torch.device("cpu")).mean)
+    cpu = torch.device("cpu")
+    outputs = classifier.predict(model, images, cpu)
+    probabilities = calibrate(outputs.mean)
     decisions = decide(probabilities, calibrate.threshold)
+    marks = typicality(measure(reference, model, images, outputs, cpu), reference.val.numpy())
     return [
         {
             "path": str(radiograph.path),
             "probabilities": {name: round(float(p), 6) for name, p in zip(classes, row, strict=True)},
             "decision": classes[decision],
+            **mark.to_json(),
         }
-        for radiograph, row, decision in zip(radiographs, probabilities, decisions, strict=True)
+        for radiograph, row, decision, mark in zip(radiographs, probabilities, decisions, marks, strict=True)
     ]
 
 
 def _explained(
-    explain: Path, files: NamedFiles, model: "Classifier", calibrate: "Calibration"
+    explain: Path,
+    files: NamedFiles,
+    model: "Classifier",
+    calibrate: "Calibration",
+    reference: "TypicalityModel",
 ) -> list[dict[str, Any]]:
     """The `_results`, each with `explanation`, the figure of its class activation map."""
     from cxr.commands import figures
@@ -104,7 +122,7 @@ def _explained(
             raise UserError(
                 f"--explain {explain}: one figure holds at most {figures.ROWS} radiographs; name a folder"
             )
-        predicted = _results(part, model, calibrate)
+        predicted = _results(part, model, calibrate, reference)
         _draw(targets, part, model, predicted)
         results += predicted
         del part  # frees its squares before the next ones are read
@@ -132,19 +150,32 @@ def _document(
 
 
 def _print_table(classes: list[str], calibrate: "Calibration", results: list[dict[str, Any]]) -> None:
+    from cxr.inference.typicality import LIMIT, UNLIKE
+
     width = max(len("image"), *(len(result["path"]) for result in results))
+    decision = max(len(name) for name in ("decision", *classes))
     columns = {name: max(6, len(f"p({name})")) for name in classes}
     titles = (f"{f'p({name})':>{column}}" for name, column in columns.items())
-    print(f"{'image':{width}}  {'  '.join(titles)}  decision")
+    print(f"{'image':{width}}  {'  '.join(titles)}  {'decision':{decision}}  typicality")
     for result in results:
         numbers = (f"{result['probabilities'][name]:{column}.3f}" for name, column in columns.items())
-        print(f"{result['path']:{width}}  {'  '.join(numbers)}  {result['decision']}")
+        typicality = f"{result['typicality']:.3f}"
+        if result["unlike"]:
+            typicality += f" {UNLIKE}: {result['unlike_reason']}"
+        print(
+            f"{result['path']:{width}}  {'  '.join(numbers)}  {result['decision']:{decision}}  {typicality}"
+        )
     if calibrate.prevalence:
         by_class = zip(classes, calibrate.prevalence, strict=True)
         prevalence = ", ".join(f"{name} {fraction:.0%}" for name, fraction in by_class)
         print(f"Probabilities refer to a prevalence of {prevalence} (params.yaml: calibrate.prevalence).")
     if calibrate.threshold is not None:
         print(f"Decision: {classes[1]} from p = {calibrate.threshold:.3f} (chosen on val).")
+    if any(result["unlike"] for result in results):
+        print(
+            f"Typicality below {LIMIT}, as of 5 % of the val images: {UNLIKE}. What was measured on such "
+            "images, calibration too, need not hold for this one."
+        )
 
 
 def _targets(explain: Path, files: NamedFiles) -> list[Path]:

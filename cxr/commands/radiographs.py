@@ -23,13 +23,15 @@ class NamedRadiograph(NamedTuple):
     """A radiograph that could be read.
 
     number: its position in `NamedFiles.paths`. image: (size, size) uint8. square: (S, S) uint8, the centre
-    square at full resolution, None if it was not asked for.
+    square at full resolution, None if it was not asked for. width, height: pixels of the whole radiograph.
     """
 
     number: int
     path: Path
     image: np.ndarray
     square: np.ndarray | None
+    width: int
+    height: int
 
 
 class NamedFiles:
@@ -96,4 +98,7 @@ def _read(number: int, path: Path, size: int, reading: Reading, square: bool) ->
         original = read_original(path)
     except UserError as error:
         return error
-    return NamedRadiograph(number, path, original.resized(size, reading), original.full() if square else None)
+    full = original.full() if square else None
+    return NamedRadiograph(
+        number, path, original.resized(size, reading), full, original.width, original.height
+    )

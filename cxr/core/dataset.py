@@ -14,6 +14,7 @@ from cxr.core.outputs import missing_output
 IMAGES = Path("data/images.npy")
 LABELS = Path("data/labels.csv")
 DESCRIPTION = Path("data/dataset.json")
+OPACITIES = Path("data/opacities.npy")  # without rows where they are unknown
 COLUMNS = ("row", "split", "class", "source", "sha256", "group")
 LEVELS = np.arange(256)
 SPLITS = ("train", "val", "test")
@@ -45,10 +46,17 @@ def hash_images(images: np.ndarray) -> list[str]:
     return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
 
 
-def save_dataset(images: np.ndarray, rows: Sequence[Sequence[object]], reading: Reading) -> None:
-    """images: (N, H, W) uint8. rows: split, class, source, sha256 and group of each image."""
+def save_dataset(
+    images: np.ndarray,
+    rows: Sequence[Sequence[object]],
+    reading: Reading,
+    opacities: np.ndarray | None = None,
+) -> None:
+    """images: (N, H, W) uint8. rows: split, class, source, sha256 and group of each image. opacities: see
+    `load_opacities`."""
     write_json(DESCRIPTION, {"classes": class_order(str(row[1]) for row in rows), "reading": reading})
     write_npy(IMAGES, images)
+    write_npy(OPACITIES, images[:0] if opacities is None else opacities)
     write_csv(LABELS, COLUMNS, [(number, *row) for number, row in enumerate(rows)])
 
 
@@ -74,6 +82,18 @@ def small_classes(counts: Mapping[str, int]) -> str:
     are none. counts: images of each class in a split."""
     few = [(count, name) for name, count in counts.items() if count < SMALL]
     return ", ".join(f"{count} of {name}" for count, name in few)
+
+
+def load_opacities() -> np.ndarray | None:
+    """(N, H, W) uint8, the grey levels that opacities add to each pixel of each image, or None if the source
+    does not know them: only that of synthetic radiographs does.
+
+    Raises `UserError` if the data set has not been built.
+    """
+    if not OPACITIES.is_file():
+        raise missing_output(OPACITIES, "data set")
+    opacities = np.load(OPACITIES)
+    return opacities if len(opacities) else None
 
 
 def count_levels(images: np.ndarray) -> np.ndarray:

@@ -1,10 +1,15 @@
 """Device, threads and precision, set in the same way in every stage that computes with PyTorch."""
 
 import os
+from typing import Literal
 
 import torch
 
 from cxr.core.errors import UserError
+
+Precision = Literal["bf16", "float32"]
+# As `torch.cpu.get_capabilities` names them; the last one is that of ARM.
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
 
 
 def configure(device: str, threads: int) -> torch.device:
@@ -24,16 +29,21 @@ def configure(device: str, threads: int) -> torch.device:
     return torch.device("cuda" if use_cuda else "cpu")
 
 
-def bf16_is_emulated(device: torch.device) -> bool:
-    """Whether `device` is an x86 processor without bf16 instructions, where float32 is faster."""
+def has_bf16(device: torch.device) -> bool:
+    """Whether `device` has instructions for bfloat16; elsewhere float32 is faster."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
-    return (
-        device.type == "cpu"
-        and capabilities["architecture"] == "x86_64"
-        and not (capabilities["avx512_bf16"] or capabilities["amx_bf16"])
-    )
+    return any(capabilities.get(name, False) for name in BF16_INSTRUCTIONS)
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
+def choose_precision(precision: Literal["auto"] | Precision, device: torch.device) -> Precision:
+    """What `precision` says; for "auto" bf16 where `device` has instructions for it, float32 elsewhere."""
+    if precision == "auto":
+        return "bf16" if has_bf16(device) else "float32"
+    return precision
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Mixed precision with bfloat16 for precision "bf16"; no change for "float32"."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -9,6 +9,7 @@ from cxr.core.files import read_csv, write_csv, write_npy
 
 IMAGES = Path("data/raw/images.npy")
 MANIFEST = Path("data/raw/manifest.csv")
+OPACITIES = Path("data/raw/opacities.npy")  # without rows where they are unknown
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Raw:
     images: (N, H, W) uint8. classes, sources, splits, patients: N strings each. sources: the file, or the
     position in an archive, that an image comes from. splits: the published train, val or test, empty if the
     source has no splits; a source without a val has train and test. patients: empty where unknown.
+    opacities: (N, H, W) uint8, the grey levels that opacities add to each pixel, or None if the source does
+    not know them.
     """
 
     images: np.ndarray
@@ -25,16 +28,25 @@ class Raw:
     sources: list[str]
     splits: list[str]
     patients: list[str]
+    opacities: np.ndarray | None = None
 
 
 def save_manifest(raw: Raw) -> None:
     write_npy(IMAGES, raw.images)
+    write_npy(OPACITIES, raw.images[:0] if raw.opacities is None else raw.opacities)
     rows = zip(raw.splits, raw.classes, raw.sources, raw.patients, strict=True)
     write_csv(MANIFEST, ("split", "class", "source", "patient"), rows)
 
 
 def load_manifest() -> Raw:
     rows = read_csv(MANIFEST)
-    images = np.load(IMAGES, mmap_mode="r")
+    images, opacities = np.load(IMAGES, mmap_mode="r"), np.load(OPACITIES)
     columns = {name: [row[name] for row in rows] for name in ("class", "source", "split", "patient")}
-    return Raw(images, columns["class"], columns["source"], columns["split"], columns["patient"])
+    return Raw(
+        images=images,
+        classes=columns["class"],
+        sources=columns["source"],
+        splits=columns["split"],
+        patients=columns["patient"],
+        opacities=opacities if len(opacities) else None,
+    )

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 BORDER = 1 / 14  # width of a border, as a fraction of the image side
 FOLDS = 5
+CONFLICTING = 0.15  # of the images of a class
 
 
 def acquisition_features(images: np.ndarray) -> np.ndarray:
@@ -37,19 +38,31 @@ def acquisition_model() -> Pipeline:
 
 def cross_validated(images: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """(N,) float64 in [0, 1]: of each image the probability of its own class, by a model that was fitted to
-    images of other groups. groups: (N,) the patient, or what else must not be on both sides of a fold."""
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    images of other groups. labels: (N,) int, 0 to the number of classes - 1. groups: (N,) the patient, or
+    what else must not be on both sides of a fold.
+
+    Raises ValueError if a class has a single group.
+    """
+    fewest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=0)
     probabilities = cross_val_predict(
-        acquisition_model(), acquisition_features(images), labels, groups=groups, cv=folds,
+        acquisition_model(),
+        acquisition_features(images),
+        labels,
+        groups=groups,
+        cv=folds,
         method="predict_proba",
-    )  # fmt: skip
+    )
     return probabilities[np.arange(len(labels)), labels]
 
 
-def shortcut_conflicting(of_own_class: np.ndarray, labels: np.ndarray, fraction: float) -> np.ndarray:
+def shortcut_conflicting(
+    of_own_class: np.ndarray, labels: np.ndarray, fraction: float = CONFLICTING
+) -> np.ndarray:
     """(N,) bool: of each class the `fraction` of images that acquisition features get most wrong.
 
-    of_own_class: (N,) as from `cross_validated`."""
+    of_own_class: (N,) as from `cross_validated`.
+    """
     conflicting = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

@@ -7,9 +7,11 @@ from cxr.evaluation.diagnostic_accuracy import diagnostic_accuracy
 from cxr.evaluation.metrics import Summary, confusion, per_class
 from cxr.evaluation.misclassifications import most_frequent_error
 from cxr.evaluation.reliability import calibration_scores, ece_by_chance
+from cxr.evaluation.statistics import wilson
 from cxr.inference.calibration import Calibration
 from cxr.inference.predictions import Predictions
 from cxr.inference.prevalence import class_prevalence, shifted
+from cxr.inference.typicality import LIMIT, PARTS
 
 
 def details(
@@ -65,6 +67,26 @@ def details(
             for name, threshold in released.operating_points.items()
         }
     return content
+
+
+def flagged(p_values: np.ndarray, split: Predictions) -> dict[str, object]:
+    """The proportion of images marked as unlike the training images, with its 95 % interval, for each class
+    and by each part alone.
+
+    p_values: (N, 1 + parts) of `cxr.inference.typicality.p_values`, for the images of `split`.
+    """
+    unlike = p_values < LIMIT
+    low, high = wilson(unlike[:, 0].mean(), len(unlike))
+    return {
+        "limit": LIMIT,
+        "unlike": {"value": unlike[:, 0].mean(), "low": low, "high": high},
+        "by_class": {
+            name: unlike[split.labels == label, 0].mean()
+            for label, name in enumerate(split.classes)
+            if (split.labels == label).any()
+        },
+        "by_part": dict(zip(PARTS, unlike[:, 1:].mean(axis=0), strict=True)),
+    }
 
 
 def _calibration(

@@ -1,4 +1,5 @@
-"""The released classifier, from stored images to calibrated probabilities, as one graph in ONNX (https://onnx.ai).
+"""The released classifier, from stored images to calibrated probabilities and distances from the training
+images, as one graph in ONNX (https://onnx.ai).
 
 The augmented copies of all images (test-time augmentation) go through a member as one batch. Mirroring,
 zooming and resizing are linear and separable into rows and columns, so that a copy is R @ image @ C with
@@ -22,6 +23,7 @@ from cxr.core.probabilities import SMALLEST
 from cxr.inference.calibration import Calibration
 from cxr.inference.gradcam import Layer, find_layer, to_maps
 from cxr.inference.onnx_session import INPUT, OUTPUTS, ModelMetadata
+from cxr.inference.typicality_model import TypicalityModel
 from cxr.models.classifier import Classifier, Spec
 from cxr.models.network import Network, binary_to_two_logits
 from cxr.models.preprocess import ZOOMS, augmented_copies, to_grey
@@ -29,11 +31,13 @@ from cxr.models.preprocess import ZOOMS, augmented_copies, to_grey
 OPSET = 20  # what PyTorch's exporter writes by itself; a newer one only relabels it
 
 
-def to_onnx(classifier: Classifier, calibration: Calibration, metadata: ModelMetadata) -> bytes:
+def to_onnx(
+    classifier: Classifier, calibration: Calibration, typicality: TypicalityModel, metadata: ModelMetadata
+) -> bytes:
     """The content of models/classifier.onnx, for any number of images; same weights give the same bytes."""
     # `predict` leaves weights channels-last, for which the exporter would write other nodes.
     plain = copy.deepcopy(classifier).to(memory_format=torch.contiguous_format)
-    graph = Graph(plain, calibration).eval().requires_grad_(False)
+    graph = Graph(plain, calibration, typicality).eval().requires_grad_(False)
     size = classifier.spec.size
     program = torch.onnx.export(
         graph,
@@ -41,7 +45,7 @@ def to_onnx(classifier: Classifier, calibration: Calibration, metadata: ModelMet
         dynamo=True,
         opset_version=OPSET,
         input_names=[INPUT],
-        output_names=OUTPUTS if graph.layer else OUTPUTS[:2],
+        output_names=OUTPUTS if graph.layer else OUTPUTS[:3],
         dynamic_shapes=({0: torch.export.Dim("images")},),
         verbose=False,
     )
@@ -73,10 +77,11 @@ class Graph(nn.Module):
     columns: Tensor
     shift: Tensor
 
-    def __init__(self, classifier: Classifier, calibration: Calibration) -> None:
+    def __init__(self, classifier: Classifier, calibration: Calibration, typicality: TypicalityModel) -> None:
         super().__init__()
         self.spec = spec = classifier.spec
         self.members = classifier.members
+        self.typicality = typicality
         self.temperature = calibration.temperature
         prior, prevalence = (
             torch.tensor(proportions or [1.0], dtype=torch.float64)
@@ -114,7 +119,8 @@ class Graph(nn.Module):
         )
         fine = binary_to_two_logits(logits).softmax(dim=-1).mean(dim=(0, 2))
         embedding = normalize(features[:, :, self.embedded].mean(dim=2), dim=-1)
-        outputs = (self.calibrated(fine @ self.summing), embedding.transpose(0, 1).flatten(1))
+        vectors = embedding.transpose(0, 1).flatten(1)
+        outputs = (self.calibrated(fine @ self.summing), vectors, self.typicality(images, vectors))
         if not self.layer:
             return outputs
         weights = torch.stack([member.get_parameter("head.weight") for member in self.members])

@@ -12,6 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from cxr.core.dataset import Reading
 from cxr.core.errors import UserError
+from cxr.inference.typicality import Typicality, typicality
 
 PATH = Path("models/classifier.onnx")
 INPUT = "images"
@@ -24,7 +25,7 @@ INVALID_MODEL = (
     runtime.NotImplemented,
     runtime.RuntimeException,
 )
-OUTPUTS = ("probabilities", "embedding", "maps")
+OUTPUTS = ("probabilities", "embedding", "distances", "maps")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class ModelMetadata:
     size: pixels per side of a stored image. reading: how it is made from a radiograph (see
     `cxr.data.reading`). tta: see `cxr.models.preprocess.augmented_copies`. prevalence: of each class, to
     which probabilities refer, None if calibration states none. threshold, operating_points: see
-    `cxr.inference.calibration.Calibration`. classifier_sha256: of models/classifier.safetensors. limits: what
+    `cxr.inference.calibration.Calibration`. val_distances: of each val image (see
+    `cxr.inference.typicality.p_values`). classifier_sha256: of models/classifier.safetensors. limits: what
     the training images cannot show (see `cxr.data.provenance`).
     """
 
@@ -47,6 +49,7 @@ class ModelMetadata:
     prevalence: list[float] | None
     threshold: float | None
     operating_points: dict[str, float] | None
+    val_distances: list[list[float]]
     classifier_sha256: str
     limits: str
 
@@ -61,12 +64,13 @@ class ModelMetadata:
 
 class Answer(NamedTuple):
     """probabilities: (N, classes) float32, calibrated. embedding: (N, d) float32, the vectors that
-    models/index.faiss holds where `index.embedding` is `classifier`. maps: (N, classes, h, w) float32
-    class activation maps before the ReLU, or None if the classifier has none (see
-    `cxr.inference.onnx_graph`)."""
+    models/index.faiss holds where `index.embedding` is `classifier`. distances: (N, 2) float32 from the
+    training images (see `cxr.inference.typicality`). maps: (N, classes, h, w) float32 class activation maps
+    before the ReLU, or None if the classifier has none (see `cxr.inference.onnx_graph`)."""
 
     probabilities: np.ndarray
     embedding: np.ndarray
+    distances: np.ndarray
     maps: np.ndarray | None
 
 
@@ -82,14 +86,24 @@ class OnnxModel:
         options.log_severity_level = 3  # errors only
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            outputs = [output.name for output in self._session.get_outputs()]
+            if outputs[:2] == [*OUTPUTS[:2]] and "distances" not in outputs:
+                raise UserError(
+                    f"{name}: exported by an earlier version, without typicality; run `dvc repro export`"
+                )
             self.facts = ModelMetadata.from_metadata(self._session.get_modelmeta().custom_metadata_map)
         except (*INVALID_MODEL, KeyError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{name}: not written by the stage export ({reason}); run `dvc repro`") from None
         self.sha256 = hashlib.sha256(data).hexdigest()
-        self.has_maps = len(self._session.get_outputs()) == len(OUTPUTS)
+        self.has_maps = "maps" in outputs
+        self._val_distances = np.array(self.facts.val_distances, np.float32)
 
     def __call__(self, images: np.ndarray) -> Answer:
         """images: (N, size, size) uint8. May be called by several threads at once."""
         outputs = self._session.run(None, {INPUT: images})
-        return Answer(outputs[0], outputs[1], outputs[2] if self.has_maps else None)
+        return Answer(outputs[0], outputs[1], outputs[2], outputs[3] if self.has_maps else None)
+
+    def typicality(self, answer: Answer) -> list[Typicality]:
+        """Whether each image is like the training images."""
+        return typicality(answer.distances, self._val_distances)

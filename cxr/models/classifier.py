@@ -1,7 +1,7 @@
 """The released classifier: all members of the ensemble, the preprocessing of their input, and its files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from cxr.core.dataset import Reading
+from cxr.core.device import Precision
 from cxr.core.errors import UserError
 from cxr.core.files import atomic, read_json, write_json
 from cxr.core.outputs import missing_output
@@ -32,7 +33,8 @@ class Spec:
     the classes, or sub-classes under decomposition. output_classes: for each output, the index of its class
     in `classes`. size: pixels a side of a stored image. tta: see `augmented_copies`. prior: the prevalence of
     each class that the networks assume because of their training (see `cxr.training.targets.Targets`).
-    reading: how stored images were made from radiographs (see `cxr.data.reading`).
+    reading: how stored images were made from radiographs (see `cxr.data.reading`). precision: that of the
+    training; predictions are in float32.
     """
 
     backbone: str
@@ -51,6 +53,7 @@ class Spec:
     members: int
     prior: list[float]
     reading: Reading
+    precision: Precision
 
     @property
     def preprocess(self) -> Preprocess:
@@ -159,10 +162,6 @@ def embed_images(classifier: Classifier, images: np.ndarray, device: torch.devic
     return predict(classifier.with_tta(tta), images, device).embeddings
 
 
-def save_classifier(classifier: Classifier) -> None:
-    save_members(classifier.spec, [member.state_dict() for member in classifier.members])
-
-
 def save_members(spec: Spec, states: Sequence[Mapping[str, Tensor]]) -> None:
     """Write the classifier whose members have these state dicts, without building it."""
     state = {
@@ -176,10 +175,26 @@ def save_members(spec: Spec, states: Sequence[Mapping[str, Tensor]]) -> None:
 
 
 def load_classifier() -> Classifier:
-    """The saved classifier on the CPU, in evaluation mode. Raises `UserError` if there is none."""
+    """The saved classifier on the CPU, in evaluation mode.
+
+    Raises `UserError` if there is none, or if another version of the code saved it.
+    """
     if not (WEIGHTS.is_file() and SPEC.is_file()):
         raise missing_output(WEIGHTS if not WEIGHTS.is_file() else SPEC, "model")
-    spec = Spec(**read_json(SPEC))
+    spec = load_spec(SPEC)
     classifier = Classifier(spec, [build_member(spec) for _ in range(spec.members)])
     classifier.load_state_dict(load_file(WEIGHTS))
     return classifier.eval()
+
+
+def load_spec(path: Path) -> Spec:
+    """Raises `UserError` if another version of the code, whose `Spec` has other fields, wrote the file."""
+    content, expected = read_json(path), {field.name for field in fields(Spec)}
+    if content.keys() != expected:
+        differing = [f"no {name}" for name in sorted(expected - content.keys())]
+        differing += [f"an unknown {name}" for name in sorted(content.keys() - expected)]
+        raise UserError(
+            f"{path}: written by another version of this code (it has {', '.join(differing)}); build it "
+            "again with `dvc repro`, or restore that of this commit with `dvc checkout`"
+        )
+    return Spec(**content)

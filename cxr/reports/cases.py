@@ -16,7 +16,9 @@ from cxr.inference import calibration
 from cxr.inference.calibration import load_calibration
 from cxr.inference.gradcam import gradcam
 from cxr.inference.predictions import Predictions
-from cxr.models.classifier import load_classifier
+from cxr.inference.typicality import Typicality, typicality
+from cxr.inference.typicality_model import load_typicality, measure
+from cxr.models.classifier import load_classifier, predict
 from cxr.params import Params
 from cxr.reports import measurements
 from cxr.reports.measurements import Rank, rank_in_training, zone_fractions
@@ -43,7 +45,7 @@ class Case:
     `cxr.core.probabilities.decide`. heat: (S, S) float32 from 0 to 1, the Grad-CAM map of the decision.
     zones: the fraction of its mass in each zone, empty for a map of zeros. image_statistics: values and their
     ranks in the training radiographs (both see `cxr.reports.measurements`). neighbours: nearest first.
-    metric: of their values, cosine or distance.
+    metric: of their values, cosine or distance. typicality: whether it is like the training images.
     """
 
     row: int
@@ -56,6 +58,7 @@ class Case:
     image_statistics: Mapping[str, Rank]
     neighbours: tuple[Neighbour, ...]
     metric: str
+    typicality: Typicality
 
     @property
     def size(self) -> int:
@@ -89,7 +92,10 @@ def describe_cases(
     images = data.images[rows]
     threshold = load_calibration().threshold
     decisions = decide(test.ensemble[chosen], threshold)
-    heats = gradcam(load_classifier(), images, decisions, device)
+    classifier, like_training = load_classifier(), load_typicality()
+    heats = gradcam(classifier, images, decisions, device)
+    distances = measure(like_training, classifier, images, predict(classifier, images, device), device)
+    marks = typicality(distances, like_training.val.numpy())
     nearest, metric = nearest_in_gallery(data, rows, params, device)
     reference = measurements.image_statistics(data.images[data.rows("train")])
     stated = prevalence(data.classes)
@@ -105,9 +111,10 @@ def describe_cases(
             image_statistics=rank_in_training(image, reference),
             neighbours=neighbours,
             metric=metric,
+            typicality=mark,
         )
-        for row, image, probabilities, heat, neighbours in zip(
-            rows, images, test.ensemble[chosen], heats, nearest, strict=True
+        for row, image, probabilities, heat, neighbours, mark in zip(
+            rows, images, test.ensemble[chosen], heats, nearest, marks, strict=True
         )
     ]
 

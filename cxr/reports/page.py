@@ -50,13 +50,15 @@ def record(entry: Entry) -> dict[str, Any]:
     row: of the data set. figure: see `Entry`. probabilities, prevalence: by class. gradcam: fraction of the
     map's mass by zone. image_statistics: by name the value, and below, its rank in the training radiographs
     (0 to 1). neighbours: row, label, and cosine or distance. texts: prompt (its name), prompt_text, response,
-    kind, extracted_label, flags (see `cxr.reports.scoring`). classifier: its decision. label: last.
+    kind, extracted_label, flags (see `cxr.reports.scoring`). typicality, unlike, unlike_reason: see
+    `cxr.inference.typicality`. classifier: its decision. label: last.
     """
     case = entry.case
     return {
         "row": case.row,
         "figure": entry.figure,
         "probabilities": {name: round(value, 6) for name, value in case.probabilities.items()},
+        **case.typicality.to_json(),
         "prevalence": {name: round(value, 6) for name, value in case.prevalence.items()},
         "gradcam": {zone: round(fraction, 6) for zone, fraction in case.zones.items()},
         "image_statistics": {

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from cxr.core.device import autocast
+from cxr.core.device import Precision, autocast
 from cxr.models.classifier import batch_size
 from cxr.models.network import Network
 from cxr.models.preprocess import Preprocess, to_grey
@@ -88,12 +88,12 @@ def augmented_features(
     images: Tensor,
     augmentation: Augment,
     preprocess: Preprocess,
-    precision: str,
+    precision: Precision,
     seed: int,
 ) -> AugmentedFeatures:
     """Features of `augmentation.views` augmented copies of each image.
 
-    images: (N, H, W) uint8 on the device. precision: bf16 or float32.
+    images: (N, H, W) uint8 on the device.
     """
     generator = torch.Generator(images.device).manual_seed(seed)
     copies = []
@@ -108,14 +108,16 @@ def augmented_features(
     return AugmentedFeatures(torch.stack(copies))
 
 
-def unaugmented_features(network: Network, images: Tensor, preprocess: Preprocess, precision: str) -> Tensor:
-    """(N, d) float32. images: (N, H, W) uint8 on the device. precision: bf16 or float32."""
+def unaugmented_features(
+    network: Network, images: Tensor, preprocess: Preprocess, precision: Precision
+) -> Tensor:
+    """(N, d) float32. images: (N, H, W) uint8 on the device."""
     batches = images.split(FEATURE_BATCH)
     return torch.cat([_features(network, preprocess(to_grey(batch)), precision) for batch in batches])
 
 
 @torch.no_grad()  # not inference_mode, whose tensors cannot be trained on
-def _features(network: Network, x: Tensor, precision: str) -> Tensor:
+def _features(network: Network, x: Tensor, precision: Precision) -> Tensor:
     """(N, d) float32. x: a network's input."""
     network.eval()
     with autocast(x.device, precision):

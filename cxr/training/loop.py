@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cxr.core.device import autocast
+from cxr.core.device import Precision, autocast
 from cxr.core.errors import UserError
 from cxr.params import Train
 from cxr.training.freezing import train_mode
@@ -17,15 +17,21 @@ from cxr.training.targets import Targets, classification_loss
 class Phase:
     """One phase of a training: `epoch` trains in place the weights of `module` that are not frozen.
 
-    settings: of this phase (see `cxr.training.member.phases`). With `select` "ema", `released` is the moving
-    average of the weights, else it is `module` itself. `state_dict` has everything that the next epoch
-    depends on.
+    settings: of this phase (see `cxr.training.member.phases`), but for its precision, which may be "auto".
+    With `select` "ema", `released` is the moving average of the weights, else it is `module` itself.
+    `state_dict` has everything that the next epoch depends on.
     """
 
     def __init__(
-        self, module: nn.Module, inputs: Inputs, targets: Targets, settings: Train, seed: int
+        self,
+        module: nn.Module,
+        inputs: Inputs,
+        targets: Targets,
+        settings: Train,
+        precision: Precision,
+        seed: int,
     ) -> None:
-        self.module, self.inputs, self.settings = module, inputs, settings
+        self.module, self.inputs, self.settings, self.precision = module, inputs, settings, precision
         device = inputs.device
         self.labels = torch.from_numpy(targets.labels).to(device)
         self.weights = torch.from_numpy(targets.weights).to(device)
@@ -81,7 +87,7 @@ class Phase:
             weight = float(torch.distributions.Beta(alpha, alpha).sample())
             partner = torch.randperm(len(x), generator=self.generator, device=x.device)
             x = weight * x + (1 - weight) * x[partner]
-        with autocast(self.inputs.device, self.settings.precision):
+        with autocast(self.inputs.device, self.precision):
             logits = self.module(x).float()
 
         def loss_for(truth: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cxr.core.dataset import Dataset, load_dataset
-from cxr.core.device import autocast
+from cxr.core.device import autocast, choose_precision
 from cxr.core.errors import UserError
 from cxr.models.backbones import backbone_input, fetch_weights
 from cxr.models.classifier import Spec, build_member
@@ -28,7 +28,7 @@ from cxr.training.log import open_log
 from cxr.training.loop import Phase
 from cxr.training.parallel import Tick
 from cxr.training.selection import Selection, measure_epoch
-from cxr.training.targets import Targets, make_targets
+from cxr.training.targets import Subclasses, Targets, make_targets
 
 # Train and val are measured in the same way: equally many unaugmented images, without class weights or label
 # smoothing.
@@ -70,8 +70,10 @@ class MemberTask:
             ) from None
 
 
-def prepare(params: Params, data: Dataset, rows: np.ndarray, subclasses: list[str]) -> tuple[Spec, Targets]:
-    """What all members trained on `rows` share. subclasses: the sub-class names of the rows.
+def prepare(
+    params: Params, data: Dataset, rows: np.ndarray, subclasses: Subclasses, device: torch.device
+) -> tuple[Spec, Targets]:
+    """What all members trained on `rows` on `device` share. subclasses: of the rows.
 
     Fetches published weights. Raises `UserError` if they are unavailable, or if the parameters do not agree
     with one another or with the data.
@@ -103,6 +105,7 @@ def prepare(params: Params, data: Dataset, rows: np.ndarray, subclasses: list[st
         tta=model.tta,
         members=params.train.members,
         reading=data.reading,
+        precision=choose_precision(params.train.precision, device),
         prior=[round(float(prevalence), 6) for prevalence in targets.prior],
     )
     return spec, targets
@@ -132,8 +135,7 @@ def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
     backbone cannot take the input size or the weights file, or has no module that `trainable` of a phase
     names; later if the loss is no longer finite, or the disk is full.
     """
-    params, spec, device = task.params, task.spec, task.device
-    precision = params.train.precision
+    params, spec, device, precision = task.params, task.spec, task.device, task.spec.precision
     log = open_log("train")
 
     torch.manual_seed(member_seed(params.seed, number))
@@ -177,7 +179,7 @@ def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
                 [unaugmented_features(network, x, spec.preprocess, precision)] for x in curve_images
             ]
 
-        phase = Phase(module, inputs, task.targets, settings, seed)
+        phase = Phase(module, inputs, task.targets, settings, precision, seed)
         selection = Selection(settings.select)
         if saved:
             phase.load_state_dict(saved["training"])
@@ -186,7 +188,7 @@ def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
         while phase.done < settings.epochs and not selection.exhausted(settings.early_stopping):
             lr = phase.epoch()
             on_train, on_val = (
-                measure_epoch(class_probabilities(phase.released, x, spec, precision), labels)
+                measure_epoch(class_probabilities(phase.released, x, spec), labels)
                 for x, labels in zip(curve_inputs, curve_labels, strict=True)
             )
             phase.schedule.after_epoch(on_val.nll)
@@ -208,12 +210,10 @@ def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
 
 
 @torch.inference_mode()
-def class_probabilities(
-    module: nn.Module, batches: Iterable[Tensor], spec: Spec, precision: str
-) -> np.ndarray:
-    """(N, classes) float32 of all N inputs in `batches`, sub-classes summed. precision: bf16 or float32."""
+def class_probabilities(module: nn.Module, batches: Iterable[Tensor], spec: Spec) -> np.ndarray:
+    """(N, classes) float32 of all N inputs in `batches`, sub-classes summed."""
     module.eval()
     device = next(module.parameters()).device
-    with autocast(device, precision):
+    with autocast(device, spec.precision):
         outputs = torch.cat([binary_to_two_logits(module(x).float()).softmax(dim=-1) for x in batches])
     return outputs.cpu().numpy() @ spec.summing

@@ -1,4 +1,4 @@
-"""Independent tasks in parallel, each in a process of its own with some of the CPU threads.
+"""Independent tasks in parallel, in worker processes whose number changes no result.
 
 Small networks gain little from a second thread, but much from a second process: two members on one thread
 each train faster than one after the other on two threads, and other load on the machine slows them far less.
@@ -10,11 +10,15 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.queues import SimpleQueue
 from typing import TypeVar
 
-import torch
 from tqdm import tqdm
+
+from cxr.core.device import configure
+from cxr.core.errors import UserError
+from cxr.params import Compute
 
 T = TypeVar("T")
 Tick = Callable[[], None]  # a task calls it after each step that the progress bar counts
@@ -22,22 +26,31 @@ Tick = Callable[[], None]  # a task calls it after each step that the progress b
 _progress: "SimpleQueue[None]"  # in a worker process: to the progress bar of the parent
 
 
-def side_by_side(
-    task: Callable[[int, Tick], T], count: int, workers: int, threads: int, bar: tqdm
-) -> list[T]:
-    """[task(0, tick), ..., task(count - 1, tick)], at most `workers` at a time with `threads` threads each.
+def worker_count(compute: Compute) -> int:
+    """For "auto" as many workers as this process has cores for, at least one."""
+    if compute.workers != "auto":
+        return compute.workers
+    # Python 3.11 can ask on Linux alone which cores a process may use, of a container for example.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // compute.threads)
 
-    With one worker the tasks run in this process, otherwise `task` and its results must be picklable. The
-    first exception of a task is raised here, and the other tasks are ended.
+
+def side_by_side(task: Callable[[int, Tick], T], count: int, compute: Compute, bar: tqdm) -> list[T]:
+    """[task(0, tick), ..., task(count - 1, tick)], as many at a time as `compute` says; one on a GPU.
+
+    With one worker the tasks run in this process, otherwise `task` and its results must be picklable. PyTorch
+    is configured in the same way in either. The first exception of a task is raised here, and the other tasks
+    are ended. Raises `UserError` if a worker is killed.
     """
-    if workers == 1:
-        torch.set_num_threads(threads)
+    device = configure(compute.device, compute.threads)
+    workers = 1 if device.type == "cuda" else min(count, worker_count(compute))
+    if workers <= 1:
         return [task(number, bar.update) for number in range(count)]
     context = multiprocessing.get_context(
         "spawn"
     )  # PyTorch can hang in a forked process if it has used threads before
     progress = context.SimpleQueue()
-    with ProcessPoolExecutor(workers, context, _start_worker, (progress, threads, os.getpid())) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (progress, compute, os.getpid())) as pool:
         futures = [pool.submit(_run, task, number) for number in range(count)]
         try:
             _follow(futures, progress, bar)
@@ -58,14 +71,19 @@ def _follow(futures: list[Future], progress: "SimpleQueue[None]", bar: tqdm) -> 
             progress.get()
             bar.update()
         for future in done:
-            future.result()
+            try:
+                future.result()
+            except BrokenProcessPool:
+                raise UserError(
+                    "a worker process was killed, as the system does when memory is short; lower "
+                    "compute.workers in params.yaml"
+                ) from None
 
 
-def _start_worker(progress: "SimpleQueue[None]", threads: int, parent: int) -> None:
+def _start_worker(progress: "SimpleQueue[None]", compute: Compute, parent: int) -> None:
     global _progress
     _progress = progress
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    configure(compute.device, compute.threads)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

@@ -56,33 +56,50 @@ class Targets:
         return class_totals / class_totals.sum()
 
 
-def load_subclasses(data: Dataset) -> list[str]:
-    """The sub-class name of each training image, in the order of `data.rows("train")`.
+@dataclass(frozen=True)
+class Subclasses:
+    """Of n training images: names, the sub-class of each; conflicting: (n,) bool, whether its class is not
+    what exposure, contrast and framing suggest (see `cxr.evaluation.acquisition`)."""
 
-    Raises `UserError` if the file was written for other training images.
+    names: list[str]
+    conflicting: np.ndarray
+
+    @classmethod
+    def named(cls, names: list[str]) -> "Subclasses":
+        """None of the images is conflicting."""
+        return cls(names, np.zeros(len(names), dtype=bool))
+
+
+def load_subclasses(data: Dataset) -> Subclasses:
+    """In the order of `data.rows("train")`.
+
+    Raises `UserError` if the file was written for other training images, or by an older stage `cluster`.
     """
     table = read_csv(SUBCLASSES)
-    if [row.get("row") for row in table] != [str(row) for row in data.rows("train")]:
+    rows = [str(row) for row in data.rows("train")]
+    if [row.get("row") for row in table] != rows or any("conflicting" not in row for row in table):
         raise UserError(
-            f"{SUBCLASSES}: its column row does not list the training images of {LABELS}; write it anew with "
-            "`dvc repro cluster`"
+            f"{SUBCLASSES}: its column row does not list the training images of {LABELS}, or the column "
+            "conflicting is missing; write it anew with `dvc repro cluster`"
         )
-    return [row["subclass"] for row in table]
+    return Subclasses(
+        [row["subclass"] for row in table], np.array([row["conflicting"] == "1" for row in table], dtype=bool)
+    )
 
 
 def make_targets(
-    settings: Imbalance, labels: np.ndarray, classes: list[str], subclasses: list[str]
+    settings: Imbalance, labels: np.ndarray, classes: list[str], subclasses: Subclasses
 ) -> Targets:
     """The targets under `settings`. labels: (n,) int, indices into `classes`, of the training images.
-    subclasses: their n sub-class names, each of which belongs to one class.
+    subclasses: of these images; a sub-class belongs to one class.
 
     Raises `UserError` if explicit class weights are not as many as there are outputs.
     """
     strategy = settings.strategy
     if strategy in ("decompose", "both"):
-        class_of = dict(zip(subclasses, labels.tolist(), strict=True))
+        class_of = dict(zip(subclasses.names, labels.tolist(), strict=True))
         outputs = sorted(class_of, key=lambda name: (class_of[name], name))
-        output_labels = np.array([outputs.index(name) for name in subclasses], dtype=np.int64)
+        output_labels = np.array([outputs.index(name) for name in subclasses.names], dtype=np.int64)
         output_classes = np.array([class_of[name] for name in outputs], dtype=np.int64)
     else:
         outputs, output_labels = classes, labels.astype(np.int64)
@@ -97,8 +114,23 @@ def make_targets(
         weights=class_weights(settings, sizes, outputs) if weighted else np.ones(len(outputs), np.float32),
         offsets=np.log(sizes / sizes.sum() if adjusted else np.ones(len(outputs))).astype(np.float32),
         gamma=settings.focal_gamma if strategy == "focal" else 0.0,
-        sampling=1 / (len(outputs) * sizes[output_labels]) if strategy == "sampler" else None,
+        sampling=sampling(settings, sizes[output_labels], subclasses.conflicting),
     )
+
+
+def sampling(settings: Imbalance, of_output: np.ndarray, conflicting: np.ndarray) -> np.ndarray | None:
+    """(n,) float64 with sum 1, the probability to draw each training image; None: each is drawn once in an
+    epoch.
+
+    of_output: (n,) int, the number of images of its output. Conflicting images are drawn
+    `settings.conflicting` times as often as others of their output (after Just Train Twice, Liu et al., 2021,
+    https://arxiv.org/abs/2107.09044, whose first training finds them).
+    """
+    if settings.strategy != "sampler" and settings.conflicting == 1:
+        return None
+    weights = 1 / of_output if settings.strategy == "sampler" else np.ones(len(of_output))
+    weights = weights * np.where(conflicting, settings.conflicting, 1.0)
+    return weights / weights.sum()
 
 
 def class_weights(settings: Imbalance, sizes: np.ndarray, outputs: list[str]) -> np.ndarray:

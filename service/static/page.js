@@ -54,8 +54,15 @@ function showProbabilities(answer) {
     return row;
   }));
   const two = model.classes.length === 2;
+  $("unlike").hidden = !answer.unlike;
+  $("unlike-reason").textContent = !answer.unlike ? "" : unbroken(
+    `Reason: ${answer.unlike_reason}. The probabilities below need not hold for it. (Typicality `
+    + `${answer.typicality.toFixed(3)}; that of ${round(model.typicality_limit)} % of the val images is below `
+    + `${model.typicality_limit}.)`);
   const bin = answer.observed;
-  $("observed").textContent = !bin ? "" : unbroken(
+  $("observed").textContent = answer.unlike
+    ? "Observed frequency not shown: test has hardly any images like this one."
+    : !bin ? "" : unbroken(
     `Observed frequency of ${two ? model.classes[1] : "the most probable class"} in the ${bin.images} test radiographs `
     + `with the most similar probability (mean ${percent(bin.probability)}): ${round(bin.observed)} % `
     + `(95 % interval ${round(bin.low)} to ${round(bin.high)} %).`);

@@ -20,16 +20,29 @@ from cxr.data.phantom.cohort import make_phantoms
 from cxr.data.radiograph import Original, read_radiograph
 from cxr.inference.calibration import Calibration, load_calibration, save_calibration
 from cxr.inference.gradcam import gradcam
+from cxr.inference.typicality_model import load_typicality, save_typicality
 from cxr.models import classifier
-from cxr.models.classifier import load_classifier, save_classifier
-from tests.builders import ROOT, dicom, dicom_bytes, files_below, noise_images, small_classifier
+from cxr.models.classifier import load_classifier
+from tests.builders import (
+    ROOT,
+    dicom,
+    dicom_bytes,
+    files_below,
+    make_all_unlike,
+    noise_images,
+    save_classifier,
+    save_small_typicality,
+    small_classifier,
+)
 
 CLASSES = ["normal", "pneumonia", "tuberculosis"]
 
 
 def save_model(classes: int = 2, threshold: float | None = 0.3) -> None:
     names = CLASSES[:classes]
-    save_classifier(small_classifier(classes=names, outputs=names, output_classes=[*range(classes)]))
+    model = small_classifier(classes=names, outputs=names, output_classes=[*range(classes)])
+    save_classifier(model)
+    save_small_typicality(model)
     save_calibration(Calibration(1.8, threshold if classes == 2 else None))
 
 
@@ -95,7 +108,7 @@ def test_nothing_readable_prints_nothing(run):
     assert run("predict", "notes.txt") == (1, [], ["error: notes.txt: not a PNG, JPEG or DICOM file"])
 
 
-@pytest.mark.parametrize("missing", ["classifier.safetensors", "calibration.json"])
+@pytest.mark.parametrize("missing", ["classifier.safetensors", "calibration.json", "typicality.safetensors"])
 def test_missing_model_is_one_line(run, missing):
     save_model()
     (Path("models") / missing).unlink()
@@ -123,11 +136,42 @@ def test_json_and_table_agree(run, classes):
     assert document["model_sha256"] == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
     assert document["notice"] == "For research only, not for diagnosis."
     for image, name, line in zip(document["images"], paths, table[1:4], strict=True):
-        assert list(image) == ["path", "probabilities", "decision"]
+        assert list(image) == ["path", "probabilities", "decision", "typicality", "unlike", "unlike_reason"]
         assert list(image["probabilities"]) == CLASSES[:classes]
         assert sum(image["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         numbers = [f"{p:.3f}" for p in image["probabilities"].values()]
-        assert line.split() == [*name.split(), *numbers, image["decision"]]
+        shown = [*name.split(), *numbers, image["decision"], f"{image['typicality']:.3f}"]
+        assert line.split()[: len(shown)] == shown
+
+
+def test_images_unlike_the_training_images_are_marked(run):
+    save_model()
+    paths = save_images(2)
+    make_all_unlike()
+    table = run("predict", *paths)[1]
+    images = json.loads("\n".join(run("predict", *paths, "--json")[1]))["images"]
+    for image, line in zip(images, table[1:3], strict=True):
+        assert (image["typicality"], image["unlike"]) == (pytest.approx(1 / 41, abs=1e-6), True)
+        assert image["unlike_reason"] in line
+        assert "unlike the training images: low correlation of its pixels" in line
+    assert sum(line.startswith("Typicality below 0.05") for line in table) == 1
+
+    reference = load_typicality()
+    reference.val = torch.full((40, 2), torch.inf)
+    save_typicality(reference)
+    table = run("predict", *paths)[1]
+    (image, _) = json.loads("\n".join(run("predict", *paths, "--json")[1]))["images"]
+    assert (image["typicality"], image["unlike"], image["unlike_reason"]) == (1, False, None)
+    assert "unlike" not in " ".join(table)
+
+
+def test_a_typicality_of_another_classifier_is_one_line(run):
+    save_model()
+    save_small_typicality(small_classifier(size=20, input_size=20))
+    code, _, err = run("predict", *save_images(1))
+    assert (code, len(err)) == (1, 1)
+    assert err[0].startswith("error: models/typicality.safetensors: of another classifier")
+    assert "`dvc repro calibrate`" in err[0]
 
 
 def test_json_is_a_document_even_without_an_image(run):

@@ -16,9 +16,16 @@ from cxr.data.radiograph import read_radiograph
 from cxr.embeddings import gallery
 from cxr.embeddings.gallery import Gallery
 from cxr.embeddings.vectors import embed_new
-from cxr.models.classifier import save_classifier
 from cxr.params import load_params
-from tests.builders import dicom, dicom_bytes, files_below, small_classifier, write_packed, write_params
+from tests.builders import (
+    dicom,
+    dicom_bytes,
+    files_below,
+    save_classifier,
+    small_classifier,
+    write_packed,
+    write_params,
+)
 
 CPU = torch.device("cpu")
 PICTURE = "build/search.png"

@@ -13,10 +13,17 @@ from cxr.core.files import write_npy
 from cxr.embeddings.gallery import Meta
 from cxr.embeddings.vectors import STORED, classifier_vectors, embed_new, embed_rows
 from cxr.models import classifier
-from cxr.models.classifier import predict, save_classifier
+from cxr.models.classifier import predict
 from cxr.params import load_params
 from stages import clip_embed
-from tests.builders import noise_images, refused, small_classifier, write_packed, write_params
+from tests.builders import (
+    noise_images,
+    refused,
+    save_classifier,
+    small_classifier,
+    write_packed,
+    write_params,
+)
 
 CPU = torch.device("cpu")
 

@@ -12,6 +12,7 @@ from cxr.inference.calibration import Calibration
 from cxr.inference.gradcam import coarse_maps, gradcam
 from cxr.inference.onnx_graph import Graph, averaged_layer, copy_matrices, to_onnx
 from cxr.inference.onnx_session import ModelMetadata, OnnxModel
+from cxr.inference.typicality_model import TypicalityModel, fit_typicality, measure
 from cxr.models import classifier
 from cxr.models.classifier import Classifier, predict
 from cxr.models.preprocess import augmented_copies, to_grey
@@ -20,6 +21,15 @@ from tests.builders import noise_images, refused, small_classifier
 CPU = torch.device("cpu")
 SUBCLASSES = {"outputs": ["normal", "pneumonia_0", "pneumonia_1"], "output_classes": [0, 1, 1]}
 CALIBRATION = Calibration(0.7, 0.3, [0.3, 0.7], [0.5, 0.5], {"one_half": 0.5})
+
+
+def small_typicality(model: Classifier) -> TypicalityModel:
+    size = model.spec.size
+    return fit_typicality(model, noise_images(40, size, seed=1), noise_images(4, size, seed=2), CPU)
+
+
+def graph_of(model: Classifier) -> Graph:
+    return Graph(model, CALIBRATION, small_typicality(model)).eval()
 
 
 def metadata(model: Classifier) -> ModelMetadata:
@@ -34,6 +44,7 @@ def metadata(model: Classifier) -> ModelMetadata:
         prevalence=CALIBRATION.prevalence,
         threshold=CALIBRATION.threshold,
         operating_points=CALIBRATION.operating_points,
+        val_distances=[[0.5, 1.0]],
         classifier_sha256="0" * 64,
         limits="Nothing is known.",
     )
@@ -46,15 +57,18 @@ def maps_of(model: Classifier, images: np.ndarray) -> np.ndarray:
 
 def check(model: Classifier, has_maps: bool = True) -> bytes:
     """The export equals PyTorch for one radiograph and for several."""
-    content = to_onnx(model, CALIBRATION, metadata(model))
+    typicality = small_typicality(model)
+    content = to_onnx(model, CALIBRATION, typicality, metadata(model))
     onnx_model = OnnxModel(content, threads=1)
     assert onnx_model.has_maps == has_maps
     images = noise_images(5, model.spec.size)
-    expected = CALIBRATION(predict(model, images, CPU).mean)
+    raw = predict(model, images, CPU)
+    expected, distances = CALIBRATION(raw.mean), measure(typicality, model, images, raw, CPU)
     assert np.ptp(expected[:, 1]) > 1e-3  # otherwise the images are not told apart
     for some in (images, images[:1]):
         answer = onnx_model(some)
         np.testing.assert_allclose(answer.probabilities, expected[: len(some)], atol=1e-5)
+        np.testing.assert_allclose(answer.distances, distances[: len(some)], rtol=1e-3, atol=1e-5)
         vectors = np.concatenate([member_features(model, image[None]) for image in some])
         np.testing.assert_allclose(answer.embedding, vectors, atol=1e-5)
         if has_maps:
@@ -149,7 +163,7 @@ def test_matrices_give_the_augmented_copies_of_preprocessing(tta, input_size):
 @pytest.mark.parametrize("changes", [{}, {"logits": 1}, SUBCLASSES], ids=["two", "one logit", "sub-classes"])
 def test_maps_equal_grad_cam(changes):
     model, images = small_classifier(tta="flip_zoom", **changes), noise_images(3)
-    maps = Graph(model, CALIBRATION).eval().requires_grad_(False)(torch.from_numpy(images))[2]
+    maps = graph_of(model).requires_grad_(False)(torch.from_numpy(images))[3]
     for label in (0, 1):
         fine = torch.nn.functional.interpolate(maps[:, label : label + 1].relu(), (16, 16), mode="bilinear")
         scaled = (fine / fine.amax(dim=(2, 3), keepdim=True)).squeeze(1).numpy()
@@ -158,7 +172,7 @@ def test_maps_equal_grad_cam(changes):
 
 def test_mean_of_a_map_is_the_logit_without_its_bias():
     model, images = small_classifier(members=1, tta="none"), torch.from_numpy(noise_images(3))
-    maps = Graph(model, CALIBRATION).eval()(images)[2]
+    maps = graph_of(model)(images)[3]
     with torch.inference_mode():
         head = model.members[0].head
         logits = model.members[0](model.preprocess(to_grey(images)))
@@ -172,7 +186,18 @@ def test_no_maps_where_features_are_not_means_of_maps():
     model.members[0].base.append(torch.nn.Flatten())
     assert averaged_layer(model) is None
     hidden = replace(small_classifier(members=1).spec, hidden=8)
-    assert Graph(Classifier(hidden, [classifier.build_member(hidden)]).eval(), CALIBRATION).layer is None
+    assert graph_of(Classifier(hidden, [classifier.build_member(hidden)]).eval()).layer is None
+
+
+def test_a_file_of_an_earlier_version_is_an_error():
+    model = small_classifier(members=1)
+    graph = onnx.load_from_string(to_onnx(model, CALIBRATION, small_typicality(model), metadata(model)))
+    (distances,) = [output for output in graph.graph.output if output.name == "distances"]
+    graph.graph.output.remove(distances)
+    with refused(
+        "models/classifier.onnx: exported by an earlier version, without typicality", "`dvc repro export`"
+    ):
+        OnnxModel(graph.SerializeToString(), threads=1)
 
 
 def test_other_files_are_an_error(tmp_path):

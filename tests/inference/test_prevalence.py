@@ -6,7 +6,7 @@ import torch
 
 from cxr.inference.calibration import Calibration
 from cxr.inference.prevalence import class_prevalence, declared, shifted
-from cxr.training.targets import classification_loss, make_targets
+from cxr.training.targets import Subclasses, classification_loss, make_targets
 from tests.builders import refused, settings
 
 LABELS = np.repeat([0, 1, 2], [10, 60, 30])
@@ -22,7 +22,7 @@ def test_prior_is_what_a_network_without_input_learns(strategy, weights):
     if isinstance(weights, list) and strategy != "both":
         weights = weights[:3]
     chosen = settings("imbalance", strategy=strategy, class_weights=weights)
-    targets = make_targets(chosen, LABELS, CLASSES, SUBCLASSES)
+    targets = make_targets(chosen, LABELS, CLASSES, Subclasses.named(SUBCLASSES))
     logits = torch.zeros(len(targets.outputs), dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([logits], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
     labels, loss_weights = torch.from_numpy(targets.labels), torch.from_numpy(targets.weights).double()
@@ -41,7 +41,9 @@ def test_prior_is_what_a_network_without_input_learns(strategy, weights):
 
 
 def test_prior_of_the_sampler_is_uniform():
-    targets = make_targets(settings("imbalance", strategy="sampler"), LABELS, CLASSES, SUBCLASSES)
+    targets = make_targets(
+        settings("imbalance", strategy="sampler"), LABELS, CLASSES, Subclasses.named(SUBCLASSES)
+    )
     np.testing.assert_allclose(targets.prior, 1 / 3)
 
 

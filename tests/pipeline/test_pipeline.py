@@ -16,7 +16,8 @@ from tests.repository import Repository, copy_of
 from tests.stages.test_evaluate import calibration_error
 
 UP_TO_DATE = "Data and pipelines are up to date."
-MODEL = ("models/classifier.safetensors", "models/classifier.json", "models/calibration.json")
+MODEL = ("models/classifier.safetensors", "models/classifier.json")
+MODEL += ("models/calibration.json", "models/typicality.safetensors")
 
 
 def test_second_run_does_nothing(tiny_run: Repository) -> None:

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from benchmarks.broken_images import encoded
 from scripts.running_service import serving
-from tests.builders import dicom, dicom_bytes, noise_images
+from tests.builders import dicom, dicom_bytes, make_export_unlike, noise_images
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Chromium's sandbox needs rights that a container does not have; the other flags keep it off the network.
@@ -81,9 +81,29 @@ def test_an_image_gets_probabilities_a_map_and_similar_cases(page: Page, service
     assert page.inner_text("#cases li:first-child").split()[0] in ("normal", "pneumonia")
     assert "not for diagnosis" in page.inner_text("header")
     assert page.inner_text("#problem") == ""
+    assert not page.is_visible("#unlike")
     # On a phone nothing has to be scrolled sideways, and nothing comes from elsewhere.
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert all(url.startswith((service, "blob:", "data:")) for url in seen)
+
+
+def test_an_image_unlike_the_training_images_is_marked(
+    page: Page, exported_run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(exported_run, tmp_path, dirs_exist_ok=True)
+    make_export_unlike(tmp_path)
+    with serving(CXR_HOME=str(tmp_path)) as running:
+        page.goto(running.address)
+        page.set_input_files("#file", image())
+        page.wait_for_selector("#unlike:visible")
+        assert "This image is unlike the training images." in text(page, "#unlike")
+        assert "Reason: low correlation of its pixels" in text(page, "#unlike")
+        assert (
+            text(page, "#observed")
+            == "Observed frequency not shown: test has hardly any images like this one."
+        )
+        assert page.is_visible("#decision")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 def test_three_classes_without_a_threshold(page: Page, service: str) -> None:

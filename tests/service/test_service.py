@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from fastapi.testclient import TestClient
@@ -29,7 +30,7 @@ from cxr.models.classifier import load_classifier, predict
 from service import info, overlay
 from service.app import create_app
 from service.settings import Settings
-from tests.builders import ROOT, files_below, noise_images, refused
+from tests.builders import ROOT, files_below, make_export_unlike, noise_images, refused
 
 CPU = torch.device("cpu")
 
@@ -127,6 +128,38 @@ def test_similar_cases_agree_with_the_gallery(service, exported_run, monkeypatch
         shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
         assert np.array_equal(shown, images[case["row"]])
     assert len(ask(service, content, "/similar").json()["cases"]) == 5
+
+
+def test_an_image_unlike_the_training_images_is_marked(service, home):
+    content = encoded(noise_images(1, 40)[0], "PNG")
+    before = ask(service, content).json()
+    assert (before["unlike"], before["unlike_reason"]) == (False, None)
+    assert 0 < before["typicality"] <= 1
+    make_export_unlike(home)
+    with client(home) as marked:
+        answer = ask(marked, content).json()
+        about = marked.get("/metadata").json()
+    assert answer["typicality"] == pytest.approx(1 / 41)
+    assert answer["unlike"] is True
+    assert "low correlation of its pixels" in answer["unlike_reason"]
+    # What was observed on test does not speak for it.
+    assert before["observed"] is not None
+    assert answer["observed"] is None
+    assert (answer["predictions"], answer["decision"]) == (before["predictions"], before["decision"])
+    assert about["metrics_summary"] is not None
+    assert about["typicality_limit"] == 0.05
+    assert any("typicality is below 0.05" in limit for limit in about["limits"])
+
+
+def test_a_file_without_typicality_is_one_line(home):
+    path = home / "models/classifier.onnx"
+    graph = onnx.load(path)
+    (distances,) = [output for output in graph.graph.output if output.name == "distances"]
+    graph.graph.output.remove(distances)
+    path.write_bytes(graph.SerializeToString())
+    with client(home) as running:
+        health = running.get("/health").json()
+    assert "exported by an earlier version, without typicality; run `dvc repro export`" in health["detail"]
 
 
 def explained(service: TestClient, content: bytes, query: str) -> np.ndarray:

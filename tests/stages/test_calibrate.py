@@ -17,9 +17,18 @@ from cxr.inference.calibration import (
     save_calibration,
 )
 from cxr.inference.thresholds import choose_thresholds
-from cxr.models.classifier import load_classifier, predict, save_classifier
+from cxr.inference.typicality_model import PATH, load_typicality, measure
+from cxr.models.classifier import load_classifier, predict
 from stages import calibrate
-from tests.builders import files_below, noise_images, refused, small_classifier, write_packed, write_params
+from tests.builders import (
+    files_below,
+    noise_images,
+    refused,
+    save_classifier,
+    small_classifier,
+    write_packed,
+    write_params,
+)
 
 
 def sample(classes: int, factor: float, images: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
@@ -150,6 +159,26 @@ def test_stage_uses_val_alone(run, classes, rule, name):
     dataset.write_npy(dataset.IMAGES, images)
     calibrate.main()
     assert load_calibration() == chosen
+
+
+def test_typicality_is_learnt_from_train_and_judged_on_val(run):
+    run(["normal", "sick"], "youden")
+    data = load_dataset()
+    images, before = np.array(data.images), PATH.read_bytes()
+    for split, changes in (("test", False), ("val", True), ("train", True)):
+        rows = data.rows(split)
+        changed = images.copy()
+        changed[rows] = noise_images(len(rows), seed=5)
+        dataset.write_npy(dataset.IMAGES, changed)
+        calibrate.main()
+        assert (PATH.read_bytes() != before) is changes
+    dataset.write_npy(dataset.IMAGES, images)
+    calibrate.main()
+    assert PATH.read_bytes() == before
+    model, val = load_classifier(), images[data.rows("val")]
+    raw = predict(model, val, torch.device("cpu"))
+    distances = measure(load_typicality(), model, val, raw, torch.device("cpu"))
+    np.testing.assert_allclose(load_typicality().val, distances, rtol=1e-5)
 
 
 def test_stage_without_a_model_writes_nothing(tmp_path, monkeypatch):

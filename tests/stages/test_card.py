@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from cxr.core.dataset import SMALL
 from cxr.core.files import read_json, write_json
 from cxr.params import load_params
 from cxr.recipes import apply_recipe
+from cxr.reports.ledger import PATH as LEDGER
 from stages import card
 from tests.builders import refused
 from tests.repository import Repository
@@ -34,11 +35,18 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         else request.getfixturevalue("three_class_run")
     )
     shutil.copytree(run / "metrics", tmp_path / "metrics")
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
     for name in ("params.yaml", "models/classifier.json", "models/classifier.safetensors"):
         shutil.copyfile(run / name, tmp_path / name)
-    monkeypatch.chdir(tmp_path)
+    write_ledger()
     return tmp_path
+
+
+def write_ledger(test_set: str = "pneumoniamnist", decisions: Sequence[str] = ("none",)) -> None:
+    row = "\n- {date: 2026-01-01, kind: recipe, run: a run, source: a file, decision: %s}"
+    LEDGER.parent.mkdir(exist_ok=True)
+    LEDGER.write_text(f"test_set: {test_set}\nreadings:" + "".join(row % text for text in decisions))
 
 
 def written() -> str:
@@ -174,6 +182,16 @@ def test_a_data_set_of_the_hub_is_linked(place: Path) -> None:
     assert {result.dataset_type for result in metadata.eval_results} == {"acme/radiographs"}
 
 
+def test_earlier_readings_of_test_are_those_of_the_ledger(place: Path) -> None:
+    write_ledger(card_source()["id"], ["none", "Kept", "Rejected", "none"])
+    assert "Test was read 4 times, and a decision followed 2 of these readings, so results" in written()
+    write_ledger("another", ["none", "Kept", "Rejected", "none"])
+    text = written()
+    assert "How often this test split was read is not recorded" in text
+    assert "that of `another`." in text
+    assert "Test was read" not in text
+
+
 def test_equal_runs_write_equal_bytes_that_the_hub_keeps(place: Path) -> None:
     text = written()
     assert written() == text
@@ -263,6 +281,47 @@ def test_what_was_not_measured_is_not_available(place: Path) -> None:
     assert re.search(r"^\| Another class \| .* \| n/a \|$", text, re.M)
     assert re.search(r"^\| Accuracy \| .* \| n/a \|$", text, re.M)
     assert "| Architecture | one `compact_cnn` network |" in text
+
+
+def test_what_acquisition_alone_reaches_stands_beside_the_classifier(place: Path) -> None:
+    details = read_json("metrics/details.json")
+    score = {"value": 0.8125, "low": 0.7125, "high": 0.9125}
+    area = "auc" if "auc" in details["test"]["ensemble"] else "auc_ovr_macro"
+    for split in ("val", "test"):
+        details[split]["acquisition"] = {area: score, "balanced_accuracy": score}
+    write_json("metrics/details.json", details)
+    text = written()
+    check_form(text)
+    row = re.search(r"^\| Acquisition features alone (.*)\|$", text, re.M)
+    assert row
+    assert row[1] == 4 * "| 0.812 (0.713 to 0.912) "
+    ours = re.search(r"^\| This classifier \| ([\d.]+) ", text, re.M)
+    assert ours
+    assert ours[1] == f"{details['val']['ensemble'][area]:.3f}"
+    for split in ("val", "test"):
+        del details[split]["acquisition"]
+    write_json("metrics/details.json", details)
+    assert "Acquisition features" not in written()
+    check_form(written())
+
+
+def test_maps_are_compared_with_opacities_or_the_card_says_that_they_are_not(place: Path) -> None:
+    explain = read_json("metrics/explain.json")
+    score = {"value": 0.25, "low": 0.2, "high": 0.3, "uniform": 0.0625, "shuffled": 0.125}
+    game = {"images": 4321, "empty": 0.5, "tolerance": 17, "hit": score, "energy": score}
+    write_json("metrics/explain.json", explain | {"pointing": game})
+    text = written()
+    check_form(text)
+    assert "The 4,321 synthetic test radiographs" in text
+    assert "within 17 px" in text
+    for title in ("Pointing game", "Energy inside the opacity"):
+        assert f"| {title} | 0.250 (0.200 to 0.300) | 0.062 | 0.125 |" in text
+    explain.pop("pointing", None)
+    write_json("metrics/explain.json", explain)
+    text = written()
+    check_form(text)
+    assert "(../docs/pointing.md)" in text
+    assert "synthetic test radiographs" not in text
 
 
 def test_figures_exist(tiny_run: Repository) -> None:

@@ -110,6 +110,24 @@ def run(tmp_path, monkeypatch):
     return call
 
 
+def test_images_that_conflict_with_the_shortcut_are_marked(run, tmp_path):
+    """Class covid is brighter, but for five images of each class."""
+    data, *_ = run()
+    images, train = np.full(data.images.shape, 60, np.uint8), data.rows("train")
+    bright = data.labels == 1
+    odd = np.concatenate([train[data.labels[train] == label][:2] for label in (0, 1)])
+    bright[odd] = ~bright[odd]
+    images[bright] = 200
+    images += np.random.default_rng(1).integers(0, 30, len(images), dtype=np.uint8)[:, None, None]
+    dataset.write_npy(dataset.IMAGES, images)
+    run()
+    table = read_csv("data/subclasses.csv")
+    marked = {int(row["row"]) for row in table if row["conflicting"] == "1"}
+    assert set(odd.tolist()) <= marked
+    sizes = np.bincount(data.labels[train])
+    assert np.bincount(data.labels[sorted(marked)]).tolist() == [round(0.15 * size) for size in sizes]
+
+
 @pytest.mark.parametrize(
     ("setting", "split"), [("majority", ["covid"]), (["sick", "covid"], ["covid", "sick"]), ("all", CLASSES)]
 )

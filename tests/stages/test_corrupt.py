@@ -6,9 +6,9 @@ import torch
 
 from cxr.core.dataset import load_dataset
 from cxr.evaluation.corruptions import CORRUPTED, KINDS, SEVERITIES, corrupt
-from cxr.models.classifier import load_classifier, predict, save_classifier
+from cxr.models.classifier import load_classifier, predict
 from stages import corrupt as stage
-from tests.builders import small_classifier, write_packed, write_params
+from tests.builders import save_classifier, small_classifier, write_packed, write_params
 
 
 @pytest.fixture

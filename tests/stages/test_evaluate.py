@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 
 from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, read_json, write_csv
+from cxr.evaluation.acquisition_baseline import acquisition_baseline
 from cxr.evaluation.metrics import (
     confusion,
     decide,
@@ -24,9 +25,16 @@ from cxr.evaluation.reliability import calibration_scores, reliability_curve
 from cxr.evaluation.statistics import blocks
 from cxr.inference.calibration import Calibration, load_calibration, save_calibration
 from cxr.inference.predictions import Predictions, load_predictions, save_predictions
-from cxr.models.classifier import save_classifier
 from stages import evaluate
-from tests.builders import refused, small_classifier, write_packed, write_params
+from tests.builders import (
+    make_all_unlike,
+    refused,
+    save_classifier,
+    save_small_typicality,
+    small_classifier,
+    write_packed,
+    write_params,
+)
 
 CLASSES = ["normal", "pneumonia", "tuberculosis"]
 THRESHOLD = 0.35
@@ -220,10 +228,12 @@ def run(tmp_path, monkeypatch):
         of_class = (10, 14, 12)[: len(classes)]
         write_packed({"train": of_class, "val": of_class, "test": of_class}, classes)
         names = [*range(len(classes))]
-        save_classifier(small_classifier(classes=classes, outputs=classes, output_classes=names))
+        model = small_classifier(classes=classes, outputs=classes, output_classes=names)
+        save_classifier(model)
         uniform = [1 / len(classes)] * len(classes)
         points = {"youden": THRESHOLD, "one_half": 0.5} if len(classes) == 2 else None
         save_calibration(Calibration(1.7, points and THRESHOLD, uniform, uniform, points))
+        save_small_typicality(model)
         history = [(m, e, 0.1, 1 / (m + e), 2 / e, 0.5, 0.25 * m) for m in (0, 1) for e in (1, 2, 3)]
         columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
         write_csv("models/history.csv", columns, history)
@@ -329,6 +339,18 @@ def test_details_follow_from_the_published_predictions(run, classes):
             assert point["confusion"] == table.tolist()
 
 
+def test_details_hold_what_acquisition_alone_reaches(run):
+    run(CLASSES[:2])
+    assert "acquisition" not in read_json("metrics/details.json")["test"]  # too few to fit anything
+    write_packed({"train": (20, 20), "val": (8, 9), "test": (9, 8)}, CLASSES[:2])
+    evaluate.main()
+    details, expected = read_json("metrics/details.json"), acquisition_baseline(load_dataset(), 100)
+    for split in ("val", "test"):
+        assert details[split]["acquisition"] == {
+            name: pytest.approx(score, abs=1e-6) for name, score in expected[split].items()
+        }
+
+
 @pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
 def test_reliability_diagram_is_written_as_numbers_too(run, classes):
     run(classes)
@@ -344,6 +366,19 @@ def test_reliability_diagram_is_written_as_numbers_too(run, classes):
         assert int(row["images"]) == images
     with Image.open("plots/reliability.png") as figure:
         assert min(figure.size) > 400
+
+
+def test_details_state_how_many_images_are_unlike_the_training_images(run):
+    run(CLASSES[:2])
+    for result in read_json("metrics/details.json").values():
+        assert result["typicality"]["unlike"]["value"] == 0  # val is too small to mark any
+    make_all_unlike()
+    evaluate.main()
+    for result in read_json("metrics/details.json").values():
+        assert result["typicality"]["unlike"]["value"] == 1
+        assert result["typicality"]["unlike"]["low"] == pytest.approx(24 / (24 + 1.96**2), abs=1e-3)
+        assert result["typicality"]["by_class"] == {"normal": 1, "pneumonia": 1}
+        assert result["typicality"]["by_part"] == {"pixels": 1, "features": 1}
 
 
 def test_calibration_without_a_prevalence_raises(run):

@@ -23,12 +23,19 @@ from cxr.inference.calibration import Calibration, save_calibration
 from cxr.inference.gradcam import _from_maps, find_layer, gradcam, to_maps
 from cxr.inference.predictions import load_predictions, save_predictions
 from cxr.models import classifier
-from cxr.models.classifier import Classifier, load_classifier, save_classifier
+from cxr.models.classifier import Classifier, load_classifier
 from cxr.models.preprocess import to_grey
 from cxr.params import load_params
 from stages import evaluate, explain
 from stages.explain import nearest_to_errors
-from tests.builders import noise_images, refused, small_classifier, write_packed, write_params
+from tests.builders import (
+    noise_images,
+    refused,
+    save_classifier,
+    small_classifier,
+    write_packed,
+    write_params,
+)
 
 CPU = torch.device("cpu")
 SUBCLASSES = {"outputs": ["normal", "pneumonia_0", "pneumonia_1"], "output_classes": [0, 1, 1]}
@@ -238,6 +245,25 @@ def test_stage_writes_figures_and_finite_checks_and_the_same_twice(run):
         assert min(Image.open(name).size) > 200
     explain.main()
     assert [Path(name).read_bytes() for name in names] == before
+
+
+def test_maps_are_compared_with_opacities_where_these_are_known(run):
+    explain.main()
+    assert "pointing" not in read_json("metrics/explain.json")
+    data, test = load_dataset(), load_predictions().of("test")
+    opacities = np.zeros_like(data.images)
+    sick = test.rows[test.labels == 1]
+    opacities[sick, :8, :8], opacities[sick[0]] = 20, 0
+    write_npy(dataset.OPACITIES, opacities)
+    explain.main()
+    game = read_json("metrics/explain.json")["pointing"]
+    assert (game["images"], game["tolerance"]) == (len(sick) - 1, 0)
+    maps = gradcam(load_classifier(), data.images[sick[1:]], np.ones(len(sick) - 1, int), CPU)
+    energy = [one[:8, :8].sum() / one.sum() if one.any() else 0 for one in maps]
+    hits = [bool(one.any() and one[:8, :8].max() == 1) for one in maps]
+    assert game["energy"]["value"] == pytest.approx(np.mean(energy), abs=1e-5)
+    assert game["hit"]["value"] == pytest.approx(np.mean(hits), abs=1e-5)
+    assert game["hit"]["uniform"] == game["energy"]["uniform"] == 0.25
 
 
 def test_subclass_of_a_training_image_is_the_one_that_k_means_gave(run):

@@ -14,6 +14,7 @@ from cxr.inference.calibration import load_calibration, save_calibration
 from cxr.inference.onnx_graph import to_onnx
 from cxr.inference.onnx_session import OnnxModel
 from cxr.inference.predictions import load_predictions, save_predictions
+from cxr.inference.typicality_model import load_typicality, save_typicality
 from cxr.models import classifier
 from cxr.models.classifier import load_classifier
 from stages import export
@@ -33,17 +34,18 @@ def test_stage_describes_what_it_wrote(exported_run, monkeypatch):
     assert model.facts.classifier_sha256 == export.sha256(classifier.WEIGHTS)
     assert model.facts.limits == read_json("metrics/data.json")["source"]["limits"]
     assert model.facts.threshold == load_calibration().threshold
-    assert set(report["max_difference"]) == {"probabilities", "embedding", "maps"}
+    assert set(report["max_difference"]) == {"probabilities", "embedding", "distances", "maps"}
     assert all(0 <= value <= 1e-4 for value in report["max_difference"].values())
     test = load_predictions().of("test")
     assert report["images"] == len(test.rows)
-    assert to_onnx(load_classifier(), load_calibration(), model.facts) == content
+    assert to_onnx(load_classifier(), load_calibration(), load_typicality(), model.facts) == content
     images = np.load("data/images.npy")[test.rows]
     answer = model(images)
     np.testing.assert_allclose(answer.probabilities, test.ensemble, atol=1e-5)
     vectors = classifier_vectors(load_classifier(), images, CPU)
     assert vectors.source_sha256 == model.facts.classifier_sha256
     np.testing.assert_allclose(answer.embedding, vectors.values, atol=1e-5)
+    assert model.facts.val_distances == load_typicality().val.tolist()
 
 
 @pytest.fixture
@@ -68,6 +70,13 @@ def export_refused(*parts: str) -> None:
 def test_a_graph_that_differs_from_pytorch_is_an_error(copy_of_run):
     save_calibration(replace(load_calibration(), temperature=3.0))
     export_refused("models/classifier.onnx: probabilities differ from PyTorch's by 0.", "more than 0.0001")
+
+
+def test_a_graph_with_another_typicality_is_an_error(copy_of_run):
+    reference = load_typicality()
+    reference.prototypes = -reference.prototypes
+    save_typicality(reference)
+    export_refused("models/classifier.onnx: distances differ from PyTorch's by 0.")
 
 
 def test_predictions_of_another_model_are_an_error(copy_of_run):

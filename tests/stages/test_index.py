@@ -17,10 +17,10 @@ from cxr.embeddings.retrieval import DEPTHS
 from cxr.embeddings.vectors import embed_new
 from cxr.figures import retrieval as retrieval_figures
 from cxr.models import classifier
-from cxr.models.classifier import load_classifier, predict, save_classifier
+from cxr.models.classifier import load_classifier, predict
 from cxr.params import load_params
 from stages import index
-from tests.builders import files_below, refused, small_classifier, write_packed, write_params
+from tests.builders import files_below, refused, save_classifier, small_classifier, write_packed, write_params
 
 CPU = torch.device("cpu")
 DRAW = retrieval_figures.draw_retrieval

@@ -16,7 +16,7 @@ from cxr.inference import predictions
 from cxr.inference.predictions import load_predictions
 from cxr.reports import writers
 from stages import report
-from tests.builders import files_below, refused, write_report_run
+from tests.builders import files_below, make_all_unlike, refused, write_report_run
 
 WRITTEN = ("reports/cases.md", "reports/cases.jsonl", "metrics/report.json")
 
@@ -29,6 +29,21 @@ def place(tmp_path, monkeypatch):
 
 def lines():
     return [json.loads(line) for line in Path("reports/cases.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("unlike", [True, False])
+def test_radiographs_unlike_the_training_images_are_marked(unlike):
+    write_report_run()
+    if unlike:
+        make_all_unlike()
+    report.main()
+    page = Path("reports/cases.md").read_text()
+    assert page.count("**Unlike the training images** (typicality 0.024, below 0.05)") == 8 * unlike
+    for line in lines():
+        assert line["unlike"] is unlike
+        assert (line["unlike_reason"] is not None) is unlike
+        if unlike:
+            assert f"{line['unlike_reason']}." in page
 
 
 def check_agreement(value, hits):

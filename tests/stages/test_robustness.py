@@ -16,11 +16,11 @@ from cxr.evaluation.robustness import balanced_errors, macro_auc, mean_errors
 from cxr.evaluation.statistics import blocks
 from cxr.inference import calibration
 from cxr.inference.calibration import load_calibration, save_calibration
-from cxr.models.classifier import load_classifier, predict, save_classifier
+from cxr.models.classifier import load_classifier, predict
 from stages import corrupt as corrupt_stage
 from stages import robustness
 from stages.robustness import robustness_report
-from tests.builders import small_classifier, write_packed, write_params
+from tests.builders import save_classifier, small_classifier, write_packed, write_params
 
 
 def drawn(classes: int, conditions: int, images: int = 60) -> tuple[np.ndarray, np.ndarray]:

@@ -9,9 +9,9 @@ from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, read_json
 from cxr.evaluation.shift import compare_splits, drawn_rows
-from cxr.models.classifier import load_classifier, predict, save_classifier
+from cxr.models.classifier import load_classifier, predict
 from stages import shift
-from tests.builders import small_classifier, write_packed, write_params
+from tests.builders import save_classifier, small_classifier, write_packed, write_params
 
 
 def test_report_and_what_is_printed(tmp_path, monkeypatch, capsys):

@@ -1,7 +1,7 @@
 """Splits keep ratios and patients; duplicates across them are counted, reported and dropped from train."""
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -17,7 +17,7 @@ from cxr.data.provenance import SOURCES
 from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratified, under_two_classes
 from cxr.figures import charts, radiographs
 from cxr.params import Download
-from cxr.training.targets import make_targets
+from cxr.training.targets import Subclasses, make_targets
 from stages import split
 from tests.builders import files_below, noise_images, refused, settings, write_params
 
@@ -140,6 +140,15 @@ def run(tmp_path, monkeypatch):
         return load_dataset(), read_json("metrics/data.json")
 
     return call
+
+
+def test_known_opacities_follow_the_images_that_are_kept(run):
+    raw = source()
+    data, _ = run(raw)
+    assert np.load(dataset.OPACITIES).shape == (0, 16, 16)
+    data, _ = run(replace(raw, opacities=255 - raw.images))
+    assert len(data.images) == 57
+    assert np.array_equal(dataset.load_opacities(), 255 - data.images)
 
 
 def sources() -> list[str]:
@@ -280,7 +289,8 @@ def test_stratified_stage_keeps_patients_together(run):
 def test_source_that_cannot_be_split_is_an_error(run, tmp_path, raw, changes, message):
     with refused(message):
         run(raw, **changes)
-    assert files_below(tmp_path) == ["data/raw/images.npy", "data/raw/manifest.csv", "params.yaml"]
+    raw = [f"data/raw/{name}" for name in ("images.npy", "manifest.csv", "opacities.npy")]
+    assert files_below(tmp_path) == [*raw, "params.yaml"]
 
 
 REAL = Path(os.environ.get("CXR_MIRROR") or "CXR_MIRROR is not set").resolve() / "pneumoniamnist.npz"
@@ -304,7 +314,7 @@ def test_real_set_has_its_published_counts(run, monkeypatch, drop, dropped, weig
     assert metrics["counts"]["test"] == {"normal": 234, "pneumonia": 390}
     train = data.labels[data.rows("train")]
     chosen = settings("imbalance", strategy="class_weights", class_weights="balanced")
-    class_weights = make_targets(chosen, train, data.classes, [""] * len(train)).weights
+    class_weights = make_targets(chosen, train, data.classes, Subclasses.named([""] * len(train))).weights
     np.testing.assert_allclose(class_weights, weights, atol=5e-5)
 
 

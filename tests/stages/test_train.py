@@ -12,15 +12,13 @@ from torchvision.transforms.functional import affine
 
 from cxr.core import dataset, device
 from cxr.core.dataset import load_dataset
-from cxr.core.files import read_csv
+from cxr.core.files import read_csv, read_json, write_json
 from cxr.models import classifier
 from cxr.models.classifier import (
     Classifier,
     build_member,
     load_classifier,
     predict,
-    save_classifier,
-    save_members,
 )
 from cxr.models.preprocess import Preprocess, augmented_copies, fit_normalisation, to_grey
 from cxr.training.inputs import AugmentedImages
@@ -33,6 +31,7 @@ from tests.builders import (
     files_below,
     noise_images,
     refused,
+    save_classifier,
     settings,
     small_classifier,
     write_packed,
@@ -51,11 +50,13 @@ def targets_of(labels, weights=(1.0, 1.0), **changes) -> Targets:
 
 
 def phase_of(model, images, labels, *, seed=0, weights=(1.0, 1.0), augment=None, targets=None, **changes):
-    """A phase that trains the first member of `model`."""
-    options = {"epochs": 3, "batch_size": 16, "precision": "float32", "label_smoothing": 0.0} | changes
+    """A phase that trains the first member of `model`, in float32 unless changed."""
+    precision = changes.pop("precision", "float32")
+    options = {"epochs": 3, "batch_size": 16, "label_smoothing": 0.0} | changes
     chosen = settings("train", **options)
     inputs = AugmentedImages(torch.from_numpy(images), augment or augmentation(), model.spec.preprocess)
-    return Phase(model.members[0], inputs, targets or targets_of(labels, weights), chosen, seed)
+    targets = targets or targets_of(labels, weights)
+    return Phase(model.members[0], inputs, targets, chosen, precision, seed)
 
 
 def fitted(images, labels, *, drawn=0, dropout=0.3, **options):
@@ -242,6 +243,7 @@ def test_saved_classifier_is_the_same(tmp_path, monkeypatch):
     model, images = small_classifier(members=3), noise_images(10)
     save_classifier(model)
     assert files_below(tmp_path) == ["models/classifier.json", "models/classifier.safetensors"]
+    assert load_file(classifier.WEIGHTS).keys() == model.state_dict().keys()
     loaded = load_classifier()
     assert loaded.spec == model.spec
     assert not loaded.training
@@ -250,22 +252,29 @@ def test_saved_classifier_is_the_same(tmp_path, monkeypatch):
     assert np.array_equal(before.embeddings, after.embeddings)
 
 
-def test_state_dicts_are_saved_as_the_classifier_is(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    model = small_classifier(members=3)
-    save_classifier(model)
-    files = [(tmp_path / path).read_bytes() for path in (classifier.SPEC, classifier.WEIGHTS)]
-    assert load_file(classifier.WEIGHTS).keys() == model.state_dict().keys()
-    save_members(model.spec, [member.state_dict() for member in model.members])
-    assert [(tmp_path / path).read_bytes() for path in (classifier.SPEC, classifier.WEIGHTS)] == files
-
-
 @pytest.mark.parametrize("missing", ["classifier.json", "classifier.safetensors"])
 def test_missing_model_is_an_error(tmp_path, monkeypatch, missing):
     monkeypatch.chdir(tmp_path)
     save_classifier(small_classifier())
     (tmp_path / "models" / missing).unlink()
     with refused("models/classifier.safetensors: no model here", "`dvc repro`", "`dvc pull`"):
+        load_classifier()
+
+
+@pytest.mark.parametrize(
+    ("missing", "added", "says"),
+    [
+        (["prior"], [], "it has no prior)"),
+        (["reading", "precision"], [], "it has no precision, no reading)"),
+        (["tta"], ["colour"], "it has no tta, an unknown colour)"),
+    ],
+)
+def test_model_of_another_version_of_the_code_is_an_error(tmp_path, monkeypatch, missing, added, says):
+    monkeypatch.chdir(tmp_path)
+    save_classifier(small_classifier())
+    content = {key: value for key, value in read_json(classifier.SPEC).items() if key not in missing}
+    write_json(classifier.SPEC, content | dict.fromkeys(added, 1))
+    with refused("models/classifier.json: written by another version", says, "`dvc repro`", "`dvc checkout`"):
         load_classifier()
 
 
@@ -292,30 +301,108 @@ def test_float32_is_float32_on_cuda_too():
     assert not torch.backends.cudnn.allow_tf32
 
 
+BARE = {"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}
+
+
 @pytest.mark.parametrize(
-    ("capabilities", "emulated"),
+    ("capabilities", "chosen"),
     [
-        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, True),
-        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, False),
-        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": True}, False),
-        ({"architecture": "aarch64"}, False),  # does not report it
+        (BARE, "float32"),
+        (BARE | {"avx512_bf16": True}, "bf16"),
+        (BARE | {"avx512_bf16": True, "amx_bf16": True}, "bf16"),
+        ({"architecture": "arm64", "neon": True, "bf16": False}, "float32"),
+        ({"architecture": "arm64", "neon": True, "bf16": True}, "bf16"),
+        ({"architecture": "unknown"}, "float32"),
     ],
 )
-def test_processor_without_bf16_is_recognised(monkeypatch, capabilities, emulated):
+def test_bf16_where_the_processor_has_it(monkeypatch, capabilities, chosen):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert device.bf16_is_emulated(CPU) == emulated
-    assert not device.bf16_is_emulated(torch.device("cuda"))
+    assert device.has_bf16(CPU) == (chosen == "bf16")
+    assert device.choose_precision("auto", CPU) == chosen
+    assert [device.choose_precision(stated, CPU) for stated in ("bf16", "float32")] == ["bf16", "float32"]
+
+
+@pytest.mark.parametrize(("native", "chosen"), [(True, "bf16"), (False, "float32")])
+def test_bf16_where_the_gpu_has_it(monkeypatch, native, chosen):
+    def supported(including_emulation=True):
+        return including_emulation or native  # older GPUs emulate it
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert device.choose_precision("auto", torch.device("cuda")) == chosen
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    """Run the stage in an empty folder, with changes to params.yaml, on processors with bf16 or without."""
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (20, 30), "val": (6, 6), "test": (6, 6)}, ["normal", "sick"])
+    rows = [(row, "x") for row in load_dataset().rows("train")]
+    dataset.write_csv("data/subclasses.csv", ("row", "subclass"), rows)
+
+    def run(bf16=True, **changes):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: BARE | {"avx512_bf16": bf16})
+        quick = {"compute.device": "cpu", "compute.workers": 1}
+        quick |= {"train.members": 1, "train.epochs": 2, "train.batch_size": 16}
+        write_params(tmp_path, quick | {key.replace("__", "."): value for key, value in changes.items()})
+        train.main()
+        return [
+            (tmp_path / "models" / name).read_bytes() for name in ("classifier.safetensors", "history.csv")
+        ]
+
+    return run
+
+
+def test_number_of_workers_changes_no_byte(stage):
+    results = [stage(compute__workers=workers, train__members=4) for workers in (1, 2, 4)]
+    assert results[1] == results[0]
+    assert results[2] == results[0]
+
+
+def test_chosen_precision_is_trained_in_and_recorded(stage, capsys):
+    of_precision = {}
+    for precision in ("bf16", "float32"):
+        of_precision[precision] = stage(train__precision=precision)
+        assert "no bf16 instructions" not in capsys.readouterr().out
+    assert of_precision["bf16"] != of_precision["float32"]
+    for bf16, chosen in ((True, "bf16"), (False, "float32")):
+        assert stage(bf16, train__precision="auto") == of_precision[chosen]
+        assert load_classifier().spec.precision == chosen
+        said = capsys.readouterr().out
+        assert f"trained in {chosen}" in said
+        assert "no bf16 instructions" not in said
+    assert stage(bf16=False, train__precision="bf16") == of_precision["bf16"]
+    assert "no bf16 instructions here: train.precision auto would choose float32" in capsys.readouterr().out
+
+
+def test_training_resumes_on_other_workers_but_not_in_another_precision(stage, monkeypatch):
+    class KeyIsKnownError(Exception):
+        pass
+
+    def stop(*arguments):
+        raise KeyIsKnownError(arguments[-1])
+
+    monkeypatch.setattr(train, "MemberTask", stop)
+
+    def key(*arguments, **changes):
+        with pytest.raises(KeyIsKnownError) as caught:
+            stage(*arguments, **changes)
+        return str(caught.value)
+
+    plain = key(train__precision="auto")
+    assert key(train__precision="auto", compute__workers=3) == plain
+    assert key(bf16=False, train__precision="auto") != plain
+    assert key(train__precision="auto", compute__threads=2) != plain
 
 
 def test_stage_releases_members_that_do_not_depend_on_test(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (20, 30), "val": (6, 6), "test": (6, 6)}, ["normal", "sick"])
     data = load_dataset()
-    rows = [(row, f"{data.classes[data.labels[row]]}_{row % 2}") for row in data.rows("train")]
-    dataset.write_csv("data/subclasses.csv", ("row", "subclass"), rows)
+    rows = [(row, f"{data.classes[data.labels[row]]}_{row % 2}", 0) for row in data.rows("train")]
+    dataset.write_csv("data/subclasses.csv", ("row", "subclass", "conflicting"), rows)
     changes = {"members": 2, "epochs": 2, "batch_size": 16, "precision": "float32"}
     changes = {f"train.{key}": value for key, value in changes.items()} | {"imbalance.strategy": "both"}
-    write_params(tmp_path, changes | {"compute.threads": 1, "compute.device": "cpu"})
+    write_params(tmp_path, changes | {"compute.workers": 1, "compute.device": "cpu"})
     train.main()
     outputs = ("classifier.json", "classifier.safetensors", "history.csv")
     first = [(tmp_path / "models" / name).read_bytes() for name in outputs]
@@ -343,8 +430,8 @@ def test_stage_releases_members_that_do_not_depend_on_test(tmp_path, monkeypatch
 def test_subclasses_of_other_images_are_an_error_of_the_stage(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (20, 30), "val": (6, 6), "test": (6, 6)}, ["normal", "sick"])
-    rows = [(row, "x") for row in load_dataset().rows("train")]
-    dataset.write_csv("data/subclasses.csv", ("row", "subclass"), rows[::-1])
+    rows = [(row, "x", 0) for row in load_dataset().rows("train")]
+    dataset.write_csv("data/subclasses.csv", ("row", "subclass", "conflicting"), rows[::-1])
     write_params(tmp_path, {"compute.threads": 1, "compute.device": "cpu"})
     with refused(
         "data/subclasses.csv: its column row does not list the training images", "`dvc repro cluster`"

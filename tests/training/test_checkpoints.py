@@ -26,6 +26,7 @@ EPOCHS, FINETUNE = 7, 5
 CHANGES = {
     "compute.device": "cpu",
     "compute.threads": 1,
+    "compute.workers": 1,
     "train.members": 2,
     "train.epochs": EPOCHS,
     "train.batch_size": 32,
@@ -49,7 +50,9 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes) -> None:
     monkeypatch.chdir(folder)
     write_packed({"train": (150, 250), "val": (20, 30), "test": (4, 4)}, ["normal", "sick"])
     write_csv(
-        "data/subclasses.csv", ("row", "subclass"), [(row, "x") for row in load_dataset().rows("train")]
+        "data/subclasses.csv",
+        ("row", "subclass", "conflicting"),
+        [(row, "x", 0) for row in load_dataset().rows("train")],
     )
     write_params(folder, CHANGES | changes)
 

@@ -14,6 +14,7 @@ from cxr.training.freezing import HeadOnly
 from cxr.training.inputs import AugmentedFeatures, augmented_features, unaugmented_features
 from cxr.training.member import MemberTask, phases, prepare
 from cxr.training.selection import measure_epoch
+from cxr.training.targets import Subclasses
 from tests.builders import augmentation, noise_images, refused, small_classifier, write_packed, write_params
 
 CPU = torch.device("cpu")
@@ -31,7 +32,7 @@ def train(tmp_path, monkeypatch):
         write_params(tmp_path, quick | {key.replace("__", "."): value for key, value in changes.items()})
         params, data = load_params(), load_dataset()
         rows = data.rows("train")
-        spec, targets = prepare(params, data, rows, [""] * len(rows))
+        spec, targets = prepare(params, data, rows, Subclasses.named([""] * len(rows)), CPU)
         return spec, MemberTask(params, spec, targets, rows, CPU)(0, lambda: None)
 
     return run
@@ -126,7 +127,8 @@ def test_one_logit_for_three_outputs_is_an_error(tmp_path, monkeypatch):
     with refused(
         "train.loss is bce, one logit, but there are 3 outputs: normal, sick, tb; set it to cross_entropy"
     ):
-        prepare(load_params(), load_dataset(), load_dataset().rows("train"), [""] * 27)
+        named = Subclasses.named([""] * 27)
+        prepare(load_params(), load_dataset(), load_dataset().rows("train"), named, CPU)
 
 
 def test_features_of_copies_are_those_of_the_network():

@@ -1,6 +1,7 @@
 """Tasks in processes of their own return the same as in this one."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,18 +12,31 @@ import torch
 from tqdm import tqdm
 
 from cxr.core.errors import UserError
-from cxr.training.parallel import Tick, side_by_side
+from cxr.params import Compute
+from cxr.training.parallel import Tick, side_by_side, worker_count
+from tests.builders import refused, settings
 
 
-def square(number: int, tick: Tick) -> tuple[int, int]:
+def on(workers: int | str, threads: int = 1) -> Compute:
+    return settings("compute", device="cpu", workers=workers, threads=threads)
+
+
+def square(number: int, tick: Tick) -> tuple[int, int, bool]:
     for _ in range(3):
         tick()
-    return number**2, torch.get_num_threads()
+    return number**2, torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
 
 
 def fail_second(number: int, tick: Tick) -> int:
     if number == 1:
         raise UserError("the second one fails")
+    time.sleep(600)
+    return number
+
+
+def kill_second(number: int, tick: Tick) -> int:
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(600)
     return number
 
@@ -38,20 +52,52 @@ class Linger:
         time.sleep(600)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_results_in_order_with_every_step_counted(workers: int) -> None:
+@pytest.mark.parametrize(("workers", "threads"), [(1, 2), (2, 2), (4, 1)])
+def test_results_in_order_with_every_step_counted(workers: int, threads: int) -> None:
     before = torch.get_num_threads()
+    torch.use_deterministic_algorithms(False)
     with tqdm(total=9, disable=False) as bar:
-        results = side_by_side(square, 3, workers, 1, bar)
+        results = side_by_side(square, 3, on(workers, threads), bar)
     torch.set_num_threads(before)
-    assert results == [(0, 1), (1, 1), (4, 1)]
+    assert results == [(0, threads, True), (1, threads, True), (4, threads, True)]
     assert bar.n == 9
+
+
+def test_nothing_to_do_takes_no_worker() -> None:
+    with tqdm(disable=True) as bar:
+        assert side_by_side(square, 0, on("auto"), bar) == []
+
+
+def test_a_gpu_does_one_task_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr.training.parallel.configure", lambda device, threads: torch.device("cuda"))
+    with tqdm(disable=True) as bar:
+        assert side_by_side(lambda number, tick: os.getpid(), 2, on(2), bar) == [os.getpid()] * 2
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot withhold cores")
+def test_as_many_workers_as_there_are_cores_for() -> None:
+    cores = os.sched_getaffinity(0)
+    assert worker_count(on("auto")) == len(cores)
+    assert worker_count(on("auto", threads=2)) == max(1, len(cores) // 2)
+    assert worker_count(on(7, threads=2)) == 7
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        assert worker_count(on("auto")) == worker_count(on("auto", threads=2)) == 1
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def test_an_error_in_one_task_ends_all_at_once() -> None:
     start = time.monotonic()
     with tqdm(disable=True) as bar, pytest.raises(UserError, match="the second one fails"):
-        side_by_side(fail_second, 2, 2, 1, bar)
+        side_by_side(fail_second, 2, on(2), bar)
+    assert time.monotonic() - start < 120
+
+
+def test_a_killed_worker_is_one_line() -> None:
+    start = time.monotonic()
+    with tqdm(disable=True) as bar, refused("a worker process was killed", "lower compute.workers"):
+        side_by_side(kill_second, 2, on(2), bar)
     assert time.monotonic() - start < 120
 
 
@@ -59,7 +105,7 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     parent = os.fork()
     if parent == 0:
         with tqdm(disable=True) as bar:
-            side_by_side(Linger(tmp_path), 2, 2, 1, bar)
+            side_by_side(Linger(tmp_path), 2, on(2), bar)
         os._exit(0)
     wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
     os.kill(parent, 9)

@@ -6,7 +6,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from cxr.core.dataset import load_dataset
 from cxr.core.files import write_csv
-from cxr.training.targets import class_weights, load_subclasses, make_targets
+from cxr.training.targets import Subclasses, class_weights, load_subclasses, make_targets
 from tests.builders import refused, settings, write_packed
 
 LABELS = np.array([0, 1, 1, 2, 1, 0, 1, 1])
@@ -15,7 +15,9 @@ SUBCLASSES = ["normal", "covid_1", "covid_0", "sick", "covid_1", "normal", "covi
 
 
 def targets(strategy, subclasses=SUBCLASSES, **changes):
-    return make_targets(settings("imbalance", strategy=strategy, **changes), LABELS, CLASSES, subclasses)
+    return make_targets(
+        settings("imbalance", strategy=strategy, **changes), LABELS, CLASSES, Subclasses.named(subclasses)
+    )
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (1214, 3494), (7, 100, 1, 40)])
@@ -89,7 +91,8 @@ def test_every_strategy_changes_one_thing(strategy):
 
 
 def write_subclasses(rows) -> None:
-    write_csv("data/subclasses.csv", ("row", "subclass"), [(row, f"sub_{row}") for row in rows])
+    table = [(row, f"sub_{row}", row % 2) for row in rows]
+    write_csv("data/subclasses.csv", ("row", "subclass", "conflicting"), table)
 
 
 def test_subclasses_are_those_of_the_training_images(tmp_path, monkeypatch):
@@ -98,14 +101,34 @@ def test_subclasses_are_those_of_the_training_images(tmp_path, monkeypatch):
     data = load_dataset()
     rows = data.rows("train")
     write_subclasses(rows)
-    assert load_subclasses(data) == [f"sub_{row}" for row in rows]
+    assert load_subclasses(data).names == [f"sub_{row}" for row in rows]
+    assert load_subclasses(data).conflicting.tolist() == [row % 2 == 1 for row in rows]
     for others in (rows[::-1], rows[:-1], [*rows, 99], data.rows("train", "val")[: len(rows)]):
         write_subclasses(others)
         with refused("data/subclasses.csv: its column row", "data/labels.csv", "`dvc repro cluster`"):
             load_subclasses(data)
-    write_csv("data/subclasses.csv", ("subclass",), [("x",)] * len(rows))
-    with refused("data/subclasses.csv: its column row"):
-        load_subclasses(data)
+    older = [("subclass",), [("x",)] * len(rows)], [("row", "subclass"), [(row, "x") for row in rows]]
+    for columns, table in older:
+        write_csv("data/subclasses.csv", columns, table)
+        with refused("data/subclasses.csv: its column row", "conflicting is missing"):
+            load_subclasses(data)
+
+
+@pytest.mark.parametrize("strategy", ["none", "sampler"])
+def test_conflicting_images_are_drawn_so_many_times_as_often(strategy):
+    labels = np.array([0] * 4 + [1] * 12)
+    conflicting = np.isin(np.arange(16), [0, 5, 6, 7])
+    names = np.array(["normal", "sick"])[labels].tolist()
+    chosen = settings("imbalance", strategy=strategy, conflicting=3.0)
+    result = make_targets(chosen, labels, ["normal", "sick"], Subclasses(names, conflicting))
+    assert result.sampling.sum() == pytest.approx(1)
+    for label in (0, 1):
+        of_class = result.sampling[labels == label]
+        odd = conflicting[labels == label]
+        assert of_class[odd] == pytest.approx(3 * of_class[~odd][0])
+    weights = np.where(conflicting, 3, 1) / (np.array([4, 12])[labels] if strategy == "sampler" else 1)
+    expected = [weights[labels == label].sum() / weights.sum() for label in (0, 1)]
+    assert result.prior == pytest.approx(expected)  # what the network learns of the prevalence
 
 
 def test_sampler_draws_classes_equally_often():

@@ -8,6 +8,7 @@ import numpy as np
 
 from cxr.commands.compare.comparison import POWER, Comparison, MetricRow, flips
 from cxr.commands.compare.runs import EvaluationsOnTest, Run
+from cxr.reports import ledger
 
 FLIPS_SHOWN = 10  # of each direction
 TITLES = {"auc": "AUC", "auc_ovr_macro": "Macro AUC"}
@@ -17,7 +18,7 @@ NOTES = {"brier": " (lower is better)", "nll": " (log loss, lower is better)"}
 @dataclass(frozen=True)
 class Review:
     """splits: test first. params: those that differ, the values of A and of B by dotted key. evaluations: how
-    often test was evaluated before."""
+    often test was evaluated before B."""
 
     a: Run
     b: Run
@@ -57,12 +58,9 @@ class Review:
         return disagreements if self.identical else self._reservations() + disagreements
 
     def _reservations(self) -> list[str]:
-        commits = _count(self.evaluations.others, "commit")
-        if not self.evaluations.complete:
-            commits = f"at least {commits} (this clone is shallow: `git fetch --unshallow`)"
         reservations = [
-            f"Test-set reuse: besides B, {commits} in the history published test results; uncommitted runs "
-            'are not counted. With every test-set evaluation a "better" by chance becomes more likely.',
+            f'Test-set reuse: {self._reuse()}. With every test-set evaluation a "better" by chance becomes '
+            "more likely.",
             "The temperature, and perhaps more, was chosen on val: if val and test disagree, rely on test.",
             "The numbers of radiographs and members needed are for detecting a difference of the observed "
             f"size with {100 * POWER:.0f} % power if the between-case variance falls with 1/n and the "
@@ -82,6 +80,16 @@ class Review:
                 "batch order. They are treated as independent, which makes the intervals too wide at worst."
             )
         return reservations
+
+    def _reuse(self) -> str:
+        earlier = self.evaluations.earlier
+        if self.evaluations.ledger:
+            return f"by {ledger.PATH} at A, test was evaluated {_count(earlier, 'time')} before B"
+        commits = _count(earlier, "commit")
+        return (
+            f"A has no ledger of this test set ({ledger.PATH}); besides B, at least {commits} in the history "
+            "published test results"
+        )
 
 
 def _primary(split: Comparison) -> str:
@@ -207,8 +215,8 @@ def as_json(review: Review) -> dict[str, Any]:
     verdict: of the primary metric by split: better, worse or inconclusive
     a, b: name, commit (None: the workspace), members, test (the content of metrics/test.json)
     params: those that differ, by dotted key, the values a and b (None: a side does not have it)
-    test_set_evaluations: others (commits besides B that published test results), complete (False: the clone
-        is shallow and others a lower bound)
+    test_set_evaluations: earlier (their number before B), ledger (True: counted by the ledger of test at A;
+        False: commits that published test results, a lower bound)
     splits: by name: images (their number), metrics (by name, see below), mcnemar (the numbers
         newly_misclassified and newly_correct, and p), and the lists newly_misclassified and newly_correct,
         whose entries have row, label, decision_a, decision_b, p_label_a, p_label_b
@@ -226,7 +234,7 @@ def as_json(review: Review) -> dict[str, Any]:
         "a": _run_json(review.a),
         "b": _run_json(review.b),
         "params": {key: {"a": of_a, "b": of_b} for key, (of_a, of_b) in review.params.items()},
-        "test_set_evaluations": {"others": evaluations.others, "complete": evaluations.complete},
+        "test_set_evaluations": {"earlier": evaluations.earlier, "ledger": evaluations.ledger},
         "splits": {split.split: _split_json(split) for split in review.splits},
         "caveats": review.caveats(),
     }

@@ -14,6 +14,7 @@ from cxr import params, recipes
 from cxr.core.errors import UserError
 from cxr.inference import predictions
 from cxr.inference.predictions import Predictions, parse_predictions
+from cxr.reports import ledger
 
 TEST = Path("metrics/test.json")
 
@@ -32,11 +33,11 @@ class Run:
 
 @dataclass(frozen=True)
 class EvaluationsOnTest:
-    """others: commits that published other test results. complete: False if the clone is shallow, so that
-    `others` is a lower bound."""
+    """earlier: readings of test before B. ledger: whether the ledger at A counts them; if not, they are the
+    commits that published test results, a lower bound."""
 
-    others: int
-    complete: bool
+    earlier: int
+    ledger: bool
 
 
 def read_run(revision: str | None) -> Run:
@@ -115,8 +116,14 @@ def check_same_data(a: Run, b: Run) -> None:
 
 
 def evaluations_on_test(a: Run, b: Run) -> EvaluationsOnTest:
-    """Test-set evaluations besides B: commits in the history of either side that changed the predictions,
-    without the one that added B's."""
+    """Test-set evaluations before B: the readings in the ledger at A, or, if it has none of its test set, the
+    commits in the history of either side that changed the predictions, without the one that added B's.
+
+    Raises `UserError` if the ledger at A cannot be read.
+    """
+    readings = _readings(a)
+    if readings is not None:
+        return EvaluationsOnTest(readings, ledger=True)
     ends = [run.commit or resolve("HEAD") for run in (a, b)]
     path = predictions.PATH.as_posix()
     history = _git("rev-list", "--count", "--full-history", "--no-merges", *ends, "--", f":(top){path}")
@@ -124,8 +131,19 @@ def evaluations_on_test(a: Run, b: Run) -> EvaluationsOnTest:
         _git("hash-object", "--", path).stdout
         == _git("rev-parse", "--quiet", "--verify", f"HEAD:{path}").stdout
     )
-    shallow = _git("rev-parse", "--is-shallow-repository").stdout.decode().strip() == "true"
-    return EvaluationsOnTest(int(history.stdout) - committed, not shallow)
+    return EvaluationsOnTest(int(history.stdout) - committed, ledger=False)
+
+
+def _readings(run: Run) -> int | None:
+    """The number of readings in the ledger at a revision; None if it has no ledger of its test set."""
+    shown = _git("show", f"{run.commit or 'HEAD'}:{ledger.PATH.as_posix()}")
+    if shown.returncode:
+        return None
+    try:
+        found = ledger.parse_ledger(shown.stdout.decode("utf-8", errors="replace"))
+    except UserError as error:
+        raise UserError(f"{error} (at {run.name})") from None
+    return len(found.readings) if found.test_set == run.params.get("download.source") else None
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:

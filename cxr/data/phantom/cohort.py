@@ -107,11 +107,15 @@ class Phantoms:
     Attributes:
         images: (N, size, size) uint8, 0 black (air) to 255 white (bone).
         labels: (N,) int64, index into `CLASSES`.
+        opacities: (N, size, size) uint8, the grey levels that the focal opacities of disease add to each
+            pixel: the radiograph minus the same one, with the same noise, without them. 0 in normal
+            radiographs. Diffuse haze and coarser markings, which have no outline, are in both.
         patients: (N,) int64, the simulated patient, unique across the splits of a seed; a patient has
             one class and at most `MAX_IMAGES_PER_PATIENT` radiographs of one anatomy.
     """
 
     images: np.ndarray
+    opacities: np.ndarray
     labels: np.ndarray
     patients: np.ndarray
 
@@ -135,16 +139,19 @@ def make_phantoms(counts: Sequence[int], size: int, seed: int, split: str) -> Ph
     key = SPLITS.index(split)
     labels, patients, visits = _cohort(counts, np.random.default_rng(_seeds(seed, key)))
     grid = size * math.ceil(_MIN_GRID / size)
-    images = np.empty((len(labels), size, size), np.uint8)
+    images, opacities = np.empty((2, len(labels), size, size), np.uint8)
     step = max(1, _CHUNK_PIXELS // grid**2)
     for start in range(0, len(labels), step):
         rows = slice(start, start + step)
         anatomy = Streams(_seeds(seed, key, p) for p in patients[rows])
         visit = Streams(_seeds(seed, key, p, v) for p, v in zip(patients[rows], visits[rows], strict=True))
-        image = _image(anatomy, visit, labels[rows], grid, TEST_IMAGE if split == "test" else IMAGE)
-        image = image.reshape(len(image), size, grid // size, size, grid // size).mean((2, 4))
-        images[rows] = np.rint(image * 255)
-    return Phantoms(images, labels, patients * len(SPLITS) + key)
+        pair = _images(anatomy, visit, labels[rows], grid, TEST_IMAGE if split == "test" else IMAGE)
+        images[rows], without = (
+            np.rint(image.reshape(-1, size, grid // size, size, grid // size).mean((2, 4)) * 255)
+            for image in pair
+        )
+        opacities[rows] = np.maximum(images[rows] - without, 0)
+    return Phantoms(images, opacities, labels, patients * len(SPLITS) + key)
 
 
 def _check(counts: Sequence[int], size: int, seed: int, split: str) -> None:
@@ -179,15 +186,20 @@ def _cohort(counts: Sequence[int], rng: np.random.Generator) -> tuple[np.ndarray
     return labels[order], patients[order], visits[order]
 
 
-def _image(anatomy: Streams, visit: Streams, labels: np.ndarray, grid: int, table: Table) -> np.ndarray:
-    """(radiographs, grid, grid) float32 in 0..1."""
+def _images(
+    anatomy: Streams, visit: Streams, labels: np.ndarray, grid: int, table: Table
+) -> tuple[np.ndarray, np.ndarray]:
+    """The radiographs, and the same ones without focal opacities: (radiographs, grid, grid) float32 in 0..1
+    each."""
     p = anatomy.table(PATIENT) | visit.table(table)
     at = body_position(p, anatomy, grid)
     lung = step(at.to_wall, 0.022) * step(at.off_heart, 0.02) * step(at.over_dome, 0.014)
     texture = 0.6 * noise(visit, 12, grid) + 0.4 * noise(visit, 40, grid)
-    filling, streaks = disease(anatomy, p, labels, texture)
+    filling, opacities, streaks = disease(anatomy, p, labels, texture)
     filling += np.maximum(p["crowding"], 0) * bell(at.over_dome, 0.25) + np.maximum(p["haze"], 0)
-    air = lung * np.exp(-filling) * (0.70 + 0.30 * np.sqrt(np.clip(at.to_wall / 0.3, 0, 1)))
+    depth = 0.70 + 0.30 * np.sqrt(np.clip(at.to_wall / 0.3, 0, 1))
+    air = lung * np.exp(-filling) * depth
+    filled = lung * np.exp(opacities - filling) * depth - air  # the air that the opacities take the place of
     markings = np.maximum(p["vessels"], 0.01) * (1 + streaks) * vessels(anatomy, p, grid)
 
     density = soft_tissue(at, p) - 0.26 * air + (0.2 + 0.8 * lung) * (markings + 0.014 * texture)
@@ -195,4 +207,6 @@ def _image(anatomy: Streams, visit: Streams, labels: np.ndarray, grid: int, tabl
     density -= airways(at) + abdominal_gas(at, p, anatomy)
     muscle = (1 - lung) * step(density - 0.1, 0.1)
     density += 0.015 * noise(anatomy, 5, grid) + 0.012 * muscle * noise(anatomy, 14, grid)
-    return expose(density + attachments(visit, p, grid), visit, p)
+    density += attachments(visit, p, grid)
+    grain = visit.normal(grid, grid)
+    return expose(density, grain, p), expose(density - 0.26 * filled, grain, p)

@@ -34,13 +34,15 @@ def attachments(visit: Streams, p: Params, grid: int) -> np.ndarray:
     return 0.35 * marks + 0.25 * blobs(u[..., -1:], v[..., -1:], 0.03, wired, grid)
 
 
-def expose(density: np.ndarray, visit: Streams, p: Params) -> np.ndarray:
-    """Collimation, the characteristic curve, unsharpness and noise: (radiographs, grid, grid) in 0..1."""
+def expose(density: np.ndarray, grain: np.ndarray, p: Params) -> np.ndarray:
+    """Collimation, the characteristic curve, unsharpness and noise: (radiographs, grid, grid) in 0..1.
+
+    grain: (radiographs, grid, grid) float32, unit-variance noise of each pixel."""
     grid = density.shape[-1]
     opening = [step(1 - p["collimation"] - np.abs(axis(grid) - p[shift]), 0.01) for shift in ("dx", "dy")]
     density = density * opening[0] * np.swapaxes(opening[1], 1, 2)
     image = 1 / (1 + np.exp(-4.3 * p["contrast"] * (density - 0.52) - 0.25 - p["exposure"]))
     sigma = grid / 224
     image += np.clip(p["unsharpness"], 0, 1) * (gaussian_filter(image, (0, sigma, sigma), truncate=3) - image)
-    image += np.maximum(p["noise"], 0) * (grid / 224) * visit.normal(grid, grid)
+    image += np.maximum(p["noise"], 0) * (grid / 224) * grain
     return np.clip(image, 0, 1)

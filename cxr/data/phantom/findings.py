@@ -42,10 +42,20 @@ def _pattern(label: int, draw: float) -> Pattern:
     return patterns[np.searchsorted(np.cumsum([q.fraction for q in patterns[:-1]]), draw)]
 
 
-def disease(
-    anatomy: Streams, p: Params, labels: np.ndarray, texture: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """What fills the air, (radiographs, grid, grid), and the increase of markings, (radiographs, 1, 1)."""
+class Findings(NamedTuple):
+    """What disease adds to the healthy lungs, float32.
+
+    filling: (radiographs, grid, grid), what fills the air: `opacities`, the hila and haze over both lungs.
+    opacities: (radiographs, grid, grid), the focal part of it alone; exactly 0 in normal radiographs.
+    streaks: (radiographs, 1, 1), the increase of the interstitial markings.
+    """
+
+    filling: np.ndarray
+    opacities: np.ndarray
+    streaks: np.ndarray
+
+
+def disease(anatomy: Streams, p: Params, labels: np.ndarray, texture: np.ndarray) -> Findings:
     grid, severity = texture.shape[-1], np.maximum(p["severity"], 0.12)
     kind, other_side, focus_y, focus_x = anatomy.uniform(4, 1, 1).swapaxes(0, 1)
     patterns = [_pattern(label, draw) for label, draw in zip(labels, kind[:, 0, 0], strict=True)]
@@ -65,11 +75,11 @@ def disease(
     u, v = to_image(p, x, p["apex"] + height * (p["dome"] - p["apex"]))
     radius = between("radius", radius) * p["scale"]
     amount = of("amount") * (0.5 + amount) * severity
-    filling = blobs(u, v, radius, amount, grid)
-    filling -= blobs(u, v, 0.6 * radius, 1.5 * amount * (hollow < of("cavities")), grid)
-    filling = np.maximum(filling, 0) * np.maximum(1 + 0.7 * texture, 0.1)  # ragged edges, air bronchograms
+    opacities = blobs(u, v, radius, amount, grid)
+    opacities -= blobs(u, v, 0.6 * radius, 1.5 * amount * (hollow < of("cavities")), grid)
+    opacities = np.maximum(opacities, 0) * np.maximum(1 + 0.7 * texture, 0.1)  # ragged, air bronchograms
 
     streaks = of("streaks") * severity
     u, v = to_image(p, 0.2 * SIDES, 0 * SIDES)
     hila = blobs(u, v, 0.16, np.maximum(p["hila"], 0) * (1 + streaks), grid)
-    return filling + hila + of("haze") * severity, streaks
+    return Findings(opacities + hila + of("haze") * severity, opacities, streaks)

@@ -1,6 +1,7 @@
 """`cxr compare` as a reviewer reads it: the verdict first, then the evidence."""
 
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from cxr import cli
 from cxr.core.files import read_json, write_json
 from cxr.inference.predictions import Predictions
+from cxr.reports.ledger import PATH, load_ledger
 from scripts import workspace
 from tests.builders import ROOT, drawn_predictions, write_images, write_run
 
@@ -93,7 +95,7 @@ def test_parameters_members_and_seed_are_named(compared):
     assert "`train.epochs` 36, 7" in out
     assert re.search(r"A: `main` \([0-9a-f]{7}\), 4 members. B: the workspace, 3 members.", out)
     assert "Both sides use seed 0" in out
-    assert "besides B, 1 commit in the history" in out
+    assert "besides B, at least 1 commit in the history" in out
 
 
 def test_another_seed_needs_no_caveat(compared):
@@ -159,9 +161,20 @@ def test_json_has_everything(compared):
     assert auc["low"] < auc["difference"] < auc["high"]
     parts = auc["between_case_se"] ** 2 + auc["between_seed_se"] ** 2
     assert auc["standard_error"] ** 2 == pytest.approx(parts, rel=0.01)
-    assert content["test_set_evaluations"] == {"others": 1, "complete": True}
+    assert content["test_set_evaluations"] == {"earlier": 1, "ledger": False}
+    assert "A has no ledger of this test set (docs/test_ledger.yaml); besides B, at least 1 commit in" in out
     assert f"({auc['difference']:+.4f}, 95 % interval {auc['low']:+.4f} to {auc['high']:+.4f})" in out
     assert all(f"- {caveat}" in out for caveat in content["caveats"])
+
+
+def test_earlier_evaluations_are_those_of_the_ledger(compared, tmp_path):
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / PATH, PATH)
+    out = compared(drawn_predictions(POOR), drawn_predictions(GOOD, seed=1), "--json", "all.json")
+    readings = len(load_ledger().readings)
+    assert read_json("all.json")["test_set_evaluations"] == {"earlier": readings, "ledger": True}
+    assert f"by docs/test_ledger.yaml at A, test was evaluated {readings} times before B." in out
+    assert "published test results" not in out
 
 
 def test_json_of_single_members_has_no_infinity(compared):

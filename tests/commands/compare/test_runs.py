@@ -1,15 +1,18 @@
 """What a run committed to Git is read as it was, from a clone or a bare one; what is missing is named."""
 
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 from cxr.commands.compare import runs
 from cxr.commands.compare.runs import EvaluationsOnTest, evaluations_on_test, read_run
 from cxr.core.files import read_json
 from cxr.inference import predictions
+from cxr.reports.ledger import PATH
 from scripts import workspace
 from tests.builders import ROOT, drawn_predictions, refused, write_run
 
@@ -37,6 +40,12 @@ def head(folder: Path, revision: str = "HEAD") -> str:
     ).stdout.strip()
 
 
+def write_ledger(readings: int, test_set: str = "pneumoniamnist") -> None:
+    row = {"date": date(2026, 1, 1), "kind": "recipe", "run": "x", "decision": "none", "source": "x"}
+    PATH.parent.mkdir(exist_ok=True)
+    YAML().dump({"test_set": test_set, "readings": [row.copy() for _ in range(readings)]}, PATH)
+
+
 def test_a_revision_is_read_as_it_was(repository):
     run = read_run("first")
     np.testing.assert_allclose(run.predictions.members, drawn_predictions([1.0, 1.2]).members, rtol=1e-6)
@@ -59,7 +68,7 @@ def test_a_bare_clone_is_enough_for_two_revisions(repository, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path / "bare.git")
     a, b = read_run("first"), read_run("main")
     assert np.array_equal(a.predictions.members, expected.predictions.members)
-    assert evaluations_on_test(a, b) == EvaluationsOnTest(others=1, complete=True)
+    assert evaluations_on_test(a, b) == EvaluationsOnTest(earlier=1, ledger=False)
     with refused("metrics/predictions.csv: no such file in the workspace", "name two revisions"):
         read_run(None)
 
@@ -156,16 +165,16 @@ def test_test_set_evaluations_are_counted(repository):
     Path("notes.txt").write_text("nothing")
     workspace.commit(repository, "no result")
     first, main, now = (read_run(name) for name in ("first", "main", None))
-    assert evaluations_on_test(first, main).others == 1
-    assert evaluations_on_test(first, now).others == 1  # the workspace is what HEAD has
+    assert evaluations_on_test(first, main).earlier == 1
+    assert evaluations_on_test(first, now).earlier == 1  # the workspace is what HEAD has
     write_run(drawn_predictions([1.6, 1.7], seed=5))
-    assert evaluations_on_test(first, read_run(None)).others == 2
+    assert evaluations_on_test(first, read_run(None)).earlier == 2
 
 
 def test_two_revisions_can_be_read_from_a_subfolder(repository, monkeypatch):
     monkeypatch.chdir(repository / "metrics")
     first, main = read_run("first"), read_run("main")
-    assert evaluations_on_test(first, main).others == 1
+    assert evaluations_on_test(first, main).earlier == 1
 
 
 def test_evaluations_on_merged_branches_count(repository):
@@ -176,7 +185,33 @@ def test_evaluations_on_merged_branches_count(repository):
     workspace.call(repository, "git", "checkout", "--quiet", "main")
     name = ("-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "commit.gpgsign=false")
     workspace.call(repository, "git", *name, "merge", "--quiet", "-s", "ours", "-m", "merge", "side")
-    assert evaluations_on_test(read_run("first"), read_run("main")).others == 2
+    assert evaluations_on_test(read_run("first"), read_run("main")).earlier == 2
+
+
+def test_readings_are_those_of_the_ledger_at_the_base(repository, monkeypatch):
+    """Whatever Git counts, and whatever B's side of the history adds to the ledger."""
+    write_ledger(readings=5)
+    workspace.commit(repository, "a ledger")
+    write_ledger(readings=6)
+    workspace.commit(repository, "a reading more")
+    base, now = read_run("main~1"), read_run(None)
+    assert evaluations_on_test(base, now) == EvaluationsOnTest(earlier=5, ledger=True)
+    monkeypatch.chdir(repository / "metrics")
+    assert evaluations_on_test(read_run("main"), base) == EvaluationsOnTest(earlier=6, ledger=True)
+    assert evaluations_on_test(read_run("first"), base) == EvaluationsOnTest(earlier=1, ledger=False)
+
+
+def test_ledger_of_another_test_set_does_not_count(repository):
+    write_ledger(readings=5, test_set="phantom")
+    workspace.commit(repository, "a ledger")
+    assert not evaluations_on_test(read_run("main"), read_run(None)).ledger
+
+
+def test_broken_ledger_is_an_error(repository):
+    write_ledger(readings=0)
+    workspace.commit(repository, "a ledger without readings")
+    with refused("docs/test_ledger.yaml: readings must be a list of one row or more (at main)"):
+        evaluations_on_test(read_run("main"), read_run(None))
 
 
 def test_shallow_clone_gives_a_lower_bound(repository, tmp_path, monkeypatch):
@@ -184,7 +219,7 @@ def test_shallow_clone_gives_a_lower_bound(repository, tmp_path, monkeypatch):
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", url, tmp_path / "shallow"], check=True)
     monkeypatch.chdir(tmp_path / "shallow")
     main = read_run("main")
-    assert evaluations_on_test(main, main) == EvaluationsOnTest(others=0, complete=False)
+    assert evaluations_on_test(main, main) == EvaluationsOnTest(earlier=0, ledger=False)
 
 
 def test_committed_results_of_this_repository_can_be_read(monkeypatch):

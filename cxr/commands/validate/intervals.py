@@ -1,0 +1,132 @@
+"""95 % intervals that also hold for few radiographs, and for several of one patient.
+
+At a sensitivity or an AUC of 1 a bootstrap's interval and DeLong's have no width, so that a few radiographs
+would seem to prove a perfect classifier. Proportions get Wilson's interval, AUCs the wider of DeLong's and
+Newcombe's, and sums and differences of them follow from these (`combined`). Other metrics get the bootstrap
+of metrics/test.json.
+
+Images of one patient are alike, so that they count less than as many patients. The bootstrap resamples
+patients, DeLong's variance sums over them, and the other intervals take the number of images for
+`effective_cases`, as if images of one patient were equal: they are rather too wide than too narrow.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+
+from cxr.evaluation import statistics
+from cxr.evaluation.delong import auc_contributions, case_variance, placements
+from cxr.evaluation.statistics import CELLS, Z, wilson
+
+
+class Bounded(NamedTuple):
+    """A value with the ends of its 95 % interval, and the method that gave them."""
+
+    value: float
+    low: float
+    high: float
+    method: str
+
+
+def effective_cases(patients: np.ndarray) -> float:
+    """The number of independent cases that images of these patients, (N,) int, amount to if those of one
+    patient are equal: (sum of n)^2 / (sum of n^2) with n images of a patient (Kish, 1965)."""
+    counts = np.bincount(patients)
+    return float(counts.sum() ** 2 / (counts**2).sum())
+
+
+def proportion(hits: np.ndarray, patients: np.ndarray | None) -> Bounded:
+    """The fraction of `hits`, (n,) bool with n above 0, with Wilson's interval. patients: (n,) int."""
+    count = len(hits) if patients is None else effective_cases(patients)
+    value = float(hits.mean())
+    low, high = wilson(value, count)
+    return Bounded(value, float(low), float(high), "Wilson")
+
+
+def combined(parts: Sequence[tuple[float, Bounded]]) -> tuple[float, float, float]:
+    """The sum of `parts`, independent estimates each with its factor, and the ends of its interval.
+
+    From the distance of each end from its value, as if the parts were at these ends: the method of variance
+    estimates recovery (Zou & Donner, 2008, https://doi.org/10.1002/sim.3095; for two proportions with
+    Wilson's intervals it is that of Newcombe, 1998).
+    """
+    value = sum(factor * part.value for factor, part in parts)
+    down, up = 0.0, 0.0
+    for factor, part in parts:
+        ends = factor * (part.low - part.value), factor * (part.high - part.value)
+        down, up = down + min(ends) ** 2, up + max(ends) ** 2
+    return value, value - down**0.5, value + up**0.5
+
+
+def auc_interval(labels: np.ndarray, probabilities: np.ndarray, patients: np.ndarray | None) -> Bounded:
+    """The AUC, of more than two classes the mean of those of one against the rest, with the wider of DeLong's
+    and Newcombe's interval at each end.
+
+    labels: (N,) int, at least two of each class. probabilities: (N, classes). patients: (N,) int from 0 to
+    their number: then the variance is Obuchowski's (1997, https://doi.org/10.2307/2533958), of the sums of
+    the contributions of each patient's images.
+    """
+    classes = probabilities.shape[1]
+    shown = np.arange(1 if classes == 2 else 0, classes)
+    area = auc_contributions(labels[:, None] == shown, probabilities[None, :, shown])
+    value, of_images = float(area.values[0]), area.images[0]
+    if patients is None:
+        variance = float(case_variance(of_images, labels))
+    else:
+        variance = _clustered_variance(of_images, labels, patients)
+    half = Z * variance**0.5
+    # The mean of the ends is wide enough however the AUCs of several classes correlate.
+    low, high = np.mean(
+        [_of_one(labels == label, probabilities[:, label], patients) for label in shown], axis=0
+    )
+    low, high = max(0.0, min(value - half, low)), min(1.0, max(value + half, high))
+    return Bounded(value, float(low), float(high), "DeLong, Newcombe")
+
+
+def _of_one(positive: np.ndarray, scores: np.ndarray, patients: np.ndarray | None) -> tuple[float, float]:
+    """Newcombe's interval. positive: (N,) bool. scores: (N,) float."""
+    negatives, positives = (
+        float(mask.sum()) if patients is None else effective_cases(patients[mask])
+        for mask in (~positive, positive)
+    )
+    return newcombe(float(placements(positive, scores).auc), negatives, positives)
+
+
+def newcombe(area: float, negatives: float, positives: float) -> tuple[float, float]:
+    """The ends of the interval of an AUC from its value and the numbers of cases alone, which has a width at
+    an AUC of 1: method 5 of Newcombe, 2006, https://doi.org/10.1002/sim.2324."""
+    mean = (negatives + positives) / 2 - 1
+
+    def beyond(true: float) -> float:
+        spread = 1 + mean * ((1 - true) / (2 - true) + true / (1 + true))
+        return float(abs(area - true) - Z * np.sqrt(true * (1 - true) * spread / (negatives * positives)))
+
+    near = 1e-9
+    low = brentq(beyond, 0, area - near) if area > near else 0.0
+    high = brentq(beyond, area + near, 1) if area < 1 - near else 1.0
+    return float(low), float(high)
+
+
+def resampled(labels: np.ndarray, patients: np.ndarray | None, resamples: int) -> Iterator[np.ndarray]:
+    """(r, N) float64 blocks, of `resamples` rows together: how often each image is drawn, images within each
+    class (`statistics.blocks`), or all images of each patient, with patients, (N,) int, drawn within groups
+    that have images of the same classes, so that no resample is without a class."""
+    if patients is None:
+        yield from statistics.blocks(labels, resamples)
+        return
+    kinds = np.zeros(patients.max() + 1, np.int64)
+    np.bitwise_or.at(kinds, patients, 1 << labels)
+    # Blocks of fewer rows where a patient has many images: the images have to fit into memory as well.
+    size = max(1, CELLS // len(labels))
+    for counts in statistics.blocks(kinds, resamples):
+        for start in range(0, len(counts), size):
+            yield counts[start : start + size, patients]
+
+
+def _clustered_variance(of_images: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> float:
+    """(N,) each; every patient is independent of the others."""
+    means = np.bincount(labels, of_images) / np.bincount(labels)
+    sums = np.bincount(patients, of_images - means[labels])
+    return float(len(sums) / max(1, len(sums) - 1) * (sums**2).sum())

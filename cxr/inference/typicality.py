@@ -1,0 +1,81 @@
+"""Typicality: whether an image is like the training images, as a conformal p-value from val.
+
+`cxr.inference.typicality_model` measures how far an image is from the training images, in two ways: in its
+pixels and in the classifier's features. Here these distances become p-values, without PyTorch.
+
+The p-value is that of conformal anomaly detection (Laxhammar & Falkman, 2010,
+https://doi.org/10.1145/1833280.1833281; inductive: Vovk et al., 2005, https://doi.org/10.1007/b106715): the
+proportion of val images, the image itself counted in, that are at least as far. Of images drawn from the same
+population as val 5 % have one below 0.05, of another population more. It is not conditional on a class, which
+is unknown for a new image. With fewer than 20 val images no p-value is below 0.05.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+LIMIT = 0.05  # below, an image is marked as unlike the training images
+PARTS = ("pixels", "features")
+UNLIKE = "unlike the training images"
+REASONS = {
+    "pixels": "low correlation of its pixels with the average training images",
+    "features": "large distance of its features from those of the training images",
+}
+
+
+class Typicality(NamedTuple):
+    """Of one image. p_value: above 0, at most 1. parts: those of `PARTS` whose own p-value is below `LIMIT`,
+    of an image that is unlike the training images; else none."""
+
+    p_value: float
+    parts: tuple[str, ...]
+
+    @property
+    def unlike(self) -> bool:
+        return self.p_value < LIMIT
+
+    @property
+    def reason(self) -> str | None:
+        """Why the image is unlike the training images, None if it is not."""
+        return "; ".join(REASONS[part] for part in self.parts) or None
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "typicality": round(self.p_value, 6),
+            "unlike": self.unlike,
+            "unlike_reason": self.reason,
+        }
+
+
+def p_values(distances: np.ndarray, val: np.ndarray) -> np.ndarray:
+    """(N, 1 + parts) float64: the p-value of each image, then that of each of the `PARTS` alone.
+
+    distances: (N, parts) float32, val: (n, parts) float32, of `typicality_model`; n at least 1.
+
+    The p-value of a part is (1 + the number of val images at least as far) / (n + 1). The smallest of an
+    image's is compared with the smallest of each val image's in the same way, so that the image's p-value
+    needs no correction for two parts, and each part marks about as many val images as the other.
+    """
+    of_parts = _ranks(distances, val) + 1
+    of_val = _ranks(val, val)  # each val image is itself one of those that are at least as far
+    smallest = np.sort(of_val.min(axis=1))
+    at_most = np.searchsorted(smallest, of_parts.min(axis=1), side="right") + 1
+    return np.column_stack([at_most, of_parts]) / (len(val) + 1)
+
+
+def _ranks(distances: np.ndarray, val: np.ndarray) -> np.ndarray:
+    """(N, parts) int: the number of val images at least as far."""
+    nearer = [
+        np.searchsorted(np.sort(of_val), of_image)
+        for of_image, of_val in zip(distances.T, val.T, strict=True)
+    ]
+    return len(val) - np.stack(nearer, axis=1)
+
+
+def typicality(distances: np.ndarray, val: np.ndarray) -> list[Typicality]:
+    """Of each image. distances, val: see `p_values`."""
+    marks = []
+    for combined, *of_parts in p_values(distances, val).tolist():
+        low = tuple(part for part, p in zip(PARTS, of_parts, strict=True) if p < LIMIT)
+        marks.append(Typicality(combined, low if combined < LIMIT else ()))
+    return marks
