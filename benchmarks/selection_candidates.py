@@ -106,6 +106,9 @@ LATER: dict[str, Changes] = {
     "image, gamma, contrast .5, brightness .2, erasing .4, conflicting x 4": together(
         IMAGE, DIMMER, ERASING, OFTEN
     ),
+    "image, gamma, contrast .5, brightness .2, erasing .4, weakly degraded, conflicting x 4": together(
+        IMAGE, DIMMER, ERASING, WEAKLY, OFTEN
+    ),
     "image, photometric .5, erasing .4, weakly degraded, conflicting x 4": together(
         IMAGE, MEDIUM, ERASING, WEAKLY, OFTEN
     ),
