@@ -112,7 +112,6 @@ LATER: dict[str, Changes] = {
     "image, photometric .5, erasing .4, weakly degraded, conflicting x 4": together(
         IMAGE, MEDIUM, ERASING, WEAKLY, OFTEN
     ),
-    "residual net, photometric .5, erasing .4, conflicting x 4": together(RESIDUAL, MEDIUM, ERASING, OFTEN),
 }
 
 # Class and shortcut (right or wrong) make four groups, each drawn equally often, which reaches what group DRO

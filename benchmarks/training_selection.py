@@ -83,7 +83,9 @@ def main() -> None:
     train_all([Training(name, "conflict", SEEDS[0], material) for name in CANDIDATES])
     kept = after_one_seed(read_csv(ROWS))
     train_all([Training(name, "conflict", seed, material) for name in kept for seed in SEEDS[1:]])
-    train_all([Training(name, "conflict", seed, material) for seed in SEEDS for name in LATER])
+    train_all([Training(name, "conflict", SEEDS[0], material) for name in LATER])
+    kept = after_one_seed(read_csv(ROWS))
+    train_all([Training(name, "conflict", seed, material) for name in kept for seed in SEEDS[1:]])
     compared = dict.fromkeys([*finalists(read_csv(ROWS)), "before"])
     last = [(name, part) for name in compared for part in ("series", "late")]
     train_all([Training(name, part, seed, material) for name, part in last for seed in SEEDS])
