@@ -17,6 +17,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import matplotlib.cbook
 import numpy as np
@@ -82,10 +83,10 @@ def main() -> None:
 
 def share_marked(
     kinds: Mapping[str, np.ndarray], model: Classifier, reference: TypicalityModel
-) -> list[tuple[object, ...]]:
+) -> list[tuple[Any, ...]]:
     """Rows of docs/typicality.csv. kinds: (N, size, size) uint8 each."""
     cpu = torch.device("cpu")
-    rows: list[tuple[object, ...]] = []
+    rows: list[tuple[Any, ...]] = []
     for name, images in kinds.items():
         distances = measure(reference, model, images, predict(model, images, cpu), cpu)
         unlike = p_values(distances, reference.val.numpy()) < LIMIT
@@ -95,12 +96,13 @@ def share_marked(
     return rows
 
 
-def table(rows: list[tuple[object, ...]]) -> str:
-    lines = [
-        f"| {name} | {count:,} | {unlike:.1%} ({low:.1%} to {high:.1%}) | {pixels:.1%} | {features:.1%} |"
-        for name, count, unlike, low, high, pixels, features in rows
-    ]
-    return HEAD.format(limit=LIMIT) + "\n".join(lines).replace("%", " %") + "\n" + TAIL
+def table(rows: list[tuple[Any, ...]]) -> str:
+    """The content of docs/typicality.md."""
+    lines = []
+    for name, count, *shares in rows:
+        unlike, low, high, pixels, features = (f"{100 * share:.1f} %" for share in shares)
+        lines.append(f"| {name} | {count:,} | {unlike} ({low} to {high}) | {pixels} | {features} |")
+    return HEAD.format(limit=LIMIT) + "\n".join(lines) + "\n" + TAIL
 
 
 def altered(images: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
@@ -120,7 +122,7 @@ def altered(images: np.ndarray, generator: np.random.Generator) -> dict[str, np.
         .astype(np.uint8),
     }
     for fraction in (0.7, 0.5, 1 / 3):
-        kinds[f"test, random crop of {fraction:.0%} of the side"] = cropped(images, fraction, generator)
+        kinds[f"test, random crop of {100 * fraction:.0f} % of the side"] = cropped(images, fraction, generator)
     kinds["test, squeezed to 60 % of the width"] = squeezed(images, 0.6)
     return kinds
 
