@@ -46,7 +46,7 @@ def page(ledger: Ledger) -> str:
         "the commit, or, if none is given, at the one that added the row.",
         "",
         "| | date | commit | kind | what was evaluated | AUC | accuracy at one half "
-        "| accuracy at the threshold chosen on val | decision that followed | source |",
+        "| accuracy at the released threshold | decision that followed | source |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [f"| {number} | {row(reading)} |" for number, reading in enumerate(ledger.readings, start=1)]

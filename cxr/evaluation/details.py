@@ -79,7 +79,7 @@ def flagged(p_values: np.ndarray, split: Predictions) -> dict[str, object]:
     low, high = wilson(unlike[:, 0].mean(), len(unlike))
     return {
         "limit": LIMIT,
-        "unlike": {"value": unlike[:, 0].mean(), "low": low, "high": high},
+        "unlike": {"value": unlike[:, 0].mean(), "low": float(low), "high": float(high)},
         "by_class": {
             name: unlike[split.labels == label, 0].mean()
             for label, name in enumerate(split.classes)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr.commands.validate.intervals import Bounded
-from cxr.commands.validate.measurement import Sample, measure
+from cxr.commands.validate.measurement import FEWEST, Sample, measure
 from cxr.core.errors import UserError
 from cxr.inference import predictions
 from cxr.inference.onnx_session import OnnxModel
@@ -56,6 +56,8 @@ def load_reference(home: Path, model: OnnxModel) -> Reference | str:
     except ValueError:
         raise UserError(f"{table}: not a table of predictions; run `dvc repro evaluate`") from None
     sample = Sample(rows.classes, rows.labels, rows.ensemble)
+    if not sample.complete:
+        return f"the test split has fewer than {FEWEST} radiographs of a class"
     metrics = measure(sample, model.facts.threshold, model.facts.prevalence)
     for name, value in metrics.items():
         if name in published and abs(value.value - published[name].value) > ROUNDING:

@@ -93,7 +93,9 @@ def judge(metrics: Mapping[str, Bounded], sample: Sample, reference: Reference |
 def _margins(here: Mapping[str, Bounded], test: Mapping[str, Bounded]) -> dict[str, float | None]:
     """The metrics that are compared, with their margins. Without radiographs of a class these are recalls,
     which have none: a model that always answers the other class may have a recall of 1."""
-    margins: dict[str, float | None] = {name: m for name, m in MARGINS.items() if name in here}
+    margins: dict[str, float | None] = {
+        name: margin for name, margin in MARGINS.items() if name in here and name in test
+    }
     return margins or {name: None for name in here if name in test and not name.endswith(ONE_HALF)}
 
 
