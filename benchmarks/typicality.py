@@ -47,7 +47,8 @@ Written by `python -m benchmarks.typicality`, whose docstring says how the pictu
 marked if its typicality, a conformal p-value from val, is below {limit} ([how it is
 computed](../cxr/inference/typicality_model.py)). `by pixels`, `by features`: the proportion that each of the
 two distances would mark alone, at the same limit. Parentheses: 95 % Wilson interval over images; crops of a
-photograph are not independent, so that of photographs is too narrow.
+photograph are not independent, so that of photographs is too narrow. Rows below the photographs, if any, are
+archives named on the command line, which are not in the repository.
 
 | images | number | marked | by pixels | by features |
 |---|---|---|---|---|
@@ -56,8 +57,8 @@ TAIL = """
 - The measure was chosen on val and on altered copies of val radiographs; test was read once, afterwards.
 - No lateral radiographs were available here: whether they are marked is not known.
 - Brightness and contrast are not judged by the pixels. The features judge them as far as the classifier does.
-- A picture that is not marked is not thereby like the training images: radiographs of other ages, devices and
-  projections are marked in part only, and a crop that keeps most of the radiograph is hardly noticed.
+- An image that is not marked may still be unlike the training images: radiographs of other ages and hospitals
+  are marked in part only, and the less a crop removes, the fewer are marked.
 """
 
 
@@ -122,7 +123,8 @@ def altered(images: np.ndarray, generator: np.random.Generator) -> dict[str, np.
         .astype(np.uint8),
     }
     for fraction in (0.7, 0.5, 1 / 3):
-        kinds[f"test, random crop of {100 * fraction:.0f} % of the side"] = cropped(images, fraction, generator)
+        name = f"test, random crop of {100 * fraction:.0f} % of the side"
+        kinds[name] = cropped(images, fraction, generator)
     kinds["test, squeezed to 60 % of the width"] = squeezed(images, 0.6)
     return kinds
 
