@@ -17,6 +17,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import matplotlib.cbook
 import numpy as np
@@ -46,7 +47,8 @@ Written by `python -m benchmarks.typicality`, whose docstring says how the pictu
 marked if its typicality, a conformal p-value from val, is below {limit} ([how it is
 computed](../cxr/inference/typicality_model.py)). `by pixels`, `by features`: the proportion that each of the
 two distances would mark alone, at the same limit. Parentheses: 95 % Wilson interval over images; crops of a
-photograph are not independent, so that of photographs is too narrow.
+photograph are not independent, so that of photographs is too narrow. Rows below the photographs, if any, are
+archives named on the command line, which are not in the repository.
 
 | images | number | marked | by pixels | by features |
 |---|---|---|---|---|
@@ -55,8 +57,8 @@ TAIL = """
 - The measure was chosen on val and on altered copies of val radiographs; test was read once, afterwards.
 - No lateral radiographs were available here: whether they are marked is not known.
 - Brightness and contrast are not judged by the pixels. The features judge them as far as the classifier does.
-- A picture that is not marked is not thereby like the training images: radiographs of other ages, devices and
-  projections are marked in part only, and a crop that keeps most of the radiograph is hardly noticed.
+- An image that is not marked may still be unlike the training images: radiographs of other ages and hospitals
+  are marked in part only, and the less a crop removes, the fewer are marked.
 """
 
 
@@ -82,10 +84,10 @@ def main() -> None:
 
 def share_marked(
     kinds: Mapping[str, np.ndarray], model: Classifier, reference: TypicalityModel
-) -> list[tuple[object, ...]]:
+) -> list[tuple[Any, ...]]:
     """Rows of docs/typicality.csv. kinds: (N, size, size) uint8 each."""
     cpu = torch.device("cpu")
-    rows: list[tuple[object, ...]] = []
+    rows: list[tuple[Any, ...]] = []
     for name, images in kinds.items():
         distances = measure(reference, model, images, predict(model, images, cpu), cpu)
         unlike = p_values(distances, reference.val.numpy()) < LIMIT
@@ -95,12 +97,13 @@ def share_marked(
     return rows
 
 
-def table(rows: list[tuple[object, ...]]) -> str:
-    lines = [
-        f"| {name} | {count:,} | {unlike:.1%} ({low:.1%} to {high:.1%}) | {pixels:.1%} | {features:.1%} |"
-        for name, count, unlike, low, high, pixels, features in rows
-    ]
-    return HEAD.format(limit=LIMIT) + "\n".join(lines).replace("%", " %") + "\n" + TAIL
+def table(rows: list[tuple[Any, ...]]) -> str:
+    """The content of docs/typicality.md."""
+    lines = []
+    for name, count, *shares in rows:
+        unlike, low, high, pixels, features = (f"{100 * share:.1f} %" for share in shares)
+        lines.append(f"| {name} | {count:,} | {unlike} ({low} to {high}) | {pixels} | {features} |")
+    return HEAD.format(limit=LIMIT) + "\n".join(lines) + "\n" + TAIL
 
 
 def altered(images: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
@@ -120,7 +123,8 @@ def altered(images: np.ndarray, generator: np.random.Generator) -> dict[str, np.
         .astype(np.uint8),
     }
     for fraction in (0.7, 0.5, 1 / 3):
-        kinds[f"test, random crop of {fraction:.0%} of the side"] = cropped(images, fraction, generator)
+        name = f"test, random crop of {100 * fraction:.0f} % of the side"
+        kinds[name] = cropped(images, fraction, generator)
     kinds["test, squeezed to 60 % of the width"] = squeezed(images, 0.6)
     return kinds
 

@@ -71,11 +71,12 @@ def test_printed_probabilities_are_the_pipelines(run, classes):
     decisions = set()
     for name, line, p in zip(paths, out[1:7], expected, strict=True):
         assert line.startswith(f"{name} ")
-        *numbers, decision = line.removeprefix(name).split()
+        *numbers, decision, p_value = line.removeprefix(name).split()[: classes + 2]
         assert [float(number) for number in numbers] == pytest.approx(p, abs=5.1e-4)
         named = int(p[1] >= threshold) if classes == 2 else int(p.argmax())
         assert decision == CLASSES[named]
         decisions.add(decision)
+        assert 0 < float(p_value) <= 1
     assert len(decisions) > 1  # otherwise the decision has not been tested
     assert out[-1] == "For research only, not for diagnosis."
     assert any(f"p = {threshold:.3f} (calibrate.threshold)" in line for line in out) == (classes == 2)
