@@ -2,11 +2,17 @@
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+# ONNX Runtime reports its use to its publisher, with an identifier that it keeps in the home folder, unless
+# this is set when it is imported; `disable_telemetry_events()` comes too late.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 

@@ -40,7 +40,8 @@ def settings(home: Path, **changes: str) -> Settings:
 
 
 def client(home: Path, **changes: str) -> TestClient:
-    return TestClient(create_app(settings(home, **changes)), raise_server_exceptions=False)
+    app = create_app(settings(home, **changes))
+    return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -314,8 +315,6 @@ def test_openapi_describes_images_and_problems(service):
         assert schema["required"] == [field]
         assert {"200", "400", "413", "415", "422", "503"} <= set(post["responses"])
         assert "application/problem+json" in post["responses"]["413"]["content"]
-    for path in ("/docs", "/redoc"):
-        assert service.get(path).status_code == 200
 
 
 def test_the_service_needs_no_pytorch():
@@ -333,7 +332,7 @@ def test_settings_that_are_not_a_positive_number_are_errors(value):
 
 def test_an_error_in_the_environment_is_one_line():
     done = subprocess.run(
-        [sys.executable, "-c", "import service.app"],
+        [sys.executable, "-c", "import runpy; runpy.run_module('service', run_name='__main__')"],
         cwd=ROOT,
         env={"PATH": "", "CXR_QUEUE": "many"},
         capture_output=True,
