@@ -182,7 +182,7 @@ def _check_tables(header: Dataset) -> None:
 def _read_pixels(file: BinaryIO, header: Dataset) -> None:
     """Read the element at which the header ended."""
     order = header.original_encoding
-    rest = read_dataset(file, order[0], order[1], stop_when=lambda tag, *_: tag > PIXEL_DATA)
+    rest = read_dataset(file, bool(order[0]), bool(order[1]), stop_when=lambda tag, *_: tag > PIXEL_DATA)
     if PIXEL_DATA not in rest:
         raise UserError("a DICOM file without an image")
     header[PIXEL_DATA] = rest.get_item(PIXEL_DATA)
