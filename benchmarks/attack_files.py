@@ -25,6 +25,7 @@ def attack_files(side: int = 4000, scale: float = 1) -> dict[str, bytes]:
     def many(unit: bytes, megabytes: float) -> bytes:
         return unit * int(scale * megabytes * MB / len(unit))
 
+    deep = int(side * (2 / 3) ** 0.5)  # the largest that is allowed where a pixel takes more memory
     jpeg, png = encoded(SMALL, "JPEG"), encoded(SMALL, "PNG")
     smooth = io.BytesIO()
     Image.new("L", (side, side), 99).save(smooth, "JPEG", progressive=True)
@@ -61,11 +62,11 @@ def attack_files(side: int = 4000, scale: float = 1) -> dict[str, bytes]:
         ),
         "DICOM, RGB": dicom_bytes(dicom(np.zeros((side, side, 3), np.uint8), "RGB")),
         "DICOM, YBR": dicom_bytes(dicom(np.zeros((side, side, 3), np.uint8), "YBR_FULL")),
-        "DICOM, RGB 16 bit run-length": _run_length(side, 6),
+        "DICOM, RGB 16 bit run-length": _run_length(deep, 6),
         "DICOM, run-length": _run_length(side, 1),
         "DICOM, overlapping run-length": _run_length(side, 1, overlapping=True),
         "DICOM, run-length without effect": _run_length(side, 1, padding=many(b"\x80", 16)),
-        "DICOM, JPEG 2000 RGB": _jpeg2000(side, "RGB"),
+        "DICOM, JPEG 2000 RGB": _jpeg2000(deep, "RGB"),
         "DICOM, JPEG 2000": _jpeg2000(side, "L"),
     }
 
