@@ -222,36 +222,6 @@ def test_at_capacity_it_answers_503_with_retry_after(exported_run):
     assert app.state.service.work.in_flight == 0
 
 
-def test_retry_after_is_true(exported_run):
-    """Whoever comes again when told finds room, with twice as many clients as places who never pause."""
-    app = create_app(settings(exported_run, CXR_QUEUE="18"))
-    slow(app, 0.02)
-    image, tries = encoded(noise_images(1)[0], "PNG"), []
-
-    async def clients() -> None:
-        transport = httpx.ASGITransport(app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
-        ):
-            end = time.monotonic() + 6
-
-            async def one() -> None:
-                told = False
-                while time.monotonic() < end:
-                    answer = await http.post("/predict", files={"file": ("a", image)})
-                    if told:
-                        tries.append(answer.status_code)
-                    if told := answer.status_code == 503:
-                        await asyncio.sleep(int(answer.headers["Retry-After"]))
-
-            await asyncio.gather(*(one() for _ in range(40)))
-
-    asyncio.run(clients())
-    assert len(tries) > 50
-    assert tries.count(200) / len(tries) >= 0.9
-
-
 def test_the_bytes_of_all_uploads_are_bounded():
     uploads = Uploads(max_bytes=100, timeout=30)
     uploads.hold("a", 100)
