@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from pydicom import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit, RLELossless
+from pydicom.uid import UID, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from benchmarks.broken_images import encoded, png_chunk
 from tests.builders import dicom, dicom_bytes, noise_images
@@ -25,6 +25,7 @@ def attack_files(side: int = 4000, scale: float = 1) -> dict[str, bytes]:
     def many(unit: bytes, megabytes: float) -> bytes:
         return unit * int(scale * megabytes * MB / len(unit))
 
+    deep = int(side * (2 / 3) ** 0.5)  # the largest that is allowed where a pixel takes more memory
     jpeg, png = encoded(SMALL, "JPEG"), encoded(SMALL, "PNG")
     smooth = io.BytesIO()
     Image.new("L", (side, side), 99).save(smooth, "JPEG", progressive=True)
@@ -54,18 +55,20 @@ def attack_files(side: int = 4000, scale: float = 1) -> dict[str, bytes]:
         ),
         "DICOM, window of many values": _before_pixels(_ut(0x28, 0x1050, many(b"1\\", 8))),
         "DICOM, many character sets": _before_pixels(_ut(0x08, 0x05, many(b"A\\", 8))),
-        "DICOM, many fragments": _encapsulated(b"".join((ITEM, bytes(4), many(ITEM + bytes(4), 16)))),
+        "DICOM, many fragments": _encapsulated(
+            ITEM + bytes(4) + many(ITEM + bytes(4), 16), dicom(SMALL), RLELossless
+        ),
         "DICOM, 16 bit": dicom_bytes(dicom(np.zeros((side, side), np.uint16), bits=12)),
         "DICOM, 16 bit inverted with window": dicom_bytes(
             dicom(np.zeros((side, side), np.uint16), "MONOCHROME1", 12, WindowCenter=20, WindowWidth=9)
         ),
         "DICOM, RGB": dicom_bytes(dicom(np.zeros((side, side, 3), np.uint8), "RGB")),
         "DICOM, YBR": dicom_bytes(dicom(np.zeros((side, side, 3), np.uint8), "YBR_FULL")),
-        "DICOM, RGB 16 bit run-length": _run_length(side, 6),
+        "DICOM, RGB 16 bit run-length": _run_length(deep, 6),
         "DICOM, run-length": _run_length(side, 1),
         "DICOM, overlapping run-length": _run_length(side, 1, overlapping=True),
         "DICOM, run-length without effect": _run_length(side, 1, padding=many(b"\x80", 16)),
-        "DICOM, JPEG 2000 RGB": _jpeg2000(side, "RGB"),
+        "DICOM, JPEG 2000 RGB": _jpeg2000(deep, "RGB"),
         "DICOM, JPEG 2000": _jpeg2000(side, "L"),
     }
 
@@ -108,11 +111,8 @@ def _ut(group: int, element: int, value: bytes) -> bytes:
     return struct.pack("<HH2sHL", group, element, b"UT", 0, len(value)) + value
 
 
-def _encapsulated(fragments: bytes, dataset: Dataset | None = None) -> bytes:
-    dataset = dataset or dicom(SMALL)
-    dataset.file_meta.TransferSyntaxUID = dataset.file_meta.get("TransferSyntaxUID")
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated is False:
-        dataset.file_meta.TransferSyntaxUID = RLELossless
+def _encapsulated(fragments: bytes, dataset: Dataset, syntax: UID) -> bytes:
+    dataset.file_meta.TransferSyntaxUID = syntax
     dataset.PixelData = fragments
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True
@@ -121,8 +121,7 @@ def _encapsulated(fragments: bytes, dataset: Dataset | None = None) -> bytes:
 
 def _jpeg_in_dicom(jpeg: bytes, side: int) -> bytes:
     dataset = dicom(np.zeros((side, side), np.uint8))
-    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
-    return _encapsulated(encapsulate([jpeg]), dataset)
+    return _encapsulated(encapsulate([jpeg]), dataset, JPEGBaseline8Bit)
 
 
 def _run_length(side: int, segments: int, overlapping: bool = False, padding: bytes = b"") -> bytes:
@@ -130,7 +129,6 @@ def _run_length(side: int, segments: int, overlapping: bool = False, padding: by
     dataset = dicom(
         np.zeros(shape, np.uint16 if segments > 1 else np.uint8), "RGB" if segments > 1 else "MONOCHROME2"
     )
-    dataset.file_meta.TransferSyntaxUID = RLELossless
     if segments > 1:
         dataset.PlanarConfiguration = 0
     plane = b"\x81\x00" * (side * side // 128) + b"\x81\x00" * (side * side % 128 > 0)
@@ -140,7 +138,7 @@ def _run_length(side: int, segments: int, overlapping: bool = False, padding: by
     frame = struct.pack("<16L", count, *offsets, *[0] * (15 - count)) + plane * (
         1 if overlapping else segments
     )
-    return _encapsulated(encapsulate([frame]), dataset)
+    return _encapsulated(encapsulate([frame]), dataset, RLELossless)
 
 
 def _jpeg2000(side: int, mode: str) -> bytes:
@@ -148,5 +146,4 @@ def _jpeg2000(side: int, mode: str) -> bytes:
     Image.new(mode, (side, side)).save(file, "JPEG2000", no_jp2=True)
     shape = (side, side, 3) if mode == "RGB" else (side, side)
     dataset = dicom(np.zeros(shape, np.uint8), "RGB" if mode == "RGB" else "MONOCHROME2")
-    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.90"
-    return _encapsulated(encapsulate([file.getvalue()]), dataset)
+    return _encapsulated(encapsulate([file.getvalue()]), dataset, JPEG2000Lossless)

@@ -28,7 +28,7 @@ class Guard:
         async def answer(message: Message) -> None:
             nonlocal started
             started = True
-            await send(message | {"body": b""} if head and "body" in message else message)
+            await send({**message, "body": b""} if head and "body" in message else message)
 
         if not self._known(scope):
             detail = "Unknown host: the operator has to name it in CXR_ALLOWED_HOSTS."
@@ -36,7 +36,7 @@ class Guard:
             await Problem(421, "unknown-host", detail).response()(scope, receive, send)
             return
         # A copy, since uvicorn reads the method again.
-        inner = scope | {"method": "GET"} if head else scope
+        inner = {**scope, "method": "GET"} if head else scope
         try:
             await self.app(inner, receive, answer)
         except Exception as error:

@@ -25,7 +25,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._refusal: Problem | None = None
         address = (self.client or ("",))[0]
-        same = sum((other.client or ("",))[0] == address for other in self.connections)
+        clients = (other.client for other in self.connections if isinstance(other, HttpToolsProtocol))
+        same = sum((client or ("",))[0] == address for client in clients)
         if len(self.connections) > MAX_CONNECTIONS or same > MAX_CLIENT_CONNECTIONS:
             self._refuse(Problem(503, "busy", "Too many connections.", {"Retry-After": "10"}))
         else:

@@ -195,8 +195,8 @@ def _check(header: Dataset, max_pixels: int, syntax: UID) -> None:
     if "Rows" not in header or "Columns" not in header:
         raise UserError("a DICOM file without an image")
     rows, columns = int(header.Rows), int(header.Columns)
-    if syntax in JPEG2000S and header.get("SamplesPerPixel") == 3:
-        max_pixels = max_pixels * 2 // 3  # its decoder takes 24 bytes a pixel, all others at most 16
+    if header.get("SamplesPerPixel") == 3 and (syntax in JPEG2000S or header.get("BitsAllocated") == 16):
+        max_pixels = max_pixels * 2 // 3  # these take up to 24 bytes a pixel, all others at most 16
     if rows * columns > max_pixels:
         raise PixelCountError(f"{columns} x {rows} pixels; at most {max_pixels:,}")
     frames = int(header.get("NumberOfFrames") or 1)

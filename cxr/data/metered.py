@@ -12,7 +12,7 @@ from cxr.core.errors import UserError
 MAX_READS, MAX_ELEMENT_READS = 100_000, 20_000
 # Of a header: all before the compressed image of a JPEG or PNG (Exif, colour profiles), and all that is read
 # of a DICOM file besides the pixels (tables have up to 128 KiB).
-MAX_HEADER, MAX_ELEMENT_BYTES = 16 * 2**20, 2**20
+MAX_HEADER, MAX_ELEMENT_BYTES = 8 * 2**20, 2**20
 MAX_VALUES = 10_000  # separated by backslashes, as in DICOM; a window has one or two
 # Encoders write about ten. Each passes over all of the image, which a file of kilobytes can repeat for hours
 # (https://libjpeg-turbo.org/pmwiki/uploads/About/TwoIssueswiththeJPEGStandard.pdf).

@@ -90,6 +90,8 @@ class OnnxModel:
         # A spinning thread would occupy the core of one that decodes the next image.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only
+        # Weights in other files, which a model may name, are looked for here, not in the working directory.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
             outputs = [output.name for output in self._session.get_outputs()]

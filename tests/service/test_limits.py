@@ -13,6 +13,8 @@ import pytest
 from benchmarks.broken_images import encoded, jpeg_of_scans, mutated, originals, png_bomb
 from scripts.running_service import serving
 from service.app import create_app
+from service.errors import Problem
+from service.uploads import Uploads
 from tests.builders import dicom, dicom_bytes, noise_images
 from tests.service.test_service import ask, client, settings
 
@@ -156,6 +158,7 @@ def test_the_key_is_checked_before_the_body_is_read(exported_run):
                 assert answer.headers["www-authenticate"]
             check(service.get("/metadata", headers=headers), 401, "api-key")
         assert service.get("/health").status_code == 200
+        assert service.post("/predict", headers={"X-API-Key": b"\xff\xfe"}).status_code == 401
         right = {"X-API-Key": "geheim-ü".encode()}
         assert service.post("/predict", files=image, headers=right).status_code == 200
         assert service.get("/metadata", headers=right).status_code == 200
@@ -219,6 +222,27 @@ def test_at_capacity_it_answers_503_with_retry_after(exported_run):
     assert app.state.service.work.in_flight == 0
 
 
+def test_the_bytes_of_all_uploads_are_bounded():
+    uploads = Uploads(max_bytes=100, timeout=30)
+    uploads.hold("a", 100)
+    uploads.hold("a", 100)
+    with pytest.raises(Problem) as refused:  # half of the whole is one address's
+        uploads.hold("a", 1)
+    assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "30"})
+    uploads.hold("b", 150)
+    with pytest.raises(Problem):
+        uploads.hold("c", 51)
+    uploads.release("a", 200)
+    uploads.hold("c", 51)
+
+
+def test_bytes_are_released_with_the_answer(service):
+    uploads = service.app.state.service.uploads
+    for content in (encoded(noise_images(1)[0], "PNG"), b"no image", bytes(300_000)):
+        ask(service, content)
+        assert (uploads.uploading, uploads._held.total(), len(uploads._clients)) == (0, 0, 0)
+
+
 def test_an_answer_that_takes_too_long_is_a_503(exported_run):
     app = create_app(settings(exported_run, CXR_TIMEOUT="1"))
     slow(app, 1.5)
@@ -270,6 +294,8 @@ def test_a_defect_is_a_500_without_content(exported_run, monkeypatch, capsys):
         monkeypatch.setattr("service.inference.read_upload", broken)
         answer = ask(service, encoded(noise_images(1)[0], "PNG"))
     check(answer, 500, "defect")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert len(answer.headers["x-request-id"]) == 32
     assert "secret" not in answer.text
 
 
