@@ -19,8 +19,8 @@ ROUNDING = 1e-5  # of metrics/test.json and metrics/predictions.csv together
 @dataclass(frozen=True)
 class Reference:
     """metrics: by name, as `measure_sample` gives them. sample: the test radiographs, None if
-    metrics/test.json alone is here: then some metrics are missing, and all intervals are bootstrapped, those of decisions with
-    the uncertainty of their threshold."""
+    metrics/test.json alone is here: then some metrics are missing, and all intervals are bootstrapped, those
+    of decisions with the uncertainty of their threshold."""
 
     metrics: dict[str, Bounded]
     sample: Sample | None
