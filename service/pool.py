@@ -12,8 +12,8 @@ from service.errors import busy
 
 WORKERS = 2  # while one decodes a radiograph, the other computes; ONNX Runtime has threads of its own
 FIRST_GUESS = 0.05  # seconds of a call, before one has been measured
-# Full once, the service rejects until half of the places are free, whoever comes straight back from an answer,
-# too. Requests told to come again in a second are this share of those answered in it, and at most an eighth
+# Full once, the service rejects until half of the places are free, also who comes straight back from an
+# answer. Requests told to come again in a second are this share of those answered in it, and at most an eighth
 # places that are freed: so they find room, unless they come while it rejects, which it does for that share.
 RETURNING = 0.05
 
@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 
 class Work:
-    """in_flight: requests that are queued or running, at most `capacity`. full: whether the next is rejected."""
+    """in_flight: requests that are queued or running, at most `capacity`. full: whether the next one is
+    rejected."""
 
     def __init__(self, queue: int, timeout: int) -> None:
         """queue: requests that may wait. timeout: seconds for an answer."""
