@@ -12,9 +12,10 @@ from service.errors import busy
 
 WORKERS = 2  # while one decodes a radiograph, the other computes; ONNX Runtime has threads of its own
 FIRST_GUESS = 0.05  # seconds of a call, before one has been measured
-# Full once, the service rejects until half of the places are free, also who comes straight back from an
-# answer. Requests told to come again in a second are this share of those answered in it, and at most an eighth
-# places that are freed: so they find room, unless they come while it rejects, which it does for that share.
+# Full once, the service rejects until half of the places are free, also those who come back from an answer.
+# Of those rejected it tells at most an eighth as many as these places to come in the same second, and at most
+# this share of the requests that are answered in one: they fill it again slowly, and while it rejects, which is
+# that share of the time, few of them come (simulated in tests/service/test_pool.py).
 RETURNING = 0.05
 
 P = ParamSpec("P")
