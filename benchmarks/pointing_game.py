@@ -107,9 +107,7 @@ def train(params: Params) -> Classifier:
     device, data = configure(params.compute.device, params.compute.threads), load_dataset()
     rows = data.rows("train")
     names = np.array(data.classes)[data.labels[rows]].tolist()
-    right = cross_validated(
-        data.images[rows], data.labels[rows], rows
-    )  # of synthetic patients there are none
+    right = cross_validated(data.images[rows], data.labels[rows], groups=rows)  # each is a patient
     subclasses = Subclasses(names, shortcut_conflicting(right, data.labels[rows]))
     spec, targets = prepare(params, data, rows, subclasses, device)
     task = MemberTask(params, spec, targets, rows, device)

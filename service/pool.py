@@ -14,8 +14,8 @@ WORKERS = 2  # while one decodes a radiograph, the other computes; ONNX Runtime 
 FIRST_GUESS = 0.05  # seconds of a call, before one has been measured
 # Full once, the service rejects until half of the places are free, also those who come back from an answer.
 # Of those rejected it tells at most an eighth as many as these places to come in the same second, and at most
-# this share of the requests that are answered in one: they fill it again slowly, and while it rejects, which is
-# that share of the time, few of them come (simulated in tests/service/test_pool.py).
+# this share of the requests that are answered in one: they fill it again slowly, and while it rejects, which
+# is that share of the time, few of them come (simulated in tests/service/test_pool.py).
 RETURNING = 0.05
 
 P = ParamSpec("P")
