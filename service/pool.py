@@ -13,8 +13,9 @@ from service.errors import busy
 WORKERS = 2  # while one decodes a radiograph, the other computes; ONNX Runtime has threads of its own
 FIRST_GUESS = 0.05  # seconds of a call, before one has been measured
 # Full once, the service rejects until half of the places are free, whoever comes straight back from an answer,
-# too. Requests told to come again in a second are this share of those answered in it, and at most an eighth
-# places that are freed: so they find room, unless they come while it rejects, which it does for that share.
+# too. It tells few of those rejected to come in the same second: an eighth as many as these places at most, and
+# this share of the requests that are answered in one. So they fill it again slowly, and few of them come while
+# it rejects (simulated in tests/service/test_pool.py).
 RETURNING = 0.05
 
 P = ParamSpec("P")
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 
 class Work:
-    """in_flight: requests that are queued or running, at most `capacity`. full: whether the next is rejected."""
+    """in_flight: requests queued or running, at most `capacity`. full: whether the next one is rejected."""
 
     def __init__(self, queue: int, timeout: int) -> None:
         """queue: requests that may wait. timeout: seconds for an answer."""

@@ -13,8 +13,8 @@ from service.errors import Problem
 def simulated(
     monkeypatch: pytest.MonkeyPatch, clients: int, queue: int, seconds: float, duration: float = 60
 ) -> list[bool]:
-    """Whether those who were told to come again found room, of `clients` that post one request after the other
-    and wait only when told. seconds: of an answer. The clock is the simulation's."""
+    """Whether those who were told to come again found room, of `clients` that post one request after the
+    other and wait only when told. seconds: of an answer. The clock is the simulation's."""
     now = 0.0
     monkeypatch.setattr(pool.time, "monotonic", lambda: now)
     work = pool.Work(queue, 30)
