@@ -5,6 +5,7 @@ import json
 import signal
 import tempfile
 import time
+from contextlib import ExitStack
 
 import httpx
 import numpy as np
@@ -14,7 +15,7 @@ from benchmarks.broken_images import encoded, jpeg_of_scans, mutated, originals,
 from scripts.running_service import serving
 from service.app import create_app
 from service.errors import Problem
-from service.uploads import Uploads
+from service.uploads import MAX_CLIENT_UPLOADS, MAX_UPLOADS, Uploads
 from tests.builders import dicom, dicom_bytes, noise_images
 from tests.service.test_service import ask, client, settings
 
@@ -234,6 +235,21 @@ def test_the_bytes_of_all_uploads_are_bounded():
         uploads.hold("c", 51)
     uploads.release("a", 200)
     uploads.hold("c", 51)
+
+
+def test_one_address_cannot_take_all_uploads():
+    uploads = Uploads(max_bytes=100, timeout=30)
+    with ExitStack() as stack:
+        for _ in range(MAX_CLIENT_UPLOADS):
+            stack.enter_context(uploads.receiving("a"))
+        with pytest.raises(Problem), uploads.receiving("a"):
+            pass
+        for number in range(MAX_UPLOADS - MAX_CLIENT_UPLOADS):
+            stack.enter_context(uploads.receiving(f"b{number}"))
+        with pytest.raises(Problem), uploads.receiving("c"):
+            pass
+    with uploads.receiving("a"):
+        assert uploads.uploading == 1
 
 
 def test_bytes_are_released_with_the_answer(service):
