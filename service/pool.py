@@ -12,10 +12,10 @@ from service.errors import busy
 
 WORKERS = 2  # while one decodes a radiograph, the other computes; ONNX Runtime has threads of its own
 FIRST_GUESS = 0.05  # seconds of a call, before one has been measured
-# Full once, the service rejects until half of the places are free, whoever comes straight back from an answer,
-# too. It tells few of those rejected to come in the same second: an eighth as many as these places at most, and
-# this share of the requests that are answered in one. So they fill it again slowly, and few of them come while
-# it rejects (simulated in tests/service/test_pool.py).
+# Full once, the service rejects until half of the places are free, whoever comes straight back from an
+# answer, too. It tells few of those rejected to come in the same second: an eighth as many as these places at
+# most, and this share of the requests that are answered in one. So they fill it again slowly, and few of them
+# come while it rejects (simulated in tests/service/test_pool.py).
 RETURNING = 0.05
 
 P = ParamSpec("P")
