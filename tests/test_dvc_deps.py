@@ -2,7 +2,6 @@
 edit reruns what the table below says."""
 
 import ast
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,9 +109,14 @@ def test_declared_params_are_the_ones_read(stage: str) -> None:
     assert declared == sections
 
 
+def attributes(path: Path) -> set[str]:
+    """The names that are read as attributes, such as `workers` in `compute.workers`."""
+    return {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+
+
 def test_what_changes_no_byte_is_read_at_one_place() -> None:
     code = set().union(*(closure(script(stage)) for stage in STAGES))
-    reading = {path for path in code if re.search(r"\.workers\b", path.read_text())}
+    reading = {path for path in code if "workers" in attributes(path)}
     assert reading == {ROOT / "cxr/training/parallel.py"}
 
 
@@ -122,7 +126,7 @@ def test_what_depends_on_the_environment() -> None:
 
 def test_the_pipeline_can_be_read() -> None:
     lines = (ROOT / "dvc.yaml").read_text().splitlines()
-    assert len(lines) <= 520
+    assert len(lines) <= 540
     assert sum(len(code_deps(stage)) for stage in STAGES) <= 75
 
 

@@ -14,3 +14,9 @@ def row_blocks(height: int, width: int) -> Iterator[slice]:
     step = max(1, BLOCK // max(1, width))
     for start in range(0, height, step):
         yield slice(start, min(height, start + step))
+
+
+def row_boxes(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """The same rows as boxes of Pillow (left, upper, right, lower). size: width and height of the image."""
+    for rows in row_blocks(size[1], size[0]):
+        yield 0, rows.start, size[0], rows.stop

@@ -10,20 +10,16 @@ import math
 import re
 import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 from pydicom import Dataset
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.encaps import get_frame
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.pixels import convert_color_space, get_decoder
-from pydicom.tag import BaseTag
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -37,6 +33,7 @@ from pydicom.uid import (
 
 from cxr.core.errors import PixelCountError, UserError
 from cxr.data.blocks import row_blocks
+from cxr.data.dicom_elements import DAMAGE, PIXEL_DATA, TABLES, TAGS
 from cxr.data.grayscale import to_grey_levels
 from cxr.data.metered import (
     MAX_ELEMENT_BYTES,
@@ -47,64 +44,15 @@ from cxr.data.metered import (
     check_scans,
 )
 
-HEADER = (
-    "Modality",
-    "PresentationIntentType",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "PixelSpacing",
-    "ImagerPixelSpacing",
-    "NominalScannedPixelSpacing",
-    "PixelAspectRatio",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "VOILUTSequence",
-)
 # Projection radiography, digitised film, and what converted images state or leave empty.
 MODALITIES = ("CR", "DX", "DR", "RG", "RF", "HC", "SC", "OT", "")
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 JPEG2000S = (JPEG2000, JPEG2000Lossless)
 PILLOWS = (JPEGBaseline8Bit, JPEGExtended12Bit, *JPEG2000S)  # what Pillow decodes
-PIXEL_DATA = 0x7FE00010
-TABLES = ("ModalityLUTSequence", "VOILUTSequence")
 ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # their tag, little and big endian
 MAX_ITEMS, MAX_FRAGMENTS = 64, 4096  # of a table sequence, of which the first counts; of a frame, mostly one
-TAGS: list[BaseTag | int] = [tag_for_keyword(keyword) or 0 for keyword in HEADER]
 CONVERT = "convert it to Explicit VR Little Endian, for example with GDCM's `gdcmconv --raw`"
-# What parsing and decoding raise for damaged content; pydicom has no common base class.
-DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    BytesLengthException,
-    EOFError,
-    InvalidDicomError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
 # Both would quote values of the file.
 warnings.filterwarnings("ignore", module="pydicom")  # for good: a filter of one call is not safe in threads
 logging.getLogger("pydicom").propagate = False

@@ -3,7 +3,6 @@
 import io
 import struct
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxr.core.dataset import Reading
 from cxr.core.errors import FormatError, PixelCountError, UserError
-from cxr.data.blocks import row_blocks
+from cxr.data.blocks import row_boxes
 from cxr.data.metered import MAX_HEADER, MAX_READS, Metered, check_scans
 from cxr.data.reading import resize, to_uint8
 
@@ -111,12 +110,12 @@ def _read(file: BinaryIO, name: str, max_pixels: int) -> Original:
 
 def _original(image: Image.Image, bits: int) -> Original:
     image.load()
-    if image.mode == "F" and all(_integral(image.crop(block)) for block in _blocks(image.size)):
+    if image.mode == "F" and all(_integral(image.crop(block)) for block in row_boxes(image.size)):
         image = image.convert("L")  # then it is processed like the same radiograph as PNG, to the same result
     # Of the whole radiograph, since the square may hold none of its brightest pixels.
     white = 255.0
     if image.mode.startswith("I"):
-        white = _white(max(float(np.asarray(image.crop(block)).max()) for block in _blocks(image.size)))
+        white = _white(max(float(np.asarray(image.crop(block)).max()) for block in row_boxes(image.size)))
     side = min(image.size)
     # Half to even, as in the reading `medmnist`.
     left, top = round((image.width - side) / 2), round((image.height - side) / 2)
@@ -124,16 +123,10 @@ def _original(image: Image.Image, bits: int) -> Original:
         square = image.crop((left, top, left + side, top + side))
     else:
         square = Image.new("F" if image.mode.startswith("I") else "L", (side, side))
-        for x, y, right, bottom in _blocks((side, side)):
+        for x, y, right, bottom in row_boxes((side, side)):
             block = image.crop((left + x, top + y, left + right, top + bottom))
             square.paste(_grey(block, white), (x, y))
     return Original(square, image.width, image.height, bits)
-
-
-def _blocks(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
-    """Boxes of rows."""
-    for rows in row_blocks(size[1], size[0]):
-        yield 0, rows.start, size[0], rows.stop
 
 
 def _integral(image: Image.Image) -> bool:

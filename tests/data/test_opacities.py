@@ -55,7 +55,7 @@ def test_knowing_the_opacities_changed_no_radiograph():
 
 def test_a_source_without_known_opacities_has_an_empty_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with refused("data/opacities.npy: no such file", "dvc repro split"):
+    with refused("data/opacities.npy: no data set here", "`dvc repro`"):
         load_opacities()
     images = noise_images(3)
     rows = [("train", "normal", "", "", "")] * 3

@@ -38,7 +38,7 @@ def test_a_change_reruns_no_earlier_stage(tiny_run: Repository, tmp_path: Path) 
 
     assert stages_to_run("split: {seed: 1}") == {"split"}
     assert stages_to_run("calibrate: {threshold: 0.4}") == {"calibrate"}
-    assert stages_to_run("evaluate: {bootstrap: 300}") == {"evaluate", "index", "robustness"}
+    assert stages_to_run("evaluate: {bootstrap: 300}") == {"evaluate", "index", "explain", "robustness"}
     assert stages_to_run("index: {metric: l2}") == {"index", "card"}
 
 

@@ -44,4 +44,4 @@ def test_in_a_clone_without_data(tiny_run: Repository, tmp_path: Path) -> None:
     assert "card: stages/card.py" in lines
     assert "robustness: evaluate in params.yaml" in lines
     assert not [line for line in lines if line.startswith(("download", "train"))]
-    assert lines[-1] == "error: 4 stages are stale; run `dvc repro` and commit what it writes"
+    assert lines[-1] == "error: 5 stages are stale; run `dvc repro` and commit what it writes"

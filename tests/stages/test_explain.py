@@ -32,6 +32,7 @@ from tests.builders import (
     noise_images,
     refused,
     save_classifier,
+    save_small_typicality,
     small_classifier,
     write_packed,
     write_params,
@@ -180,6 +181,7 @@ def run(tmp_path, monkeypatch):
     names = ["normal", "pneumonia"]
     write_packed({"train": (20, 30), "val": (6, 6), "test": (10, 15)}, names)
     save_classifier(small_classifier())
+    save_small_typicality(small_classifier())
     save_calibration(Calibration(1.0, 0.5, [0.5, 0.5], [0.5, 0.5]))
     columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
     write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])

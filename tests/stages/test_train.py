@@ -257,7 +257,7 @@ def test_missing_model_is_an_error(tmp_path, monkeypatch, missing):
     monkeypatch.chdir(tmp_path)
     save_classifier(small_classifier())
     (tmp_path / "models" / missing).unlink()
-    with refused("models/classifier.safetensors: no model here", "`dvc repro`", "`dvc pull`"):
+    with refused(f"models/{missing}: no model here", "`dvc repro`", "`dvc pull`"):
         load_classifier()
 
 
@@ -336,8 +336,8 @@ def stage(tmp_path, monkeypatch):
     """Run the stage in an empty folder, with changes to params.yaml, on processors with bf16 or without."""
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (20, 30), "val": (6, 6), "test": (6, 6)}, ["normal", "sick"])
-    rows = [(row, "x") for row in load_dataset().rows("train")]
-    dataset.write_csv("data/subclasses.csv", ("row", "subclass"), rows)
+    rows = [(row, "x", 0) for row in load_dataset().rows("train")]
+    dataset.write_csv("data/subclasses.csv", ("row", "subclass", "conflicting"), rows)
 
     def run(bf16=True, **changes):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: BARE | {"avx512_bf16": bf16})

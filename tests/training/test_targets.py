@@ -15,9 +15,8 @@ SUBCLASSES = ["normal", "covid_1", "covid_0", "sick", "covid_1", "normal", "covi
 
 
 def targets(strategy, subclasses=SUBCLASSES, **changes):
-    return make_targets(
-        settings("imbalance", strategy=strategy, **changes), LABELS, CLASSES, Subclasses.named(subclasses)
-    )
+    chosen = settings("imbalance", **{"strategy": strategy, "conflicting": 1.0} | changes)
+    return make_targets(chosen, LABELS, CLASSES, Subclasses.named(subclasses))
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (1214, 3494), (7, 100, 1, 40)])
