@@ -2,7 +2,7 @@
 # same Docker image serves every model: see compose.yaml. scripts/docker_image.py runs these steps without Docker.
 FROM python:3.11-slim AS packages
 WORKDIR /app
-RUN pip install --no-cache-dir uv
+RUN pip install --no-cache-dir uv==0.13.8
 COPY pyproject.toml uv.lock ./
 # Bytecode is compiled here, since a read-only container would compile everything at each start.
 RUN uv sync --frozen --no-cache --only-group service --no-install-project --compile-bytecode
@@ -14,10 +14,11 @@ COPY --from=packages /app/.venv .venv
 COPY cxr cxr
 COPY service service
 ARG REVISION=unknown
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CXR_REVISION=$REVISION
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CXR_REVISION=$REVISION \
+    ORT_DISABLE_TELEMETRY=1
 USER cxr
 EXPOSE 8000
 # /health answers 200 without a model, too, and states what is missing.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
-CMD ["uvicorn", "service.app:app", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["python", "-m", "service", "--host", "0.0.0.0", "--port", "8000"]

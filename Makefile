@@ -36,8 +36,7 @@ serve: setup ## run the HTTP service on the model of repro, else of demo; PORT=8
 	@home=$$(for each in . build/demo; do test -f $$each/models/classifier.onnx && echo $$each; done | head -1); \
 	    test -n "$$home$$CXR_HOME$$CXR_MODEL" || { echo "error: no models/classifier.onnx here or in build/demo;" \
 	    "build it with make repro (real radiographs) or make demo (synthetic ones)" >&2; exit 1; }; \
-	    CXR_HOME=$${CXR_HOME:-$${home:-.}} exec uvicorn service.app:app --port $(PORT) --no-access-log \
-	    --timeout-graceful-shutdown 10
+	    CXR_HOME=$${CXR_HOME:-$${home:-.}} exec python -m service --port $(PORT)
 
 lint: setup ## run ruff, mypy, and import-linter (the order of the rooms)
 	ruff check .

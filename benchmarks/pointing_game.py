@@ -26,6 +26,7 @@ from tqdm import tqdm
 from cxr.core.dataset import hash_images, load_dataset, load_opacities, save_dataset
 from cxr.core.device import configure
 from cxr.data.phantom.cohort import make_phantoms
+from cxr.evaluation.acquisition import cross_validated, shortcut_conflicting
 from cxr.evaluation.pointing import VISIBLE, point_at_opacities
 from cxr.evaluation.sanity import randomised
 from cxr.evaluation.statistics import Z
@@ -34,6 +35,7 @@ from cxr.models.classifier import Classifier, build_member, load_classifier, pre
 from cxr.params import Params, load_params
 from cxr.training.member import MemberTask, prepare
 from cxr.training.parallel import side_by_side
+from cxr.training.targets import Subclasses
 from stages.download import make_synthetic
 
 MEMBERS, EPOCHS, PHANTOMS = 2, 16, 2000
@@ -104,12 +106,13 @@ def draw(params: Params) -> None:
 def train(params: Params) -> Classifier:
     device, data = configure(params.compute.device, params.compute.threads), load_dataset()
     rows = data.rows("train")
-    subclasses = np.array(data.classes)[data.labels[rows]].tolist()
-    spec, targets = prepare(params, data, rows, subclasses)
+    names = np.array(data.classes)[data.labels[rows]].tolist()
+    right = cross_validated(data.images[rows], data.labels[rows], groups=rows)  # each is a patient
+    subclasses = Subclasses(names, shortcut_conflicting(right, data.labels[rows]))
+    spec, targets = prepare(params, data, rows, subclasses, device)
     task = MemberTask(params, spec, targets, rows, device)
-    threads = max(1, params.compute.threads // MEMBERS)
     with tqdm(total=MEMBERS * EPOCHS, desc="train", unit="epoch", disable=None) as bar:
-        trained = side_by_side(task, MEMBERS, min(MEMBERS, params.compute.threads), threads, bar)
+        trained = side_by_side(task, MEMBERS, params.compute, bar)
     members = [build_member(spec) for _ in trained]
     for member, result in zip(members, trained, strict=True):
         member.load_state_dict(result.state)

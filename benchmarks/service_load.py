@@ -2,7 +2,7 @@
 
     python -m benchmarks.service_load IMAGE.jpeg [--seconds 60] [--clients 1 8 64]
 
-Starts `uvicorn service.app:app` on the model in models/ and lets wrk (https://github.com/wg/wrk; Debian's
+Starts `python -m service` on the model in models/ and lets wrk (https://github.com/wg/wrk; Debian's
 package wrk) post IMAGE to /predict, each client over a connection of its own, as fast as answers come. wrk
 and the service share the machine's cores. Memory is the service's resident set, before, at its largest and
 after. Latencies of rejected requests (503) count with the others; the last column gives the number of

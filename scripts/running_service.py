@@ -1,4 +1,4 @@
-"""Starts `uvicorn service.app:app` in another process, for tests and benchmarks."""
+"""Starts `python -m service` in another process, for tests and benchmarks."""
 
 import os
 import socket
@@ -9,11 +9,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from cxr.core.errors import UserError
-from tests.builders import ROOT
 
-TIMEOUT = 30.0  # seconds for the first answer
+ROOT = Path(__file__).resolve().parents[1]
+TIMEOUT = 120.0  # seconds for the first answer
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def serving(**variables: str) -> Iterator[Running]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["-m", "uvicorn", "service.app:app", "--port", str(port), "--no-access-log"]
+    command = ["-m", "service", "--port", str(port)]
     address, started = f"http://127.0.0.1:{port}", time.monotonic()
     with subprocess.Popen(
         [sys.executable, *command],

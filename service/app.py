@@ -1,17 +1,15 @@
-"""The application: `uvicorn service.app:app`, configured by the environment (see `service.settings`)."""
+"""The application, configured by the environment (see `service.settings`); `python -m service` serves it."""
 
 import asyncio
 import contextlib
 import signal
-import sys
 import threading
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from cxr.core.errors import UserError
 from cxr.reports.disclaimer import NOTICE
-from service import errors, inference, info, telemetry
+from service import errors, guard, inference, info, telemetry
 from service.settings import Settings
 from service.state import State
 
@@ -38,16 +36,14 @@ def create_app(settings: Settings) -> FastAPI:
         description=f"Calibrated class probabilities, similar cases and class activation maps. {NOTICE}",
         version="1",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load scripts from public servers; that of `service.info` does not
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would repeat the host that the request states
     )
     app.state.service = state
     errors.add_handlers(app)
+    app.add_middleware(guard.Guard, hosts=settings.hosts)
     app.add_middleware(telemetry.Telemetry, metrics=state.metrics)
     app.include_router(info.routes(state))
     app.include_router(inference.routes(state))
     return app
-
-
-try:
-    app = create_app(Settings.from_environment())
-except UserError as error:
-    sys.exit(f"error: {error}")

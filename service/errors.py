@@ -1,6 +1,5 @@
 """Every error as a problem document: RFC 9457, https://www.rfc-editor.org/rfc/rfc9457."""
 
-import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -11,9 +10,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER = "1"  # seconds; one radiograph takes some 10 ms
-
-log = logging.getLogger("service")
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's word
@@ -35,8 +31,9 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         return JSONResponse(self.document(), self.status, self.headers, media_type=MEDIA_TYPE)
 
 
-def busy(detail: str) -> Problem:
-    return Problem(503, "busy", detail, {"Retry-After": RETRY_AFTER})
+def busy(detail: str, seconds: int) -> Problem:
+    """seconds: after which there will be room."""
+    return Problem(503, "busy", detail, {"Retry-After": str(seconds)})
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -55,14 +52,3 @@ def add_handlers(app: FastAPI) -> None:
         first = error.errors()[0]  # without its input, which is not repeated
         where = ".".join(str(part) for part in first["loc"])
         return Problem(422, "invalid-parameter", f"{where}: {first['msg']}").response()
-
-    @app.exception_handler(Exception)
-    async def defect(request: Request, error: Exception) -> JSONResponse:
-        # Its message may quote bytes of the image, so only the line of code is logged.
-        trace = error.__traceback__
-        while trace and trace.tb_next:
-            trace = trace.tb_next
-        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
-        log.error("defect", extra={"fields": {"error": type(error).__name__, "where": where}})
-        detail = "Internal error: a defect of the service. Its log names the line of code."
-        return Problem(500, "defect", detail).response()

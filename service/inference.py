@@ -29,9 +29,10 @@ def routes(state: State) -> APIRouter:
     settings = state.settings
 
     async def with_files(request: Request, field: str, most: int, work: Callable[[list[UploadFile]], T]) -> T:
-        """`work` on the uploaded files, in a thread of the pool."""
-        with state.work.admitted():
-            async with uploaded(request, field, settings, most) as files:
+        """`work` on the uploaded files, in a thread of the pool; a place is taken once they are whole."""
+        state.work.check_room()
+        async with uploaded(request, field, settings, most, state.uploads) as files:
+            with state.work.admitted():
                 return await state.work.run(work, files)
 
     def original(file: UploadFile) -> Original:

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from cxr.inference.typicality import LIMIT, UNLIKE
 from cxr.reports.disclaimer import NOTICE
 from service import schemas
-from service.errors import Problem
+from service.errors import Problem, busy
 from service.schemas import MetricEstimate, problems
 from service.served import Cases
 from service.state import State
@@ -45,6 +45,19 @@ def routes(state: State) -> APIRouter:
     @router.get("/static/{name}", include_in_schema=False)
     async def asset(name: str) -> Response:
         return file(name)
+
+    @router.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return file("docs.html")
+
+    @router.get("/ready", responses=problems(503))
+    async def ready() -> schemas.Health:
+        """Whether a request with an image would be answered now: 503 without a model or at capacity."""
+        if state.work.full:
+            raise busy("The service is at capacity.", 1)
+        return schemas.Health(
+            status="ok", model_loaded=True, model_sha256=state.loaded().model.sha256, detail=None
+        )
 
     @router.get("/health")
     async def health() -> schemas.Health:

@@ -15,7 +15,7 @@ class Health(BaseModel):
 
 
 class OperatingPoint(BaseModel):
-    rule: str = Field(description="how the threshold was chosen on the val split, or `most probable class`")
+    rule: str = Field(description="rule of the threshold (`calibrate.threshold`), or `most probable class`")
     threshold: float | None = Field(description="of the second class; None reports the most probable class")
     positive: str | None = Field(description="the class reported at this probability or more")
 

@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,14 @@ from cxr.inference.onnx_session import Answer, OnnxModel
 from service.overlay import png
 from service.schemas import Observed, OperatingPoint, SimilarCase
 from service.settings import Settings
+from service.stored_images import StoredImages
 
 EXPORT = Path("metrics/export.json")
+# What reading a damaged file raises; the files are then left out, and the log says so.
+DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, EOFError, RuntimeError)
 TEST, RELIABILITY = Path("metrics/test.json"), Path("metrics/reliability.csv")
+
+log = logging.getLogger("service")
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,10 @@ class Served:
 
 @dataclass(frozen=True)
 class Cases:
-    """A gallery and the data set of its rows: images (N, S, S) uint8, table the N rows of data/labels.csv."""
+    """A gallery and the data set of its rows: N images, table the N rows of data/labels.csv."""
 
     gallery: Gallery
-    images: np.ndarray
+    images: StoredImages
     table: list[dict[str, str]]
 
     def nearest(self, answer: Answer, model: OnnxModel, k: int) -> list[SimilarCase]:
@@ -86,6 +92,8 @@ class Cases:
 def load_served(settings: Settings) -> Served:
     """Raises `UserError` if there is no model, or if its file is damaged or of another kind."""
     try:
+        if not settings.model.is_file():  # a FIFO would be waited for
+            raise FileNotFoundError
         content = settings.model.read_bytes()
     except OSError:
         raise UserError(
@@ -95,11 +103,17 @@ def load_served(settings: Settings) -> Served:
     model = OnnxModel(content, settings.threads, settings.model)
     described = _described_by(settings.home, model.sha256)
     test, reliability = described.get(TEST), described.get(RELIABILITY)
+    cases = _cases(settings.home, model)
+    if isinstance(cases, str):
+        log.warning("similar cases left out", extra={"fields": {"reason": cases}})
+    if not (test and reliability):
+        reason = f"{EXPORT} describes another model, or it or a file that it names is missing or damaged"
+        log.warning("metrics left out", extra={"fields": {"reason": reason}})
     return Served(
         model=model,
         metrics=json.loads(test) if test else None,
         reliability=_numbers(reliability) if reliability else None,
-        cases=_cases(settings.home, model),
+        cases=cases,
     )
 
 
@@ -110,12 +124,14 @@ def _described_by(home: Path, sha256: str) -> dict[Path, bytes]:
         if export["sha256"] != sha256:
             return {}
         contents = {path: (home / path).read_bytes() for path in (TEST, RELIABILITY)}
-    except (OSError, ValueError, KeyError, TypeError):
+        described = export["described_by"]
+        hashes = {path: described.get(str(path)) for path in contents}
+    except DAMAGE:
         return {}
     return {
         path: content
         for path, content in contents.items()
-        if hashlib.sha256(content).hexdigest() == export["described_by"].get(str(path))
+        if hashlib.sha256(content).hexdigest() == hashes[path]
     }
 
 
@@ -126,15 +142,19 @@ def _numbers(table: bytes) -> list[Observed]:
 def _cases(home: Path, model: OnnxModel) -> Cases | str:
     try:
         gallery = Gallery.load(home)
+        meta = gallery.meta
+        if min(meta.rows) < 0:
+            raise ValueError("rows")
     except UserError as error:
-        return str(error)
-    except ValueError:
+        return str(error).replace(f"{home}/", "")
+    except DAMAGE:
         return "models/index.json is damaged; run `dvc checkout` or `dvc repro index`"
     try:
-        images, table = np.load(home / dataset.IMAGES, mmap_mode="r"), read_csv(home / dataset.LABELS)
-    except (OSError, ValueError):
-        return f"{dataset.IMAGES} and {dataset.LABELS} are not here; fetch them with `dvc pull`"
-    meta = gallery.meta
+        images, table = StoredImages(home / dataset.IMAGES), read_csv(home / dataset.LABELS)
+        if not {"class", "split"} <= set(table[0]):
+            raise ValueError("columns")
+    except DAMAGE:
+        return f"{dataset.IMAGES} and {dataset.LABELS} are missing or damaged; fetch them with `dvc pull`"
     if meta.embedding != "classifier" or meta.source_sha256 != model.facts.classifier_sha256:
         return "models/index.faiss was built with another model than the one served; run `dvc repro index`"
     if max(meta.rows) >= len(table) or len(images) != len(table):
@@ -151,8 +171,9 @@ def revision(settings: Settings) -> str:
     """CXR_REVISION, else the Git commit of CXR_HOME, with -dirty where files have changed since."""
     if settings.revision:
         return settings.revision
-    home = str(settings.home)
-    command = ["git", "-C", home, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    # Without locks, since it may be served from a folder in which somebody works.
+    command = ["git", "--no-optional-locks", "-C", str(settings.home), "describe"]
+    command += ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

@@ -2,6 +2,8 @@
 
 import hmac
 import logging
+import os
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
@@ -14,6 +16,7 @@ from service.pool import Work
 from service.served import Served, load_served, revision
 from service.settings import Settings
 from service.telemetry import Metrics
+from service.uploads import Uploads
 
 KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="required where CXR_API_KEY is set")
 
@@ -24,10 +27,12 @@ class State:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.work = Work(settings.queue, settings.timeout)
+        self.uploads = Uploads(settings.max_bytes, settings.timeout)
         self.metrics = Metrics()
-        self.metrics.in_flight.set_function(lambda: self.work.in_flight)
+        self.metrics.in_flight.set_function(lambda: self.uploads.uploading + self.work.in_flight)
         self.revision = "unknown"
         self._served: Served | str = "the service has not started"  # replaced as a whole, never changed
+        self._loading, self._asked = threading.Lock(), False
 
     def start(self) -> None:
         self.revision = revision(self.settings)
@@ -38,13 +43,22 @@ class State:
         log.info("stopped")
 
     def reload(self) -> None:
-        """Load the model file anew; if it is not valid, the model loaded before stays in service."""
+        """Load the model file anew; if it is not valid, the model loaded before stays in service. Of several
+        calls during one load all but one return without a load of their own."""
+        self._asked = True
+        with self._loading:
+            if self._asked:
+                self._asked = False
+                self._load()
+
+    def _load(self) -> None:
         try:
             served = load_served(self.settings)
         except UserError as error:
             log.error("model not loaded", extra={"fields": {"reason": str(error)}})
             if isinstance(self._served, str):
-                self._served = str(error)
+                # Without the folder, which is nobody's business who may only ask for /health.
+                self._served = str(error).replace(f"{self.settings.model}:", f"{self.settings.model.name}:")
             return
         self._served = served
         self.metrics.loaded.set(1)
@@ -58,7 +72,7 @@ class State:
 
     def authorised(self) -> Callable[..., Awaitable[None]]:
         """A dependency of the endpoints that require the API key; it runs before a body is read."""
-        expected = self.settings.api_key
+        expected = os.fsencode(self.settings.api_key or "")
         if not expected:
 
             async def anybody() -> None:
@@ -67,7 +81,7 @@ class State:
             return anybody
 
         async def check(key: Annotated[str | None, Security(KEY)]) -> None:
-            if not hmac.compare_digest((key or "").encode("latin-1"), expected.encode()):
+            if not hmac.compare_digest((key or "").encode("latin-1"), expected):
                 detail = "API key required: send it in the header X-API-Key."
                 raise Problem(401, "api-key", detail, {"WWW-Authenticate": "ApiKey"})
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
@@ -14,54 +15,110 @@ from cxr.data.radiograph import Original, read_original_bytes
 from service.errors import Problem, busy
 from service.settings import Settings
 
-# A progressive JPEG of many tiny scans can keep a decoder busy for hours; encoders write about ten scans
-# (https://libjpeg-turbo.org/pmwiki/uploads/About/TwoIssueswiththeJPEGStandard.pdf).
-MAX_SCANS = 100
+MAX_UPLOADS, MAX_CLIENT_UPLOADS = (
+    192,
+    64,
+)  # requests whose bodies are being received, in all and of one address
+HELD = (
+    4  # times CXR_MAX_BYTES of all bodies held at once, and half as much of one address; see docs/security.md
+)
+PATIENCE, MIN_RATE = (
+    5.0,
+    4096,
+)  # seconds without, then bytes a second that a body has to arrive with on average
+
+
+class Uploads:
+    """uploading: requests whose bodies are being received. They hold memory, but no place in the queue."""
+
+    def __init__(self, max_bytes: int, timeout: int) -> None:
+        self.uploading, self._timeout, self._limit = 0, timeout, HELD * max_bytes
+        self._clients: Counter[str] = Counter()  # uploads of each address
+        self._held: Counter[str] = Counter()  # bytes of each address
+
+    @contextlib.contextmanager
+    def receiving(self, client: str) -> Iterator[None]:
+        """Raises `Problem` 503 if too many bodies are being received."""
+        if self.uploading >= MAX_UPLOADS or self._clients[client] >= MAX_CLIENT_UPLOADS:
+            raise self._busy("Too many uploads at once.")
+        self.uploading += 1
+        self._clients[client] += 1
+        try:
+            yield
+        finally:
+            self.uploading -= 1
+            self._clients[client] -= 1
+            self._clients += Counter()  # drops zeros, and so addresses
+
+    def hold(self, client: str, count: int) -> None:
+        """Raises `Problem` 503 if `count` bytes more are too many."""
+        if self._held.total() + count > self._limit or self._held[client] + count > self._limit // 2:
+            raise self._busy("The uploads in memory are too large together.")
+        self._held[client] += count
+
+    def release(self, client: str, count: int) -> None:
+        self._held[client] -= count
+        self._held += Counter()
+
+    def _busy(self, detail: str) -> Problem:
+        # By then each of them has been received or given up.
+        return busy(f"{detail} Try again in {self._timeout} s.", self._timeout)
 
 
 @contextlib.asynccontextmanager
 async def uploaded(
-    request: Request, field: str, settings: Settings, files: int
+    request: Request, field: str, settings: Settings, files: int, uploads: Uploads
 ) -> AsyncIterator[list[UploadFile]]:
-    """The 1 to `files` files of the multipart field `field`, each on disk if larger than a megabyte.
+    """The 1 to `files` files of the multipart field `field`, in memory.
 
     Raises `Problem`: 408 too slow, 413 too large, 415 not multipart, 400 malformed, 422 other fields or too
-    many files, 503 no space on the disk.
+    many files, 503 too many uploads at once.
     """
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() != "multipart/form-data":
         raise Problem(415, "not-multipart", f"Send the image as multipart/form-data, in the field {field!r}.")
+    client = request.client.host if request.client else ""
+    body = _Body(request, settings, uploads, client)
     parser = MultiPartParser(
         request.headers,
-        _counted(request, settings.max_bytes),
+        body.chunks(),
         max_files=files + 1,  # one more, to know which limit was exceeded
         max_fields=8,
         max_part_size=1024,  # of a field that is not a file
     )
+    parser.spool_max_size = 0  # none is written to disk
     try:
-        async with asyncio.timeout(settings.timeout):
-            form = await parser.parse()
+        with uploads.receiving(client):
+            form = await _parsed(parser, files, settings)
+        try:
+            received = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
+            if not received or len(received) < len(form):
+                detail = f"Send a file in the field {field!r}, and no other field."
+                raise Problem(422, "missing-field", detail)
+            if len(received) > files:
+                raise _too_many(files)
+            yield received
+        finally:
+            await form.close()
+    finally:
+        uploads.release(client, body.received)
+
+
+async def _parsed(parser: MultiPartParser, files: int, settings: Settings) -> FormData:
+    try:
+        return await parser.parse()
     except TimeoutError:
-        raise Problem(408, "slow-upload", f"The upload took longer than {settings.timeout} s.") from None
+        limits = f"slower than {MIN_RATE:,} bytes a second, or took longer than {settings.timeout} s"
+        detail = f"The upload was {limits}."
+        raise Problem(408, "slow-upload", detail) from None
     except ClientDisconnect:
         raise Problem(400, "disconnected", "The upload ended before it was complete.") from None
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise _too_many(files) from None
         raise Problem(400, "malformed-multipart", f"Malformed multipart body: {error.message}") from None
-    except OSError:  # most likely a full disk, which has space again when other uploads have ended
-        raise busy("No disk space for the upload. Try again in a moment.") from None
     except (LookupError, ValueError):  # of an unknown or failing charset
         raise Problem(400, "malformed-multipart", "Malformed multipart body: wrong charset.") from None
-    try:
-        received = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
-        if not received or len(received) < len(form):
-            raise Problem(422, "missing-field", f"Send a file in the field {field!r}, and no other field.")
-        if len(received) > files:
-            raise _too_many(files)
-        yield received
-    finally:
-        await form.close()
 
 
 def _too_many(files: int) -> Problem:
@@ -70,19 +127,34 @@ def _too_many(files: int) -> Problem:
     )
 
 
-async def _counted(request: Request, most: int) -> AsyncGenerator[bytes, None]:
-    """The chunks of the body. Raises `Problem` 413 beyond `most` bytes, announced or received."""
-    problem = Problem(413, "too-many-bytes", f"The request is larger than {most:,} bytes.")
-    if len(announced := request.headers.get("content-length", "")) > 15:
-        raise problem
-    if announced.isascii() and announced.isdigit() and int(announced) > most:
-        raise problem
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > most:
+class _Body:
+    """received: bytes, which `uploads` holds for the client until they are released."""
+
+    def __init__(self, request: Request, settings: Settings, uploads: Uploads, client: str) -> None:
+        self.request, self.settings, self.uploads, self.client = request, settings, uploads, client
+        self.received = 0
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Raises `Problem` 413 beyond the most bytes, announced or received, and TimeoutError if they come
+        too slowly."""
+        most = self.settings.max_bytes
+        problem = Problem(413, "too-many-bytes", f"The request is larger than {most:,} bytes.")
+        if len(announced := self.request.headers.get("content-length", "")) > 15:
             raise problem
-        yield chunk
+        if announced.isascii() and announced.isdigit() and int(announced) > most:
+            raise problem
+        start, stream = asyncio.get_running_loop().time(), self.request.stream()
+        while True:
+            patience = min(self.settings.timeout, PATIENCE + self.received / MIN_RATE)
+            async with asyncio.timeout_at(start + patience):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            if self.received + len(chunk) > most:
+                raise problem
+            self.uploads.hold(self.client, len(chunk))
+            self.received += len(chunk)
+            yield chunk
 
 
 def read_upload(data: bytes, settings: Settings) -> Original:
@@ -90,8 +162,6 @@ def read_upload(data: bytes, settings: Settings) -> Original:
 
     Raises `Problem`: 413 too many pixels, 415 neither PNG, JPEG nor DICOM, 400 damaged or unsuitable.
     """
-    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
-        raise Problem(400, "unreadable-image", f"the file: a JPEG of more than {MAX_SCANS} scans")
     try:
         return read_original_bytes(data, "the file", settings.max_pixels)
     except PixelCountError as error:

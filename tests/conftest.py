@@ -119,6 +119,8 @@ def three_class_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             | {"compute.workers": 1, "compute.device": "cpu"},
         )
         shutil.copytree(ROOT / "prompts", "prompts")
+        Path("docs").mkdir()
+        shutil.copy(ROOT / "docs/test_ledger.yaml", "docs")
         for stage in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]:
             importlib.import_module(f"stages.{stage.replace('-', '_')}").main()
     return folder

@@ -170,7 +170,7 @@ def _print_table(classes: list[str], calibrate: "Calibration", results: list[dic
         prevalence = ", ".join(f"{name} {fraction:.0%}" for name, fraction in by_class)
         print(f"Probabilities refer to a prevalence of {prevalence} (params.yaml: calibrate.prevalence).")
     if calibrate.threshold is not None:
-        print(f"Decision: {classes[1]} from p = {calibrate.threshold:.3f} (chosen on val).")
+        print(f"Decision: {classes[1]} from p = {calibrate.threshold:.3f} (calibrate.threshold).")
     if any(result["unlike"] for result in results):
         print(
             f"Typicality below {LIMIT}, as of 5 % of the val images: {UNLIKE}. What was measured on such "

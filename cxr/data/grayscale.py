@@ -13,6 +13,7 @@ from PIL import Image
 from pydicom import Dataset
 
 from cxr.core.errors import UserError
+from cxr.data.blocks import row_blocks
 
 
 class Levels(NamedTuple):
@@ -31,13 +32,16 @@ def to_grey_levels(dataset: Dataset, stored: np.ndarray) -> Image.Image:
     the ends of the range of the stored bits, and differences in exposure remain. Raises `UserError` for an
     invalid window or rescale; other exceptions for damaged elements.
     """
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        grey = _voi(dataset, _modality(dataset, stored))
-    if not np.isfinite(grey).all():
-        raise UserError("its grey levels are not finite: damaged rescale or window")
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        grey = 255 - grey
-    return Image.fromarray(grey.clip(0, 255))
+    levels = np.empty(stored.shape, np.float32)
+    for rows in row_blocks(*stored.shape):
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            grey = _voi(dataset, _modality(dataset, stored[rows]))
+        if not np.isfinite(grey).all():
+            raise UserError("its grey levels are not finite: damaged rescale or window")
+        if dataset.PhotometricInterpretation == "MONOCHROME1":
+            grey = 255 - grey
+        levels[rows] = grey.clip(0, 255)
+    return Image.fromarray(levels)
 
 
 def _modality(dataset: Dataset, stored: np.ndarray) -> Levels:

@@ -3,6 +3,7 @@
 import io
 import struct
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +13,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxr.core.dataset import Reading
 from cxr.core.errors import FormatError, PixelCountError, UserError
+from cxr.data.blocks import row_blocks
+from cxr.data.metered import MAX_HEADER, MAX_READS, Metered, check_scans
 from cxr.data.reading import resize, to_uint8
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm"})
@@ -83,13 +86,16 @@ def _read(file: BinaryIO, name: str, max_pixels: int) -> Original:
         radiograph = read_dicom(file, name, max_pixels)
         return _original(radiograph.image, radiograph.bits)
     try:
+        content = file.read()
+        if content.startswith(b"\xff\xd8"):
+            check_scans(content)
+        metered = Metered(content, MAX_READS, MAX_HEADER)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
-            with Image.open(file, formats=("PNG", "JPEG")) as image:
+            with Image.open(metered, formats=("PNG", "JPEG")) as image:
                 if image.width * image.height > max_pixels:
-                    raise PixelCountError(
-                        f"{name}: {image.width} x {image.height} pixels; at most {max_pixels:,}"
-                    )
+                    raise PixelCountError(f"{image.width} x {image.height} pixels; at most {max_pixels:,}")
+                metered.header_ended()
                 bits = 16 if image.mode.startswith("I") else 8
                 ImageOps.exif_transpose(image, in_place=True)
                 return _original(image, bits)
@@ -97,20 +103,42 @@ def _read(file: BinaryIO, name: str, max_pixels: int) -> Original:
         raise FormatError(f"{name}: not a PNG, JPEG or DICOM file") from None
     except Image.DecompressionBombError:  # Pillow's own limit
         raise PixelCountError(f"{name}: too many pixels; at most {max_pixels:,}") from None
+    except UserError as error:
+        raise type(error)(f"{name}: {error}") from None
     except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise UserError(f"{name}: damaged or unreadable image ({error})") from None
 
 
 def _original(image: Image.Image, bits: int) -> Original:
-    if image.mode == "F" and np.array_equal(levels := np.asarray(image), np.rint(levels)):
+    image.load()
+    if image.mode == "F" and all(_integral(image.crop(block)) for block in _blocks(image.size)):
         image = image.convert("L")  # then it is processed like the same radiograph as PNG, to the same result
     # Of the whole radiograph, since the square may hold none of its brightest pixels.
-    white = _white(float(np.asarray(image).max())) if image.mode.startswith("I") else 255.0
+    white = 255.0
+    if image.mode.startswith("I"):
+        white = _white(max(float(np.asarray(image.crop(block)).max()) for block in _blocks(image.size)))
     side = min(image.size)
     # Half to even, as in the reading `medmnist`.
     left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-    square = image.crop((left, top, left + side, top + side))
-    return Original(_grey(square, white), image.width, image.height, bits)
+    if image.mode in ("L", "F"):
+        square = image.crop((left, top, left + side, top + side))
+    else:
+        square = Image.new("F" if image.mode.startswith("I") else "L", (side, side))
+        for x, y, right, bottom in _blocks((side, side)):
+            block = image.crop((left + x, top + y, left + right, top + bottom))
+            square.paste(_grey(block, white), (x, y))
+    return Original(square, image.width, image.height, bits)
+
+
+def _blocks(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of rows."""
+    for rows in row_blocks(size[1], size[0]):
+        yield 0, rows.start, size[0], rows.stop
+
+
+def _integral(image: Image.Image) -> bool:
+    levels = np.asarray(image)
+    return np.array_equal(levels, np.rint(levels))
 
 
 def _grey(image: Image.Image, white: float) -> Image.Image:
@@ -121,9 +149,7 @@ def _grey(image: Image.Image, white: float) -> Image.Image:
         colour = image.convert("RGBA")
         black = Image.new("RGBA", colour.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, colour)
-    if image.mode not in ("L", "F"):
-        image = image.convert("RGB").convert("L")
-    return image
+    return image.convert("RGB").convert("L")
 
 
 def _white(brightest: float) -> float:

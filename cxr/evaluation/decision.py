@@ -1,5 +1,5 @@
-"""The uncertainty of the released decision threshold: it was chosen on val, and another val had given
-another."""
+"""The uncertainty of the released decision: the threshold, or the temperature below it, comes from val, and
+another val would have given another."""
 
 import numpy as np
 

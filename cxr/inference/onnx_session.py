@@ -2,11 +2,17 @@
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+# ONNX Runtime reports its use to its publisher, with an identifier that it keeps in the home folder, unless
+# this is set when it is imported; `disable_telemetry_events()` comes too late.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
@@ -84,6 +90,8 @@ class OnnxModel:
         # A spinning thread would occupy the core of one that decodes the next image.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only
+        # Weights in other files, which a model may name, are looked for here, not in the working directory.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
             outputs = [output.name for output in self._session.get_outputs()]

@@ -79,7 +79,7 @@ def test_printed_probabilities_are_the_pipelines(run, classes):
         assert 0 < float(p_value) <= 1
     assert len(decisions) > 1  # otherwise the decision has not been tested
     assert out[-1] == "For research only, not for diagnosis."
-    assert any(f"p = {threshold:.3f} (chosen on val)" in line for line in out) == (classes == 2)
+    assert any(f"p = {threshold:.3f} (calibrate.threshold)" in line for line in out) == (classes == 2)
 
 
 def test_prediction_does_not_depend_on_the_other_files(run):

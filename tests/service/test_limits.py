@@ -5,15 +5,17 @@ import json
 import signal
 import tempfile
 import time
+from contextlib import ExitStack
 
 import httpx
 import numpy as np
 import pytest
-from starlette.formparsers import MultiPartParser
 
 from benchmarks.broken_images import encoded, jpeg_of_scans, mutated, originals, png_bomb
 from scripts.running_service import serving
 from service.app import create_app
+from service.errors import Problem
+from service.uploads import MAX_CLIENT_UPLOADS, MAX_UPLOADS, Uploads
 from tests.builders import dicom, dicom_bytes, noise_images
 from tests.service.test_service import ask, client, settings
 
@@ -106,14 +108,10 @@ def test_bytes_are_counted_whatever_the_header_states(service):
     check(service.post("/predict", content=body + bytes(300_000), headers=wrong), 413, "too-many-bytes")
 
 
-def test_a_full_disk_is_a_503_with_retry_after(service, tmp_path, monkeypatch):
-    content = encoded(noise_images(1, 64)[0], "PNG")
-    monkeypatch.setattr(MultiPartParser, "spool_max_size", 1000)  # on disk beyond that
-    assert ask(service, content).status_code == 200
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
-    answer = ask(service, content)
-    check(answer, 503, "busy")
-    assert int(answer.headers["Retry-After"]) > 0
+def test_no_upload_touches_the_disk(service, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    files = [("files", ("a", encoded(noise_images(1, 90)[0], "PNG"))), ("files", ("b", bytes(150_000)))]
+    assert service.post("/predict/batch", files=files).status_code == 200
 
 
 def test_a_batch_has_a_maximum_number_of_files(service):
@@ -161,6 +159,7 @@ def test_the_key_is_checked_before_the_body_is_read(exported_run):
                 assert answer.headers["www-authenticate"]
             check(service.get("/metadata", headers=headers), 401, "api-key")
         assert service.get("/health").status_code == 200
+        assert service.post("/predict", headers={"X-API-Key": b"\xff\xfe"}).status_code == 401
         right = {"X-API-Key": "geheim-ü".encode()}
         assert service.post("/predict", files=image, headers=right).status_code == 200
         assert service.get("/metadata", headers=right).status_code == 200
@@ -185,7 +184,7 @@ def in_flight(app, requests: int, image: bytes) -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://service") as http,
+            httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
         ):
             return await asyncio.gather(
                 *(http.post("/predict", files={"file": ("a", image)}) for _ in range(requests))
@@ -224,6 +223,42 @@ def test_at_capacity_it_answers_503_with_retry_after(exported_run):
     assert app.state.service.work.in_flight == 0
 
 
+def test_the_bytes_of_all_uploads_are_bounded():
+    uploads = Uploads(max_bytes=100, timeout=30)
+    uploads.hold("a", 100)
+    uploads.hold("a", 100)
+    with pytest.raises(Problem) as refused:  # half of the whole is one address's
+        uploads.hold("a", 1)
+    assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "30"})
+    uploads.hold("b", 150)
+    with pytest.raises(Problem):
+        uploads.hold("c", 51)
+    uploads.release("a", 200)
+    uploads.hold("c", 51)
+
+
+def test_one_address_cannot_take_all_uploads():
+    uploads = Uploads(max_bytes=100, timeout=30)
+    with ExitStack() as stack:
+        for _ in range(MAX_CLIENT_UPLOADS):
+            stack.enter_context(uploads.receiving("a"))
+        with pytest.raises(Problem), uploads.receiving("a"):
+            pass
+        for number in range(MAX_UPLOADS - MAX_CLIENT_UPLOADS):
+            stack.enter_context(uploads.receiving(f"b{number}"))
+        with pytest.raises(Problem), uploads.receiving("c"):
+            pass
+    with uploads.receiving("a"):
+        assert uploads.uploading == 1
+
+
+def test_bytes_are_released_with_the_answer(service):
+    uploads = service.app.state.service.uploads
+    for content in (encoded(noise_images(1)[0], "PNG"), b"no image", bytes(300_000)):
+        ask(service, content)
+        assert (uploads.uploading, uploads._held.total(), len(uploads._clients)) == (0, 0, 0)
+
+
 def test_an_answer_that_takes_too_long_is_a_503(exported_run):
     app = create_app(settings(exported_run, CXR_TIMEOUT="1"))
     slow(app, 1.5)
@@ -239,10 +274,11 @@ def test_an_upload_that_takes_too_long_or_stops_is_a_problem(exported_run):
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     scope = {
         "type": "http",
+        "state": {},
         "method": "POST",
         "path": "/predict",
         "query_string": b"",
-        "headers": [(b"content-type", b"multipart/form-data; boundary=b")],
+        "headers": [(b"content-type", b"multipart/form-data; boundary=b"), (b"host", b"localhost")],
     }
 
     async def answer(rest: object) -> tuple[int, dict]:
@@ -274,6 +310,8 @@ def test_a_defect_is_a_500_without_content(exported_run, monkeypatch, capsys):
         monkeypatch.setattr("service.inference.read_upload", broken)
         answer = ask(service, encoded(noise_images(1)[0], "PNG"))
     check(answer, 500, "defect")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert len(answer.headers["x-request-id"]) == 32
     assert "secret" not in answer.text
 
 

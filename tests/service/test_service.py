@@ -3,8 +3,10 @@
 import base64
 import io
 import json
+import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from benchmarks.broken_images import encoded
+from cxr.core.errors import UserError
 from cxr.core.files import read_csv, read_json
 from cxr.data.radiograph import read_original_bytes
 from cxr.embeddings.gallery import Gallery
@@ -29,6 +32,7 @@ from cxr.inference.predictions import load_predictions
 from cxr.models.classifier import load_classifier, predict
 from service import info, overlay
 from service.app import create_app
+from service.served import Served
 from service.settings import Settings
 from tests.builders import ROOT, files_below, make_export_unlike, noise_images, refused
 
@@ -40,7 +44,8 @@ def settings(home: Path, **changes: str) -> Settings:
 
 
 def client(home: Path, **changes: str) -> TestClient:
-    return TestClient(create_app(settings(home, **changes)), raise_server_exceptions=False)
+    app = create_app(settings(home, **changes))
+    return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -314,8 +319,6 @@ def test_openapi_describes_images_and_problems(service):
         assert schema["required"] == [field]
         assert {"200", "400", "413", "415", "422", "503"} <= set(post["responses"])
         assert "application/problem+json" in post["responses"]["413"]["content"]
-    for path in ("/docs", "/redoc"):
-        assert service.get(path).status_code == 200
 
 
 def test_the_service_needs_no_pytorch():
@@ -325,7 +328,7 @@ def test_the_service_needs_no_pytorch():
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "many", ""])
+@pytest.mark.parametrize("value", ["0", "-1", "many", "", "9" * 5000])
 def test_settings_that_are_not_a_positive_number_are_errors(value):
     with refused("CXR_QUEUE is", "a whole number of 1 or more"):
         Settings.from_environment({"CXR_QUEUE": value})
@@ -333,7 +336,7 @@ def test_settings_that_are_not_a_positive_number_are_errors(value):
 
 def test_an_error_in_the_environment_is_one_line():
     done = subprocess.run(
-        [sys.executable, "-c", "import service.app"],
+        [sys.executable, "-c", "import runpy; runpy.run_module('service', run_name='__main__')"],
         cwd=ROOT,
         env={"PATH": "", "CXR_QUEUE": "many"},
         capture_output=True,
@@ -364,8 +367,96 @@ def test_the_page_and_its_parts_come_from_memory(exported_run, tmp_path, monkeyp
         assert service.get("/static/late.js").status_code == 404
 
 
-def test_a_damaged_index_does_not_stop_the_service(home):
-    (home / "models/index.json").write_text("{")
+@pytest.mark.parametrize("name", ["models/index.json", "metrics/export.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b'{"rows": 3}', None])
+def test_damaged_companions_are_left_out(home, name, content):
+    whole = (home / name).read_bytes()
+    values = [None, {}, [], -1, "text", [-1], ["a"]]
+    broken = (
+        [content]
+        if content is not None
+        else [
+            json.dumps(json.loads(whole) | {key: value}).encode()
+            for key in json.loads(whole)
+            for value in values
+        ]
+    )
     with client(home) as service:
-        answer = ask(service, encoded(noise_images(1)[0], "PNG"), "/similar")
+        state = service.app.state.service
+        for content in broken:
+            (home / name).write_bytes(content)
+            state.reload()
+            assert service.get("/metadata").status_code == 200
+            assert ask(service, encoded(noise_images(1)[0], "PNG")).status_code == 200
+        (home / name).write_bytes(broken[0])
+    with client(home) as service:
+        assert service.get("/health").json()["status"] == "ok"
+
+
+@pytest.mark.parametrize("length", [0, 5, 200])
+def test_a_truncated_data_set_ends_no_process(home, length):
+    image = encoded(noise_images(1)[0], "PNG")
+    with client(home) as service:
+        assert ask(service, image, "/similar").status_code == 200
+        os.truncate(home / "data/images.npy", length)  # in place, as no command of the project does
+        answer = ask(service, image, "/similar")
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:cxr:problem:no-cases")
+        service.app.state.service.reload()
+        assert "fetch them with `dvc pull`" in ask(service, image, "/similar").json()["detail"]
+        assert ask(service, image).status_code == 200
+
+
+def test_a_fifo_is_no_model_and_no_data_set(home):
+    for name in ("data/images.npy", "models/classifier.onnx"):
+        (home / name).unlink()
+        os.mkfifo(home / name)
+        with client(home) as service:
+            assert service.get("/health").status_code == 200
+
+
+def test_reloads_asked_for_during_one_are_one(exported_run, monkeypatch):
+    loads, go = [], threading.Event()
+
+    def load(_: Settings) -> Served:
+        loads.append(1)
+        go.wait(20)
+        raise UserError("no model")
+
+    with client(exported_run) as service:
+        monkeypatch.setattr("service.state.load_served", load)
+        state = service.app.state.service
+        threads = [threading.Thread(target=state.reload) for _ in range(50)]
+        for thread in threads:
+            thread.start()
+        go.set()
+        for thread in threads:
+            thread.join()
+    assert 1 <= len(loads) <= 3
+
+
+def test_ready_is_a_503_without_a_model_and_at_capacity(exported_run, tmp_path, monkeypatch):
+    with client(tmp_path) as service:
+        assert service.get("/ready").status_code == 503
+        assert str(tmp_path) not in service.get("/health").text + service.get("/ready").text
+    with client(exported_run) as service:
+        assert service.get("/ready").json()["status"] == "ok"
+        monkeypatch.setattr(service.app.state.service.work, "in_flight", 1000)
+        assert service.get("/ready").status_code == 503
+
+
+def test_a_model_cannot_refer_to_other_files(exported_run, tmp_path, monkeypatch):
+    model = onnx.load(exported_run / "models/classifier.onnx")
+    monkeypatch.chdir(tmp_path)
+    onnx.save(model, "classifier.onnx", save_as_external_data=True, location="weights", size_threshold=1000)
+    assert Path("weights").is_file()
+    with refused("classifier.onnx: not written by the stage export"):
+        OnnxModel(Path("classifier.onnx").read_bytes(), 1)
+
+
+def test_the_documentation_loads_nothing_from_elsewhere(service):
+    for path in ("/docs", "/static/docs.js"):
+        answer = service.get(path)
+        assert answer.status_code == 200
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "//" not in answer.text.replace("</", "").split("fetch(")[-1]
+    assert service.get("/redoc").status_code == 404

@@ -16,7 +16,7 @@ from cxr.figures.validation import RocCurve, class_histograms, roc_curves
 from cxr.inference.prevalence import class_prevalence
 
 
-def draw_figures(validation: Validation, folder: Path) -> dict[str, Path]:
+def draw_validation(validation: Validation, folder: Path) -> dict[str, Path]:
     """Files in `folder` by title. An incomplete sample has no ROC curve and no reliability diagram."""
     figures = {f"Probability of {_event(validation)}, by true class": folder / "histogram.png"}
     _draw_histogram(validation, *figures.values())

@@ -60,7 +60,7 @@ def decisions(sample: Sample, threshold: float | None) -> dict[str, np.ndarray]:
     return released | {ONE_HALF: decide(sample.probabilities, None)}
 
 
-def measure(
+def measure_sample(
     sample: Sample, threshold: float | None, prevalence: Sequence[float] | None
 ) -> dict[str, Bounded]:
     """Metrics by name; of an incomplete sample the recalls alone. prevalence: of each class, to

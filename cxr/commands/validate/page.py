@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from cxr.commands.validate import summary
-from cxr.commands.validate.drawing import draw_figures
+from cxr.commands.validate.drawing import draw_validation
 from cxr.commands.validate.validation import Validation
 from cxr.data.radiograph import read_original
 from cxr.evaluation.misclassifications import most_confident_errors
@@ -44,7 +44,7 @@ def render_validation(validation: Validation, document: Mapping[str, Any]) -> st
 def _figures(validation: Validation) -> dict[str, str]:
     """Data URLs by title."""
     with TemporaryDirectory() as folder:
-        files = draw_figures(validation, Path(folder))
+        files = draw_validation(validation, Path(folder))
         return {title: _data_url(path.read_bytes(), "png") for title, path in files.items()}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr.commands.validate.intervals import Bounded
-from cxr.commands.validate.measurement import FEWEST, Sample, measure
+from cxr.commands.validate.measurement import FEWEST, Sample, measure_sample
 from cxr.core.errors import UserError
 from cxr.inference import predictions
 from cxr.inference.onnx_session import OnnxModel
@@ -18,9 +18,9 @@ ROUNDING = 1e-5  # of metrics/test.json and metrics/predictions.csv together
 
 @dataclass(frozen=True)
 class Reference:
-    """metrics: by name, as `measure` gives them. sample: the test radiographs, None if metrics/test.json
-    alone is here: then some metrics are missing, and all intervals are bootstrapped, those of decisions with
-    the uncertainty of their threshold."""
+    """metrics: by name, as `measure_sample` gives them. sample: the test radiographs, None if
+    metrics/test.json alone is here: then some metrics are missing, and all intervals are bootstrapped, those
+    of decisions with the uncertainty of their threshold."""
 
     metrics: dict[str, Bounded]
     sample: Sample | None
@@ -58,7 +58,7 @@ def load_reference(home: Path, model: OnnxModel) -> Reference | str:
     sample = Sample(rows.classes, rows.labels, rows.ensemble)
     if not sample.complete:
         return f"the test split has fewer than {FEWEST} radiographs of a class"
-    metrics = measure(sample, model.facts.threshold, model.facts.prevalence)
+    metrics = measure_sample(sample, model.facts.threshold, model.facts.prevalence)
     for name, value in metrics.items():
         if name in published and abs(value.value - published[name].value) > ROUNDING:
             raise UserError(

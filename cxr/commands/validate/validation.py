@@ -11,7 +11,7 @@ import numpy as np
 from cxr.commands.radiographs import NamedFiles, NamedRadiograph
 from cxr.commands.validate.intervals import Bounded
 from cxr.commands.validate.labelled import LabelledPaths, find_labelled
-from cxr.commands.validate.measurement import RESAMPLES, Sample, decisions, measure
+from cxr.commands.validate.measurement import RESAMPLES, Sample, decisions, measure_sample
 from cxr.commands.validate.reference import Reference, load_reference
 from cxr.commands.validate.verdict import Verdict, judge
 from cxr.core import dataset
@@ -27,8 +27,8 @@ BATCH = 64
 @dataclass(frozen=True)
 class Validation:
     """paths: of the N radiographs that could be read, in the order of `sample`. errors: `path` and `message`
-    of each that could not. decided: (N,) int, the released decision. metrics: see `measure`. chance: see
-    `ece_by_chance`, None for an incomplete sample. warnings: sentences. source: of the labels.
+    of each that could not. decided: (N,) int, the released decision. metrics: see `measure_sample`. chance:
+    see `ece_by_chance`, None for an incomplete sample. warnings: sentences. source: of the labels.
     typicality: (N,) float, 0 to 1, see `cxr.inference.typicality`."""
 
     model: OnnxModel
@@ -83,7 +83,7 @@ def validate(data: Path, onnx: Path) -> Validation:
     numbers = [radiograph.number for radiograph in radiographs]
     labels = np.array(labelled.labels)[numbers]
     sample = Sample(facts.classes, labels, probabilities, _patients(labelled, numbers))
-    metrics = measure(sample, facts.threshold, facts.prevalence)
+    metrics = measure_sample(sample, facts.threshold, facts.prevalence)
     return Validation(
         model=model,
         paths=[radiograph.path for radiograph in radiographs],

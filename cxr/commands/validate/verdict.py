@@ -61,7 +61,7 @@ class Verdict:
 
 
 def judge(metrics: Mapping[str, Bounded], sample: Sample, reference: Reference | str) -> Verdict:
-    """metrics: of `sample`, as from `measure`. reference: see `load_reference`."""
+    """metrics: of `sample`, as from `measure_sample`. reference: see `load_reference`."""
     if isinstance(reference, str):
         return Verdict(NOT_COMPARED, f"{reference}, so there are no test results to compare with", {})
     margins = _margins(metrics, reference.metrics)
