@@ -16,6 +16,7 @@ import numpy as np
 
 LIMIT = 0.05  # below, an image is marked as unlike the training images
 PARTS = ("pixels", "features")
+BATCH = 256  # images compared with val at a time; it bounds the memory
 UNLIKE = "unlike the training images"
 REASONS = {
     "pixels": "low correlation of its pixels with the average training images",
@@ -52,19 +53,24 @@ def p_values(distances: np.ndarray, val: np.ndarray) -> np.ndarray:
 
     distances: (N, parts) float32, val: (n, parts) float32, of `typicality_model`; n at least 1.
 
-    The p-value of a part is (1 + the number of val images at least as far) / (n + 1). The smallest of an
-    image's is compared with the smallest of each val image's in the same way, so that the image's p-value
-    needs no correction for two parts, and each part marks about as many val images as the other.
+    The p-value of a part is (1 + the number of val images at least as far) / (n + 1). The smaller one of an
+    image is compared with the smaller ones of the val images in the same way, so that no correction for two
+    parts is needed, and each part marks about as many val images as the other. Among the image and the val
+    images together each counts those at least as far, itself too: exactly valid, not only for large n.
     """
-    of_parts = _ranks(distances, val) + 1
-    of_val = _ranks(val, val)  # each val image is itself one of those that are at least as far
-    smallest = np.sort(of_val.min(axis=1))
-    at_most = np.searchsorted(smallest, of_parts.min(axis=1), side="right") + 1
-    return np.column_stack([at_most, of_parts]) / (len(val) + 1)
+    of_parts = _at_least_as_far(distances, val) + 1
+    of_val = _at_least_as_far(val, val)
+    combined = []
+    for start in range(0, len(distances), BATCH):
+        batch = slice(start, start + BATCH)
+        with_image = of_val + (distances[batch, None] >= val)  # (batch, n, parts)
+        smallest = of_parts[batch].min(axis=1, keepdims=True)
+        combined.append(1 + (with_image.min(axis=2) <= smallest).sum(axis=1))
+    return np.column_stack([np.concatenate(combined), of_parts]) / (len(val) + 1)
 
 
-def _ranks(distances: np.ndarray, val: np.ndarray) -> np.ndarray:
-    """(N, parts) int: the number of val images at least as far."""
+def _at_least_as_far(distances: np.ndarray, val: np.ndarray) -> np.ndarray:
+    """(N, parts) int: the number of val images."""
     nearer = [
         np.searchsorted(np.sort(of_val), of_image)
         for of_image, of_val in zip(distances.T, val.T, strict=True)

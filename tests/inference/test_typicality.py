@@ -46,17 +46,27 @@ def distances(fitted, images):
 
 
 def test_p_values_are_those_of_a_count():
+    """Of the image and the val images together."""
     generator = np.random.default_rng(0)
-    val, new = (generator.integers(0, 30, (n, 2)).astype(np.float32) for n in (50, 40))  # with ties
+    val, new = (generator.integers(0, 30, (n, 2)).astype(np.float32) for n in (30, 40))  # with ties
+    new[0] = 99
     p = p_values(new, val)
     assert p.shape == (40, 3)
+    assert p[0].tolist() == [1 / 31] * 3
     for image, (combined, *parts) in zip(new, p, strict=True):
-        counts = [
-            1 + sum(of_val >= distance for of_val in val[:, part]) for part, distance in enumerate(image)
-        ]
-        assert parts == pytest.approx(np.array(counts) / 51)
-        of_val = [min(sum(other[part] >= of_val[part] for other in val) for part in (0, 1)) for of_val in val]
-        assert combined == pytest.approx((1 + sum(count <= min(counts) for count in of_val)) / 51)
+        together = np.vstack([val, image])
+        counts = np.array([[sum(together[:, k] >= one[k]) for k in (0, 1)] for one in together])
+        assert parts == pytest.approx(counts[-1] / 31)
+        smallest = counts.min(axis=1)
+        assert combined == pytest.approx(sum(smallest <= smallest[-1]) / 31)
+
+
+def test_p_values_do_not_depend_on_the_other_images(monkeypatch):
+    val, new = (np.random.default_rng(0).normal(size=(n, 2)) for n in (30, 10))
+    together = p_values(new, val)
+    monkeypatch.setattr("cxr.inference.typicality.BATCH", 3)
+    np.testing.assert_array_equal(p_values(new, val), together)
+    np.testing.assert_array_equal(p_values(new[4:5], val), together[4:5])
 
 
 def test_a_twentieth_of_images_like_val_is_marked():
