@@ -24,8 +24,8 @@ def validation_document(validation: Validation) -> dict[str, Any]:
     metrics: by name value, low, high, method (of the interval) and test (the same on test, or None); names
         that end in _at_one_half are of the most probable class, others of the released decision
     ece_by_chance: see `cxr.evaluation.reliability.ece_by_chance`
-    confusion: counts of each decision, released and, if that has a threshold, most_probable, a row for each
-        true class
+    confusion: counts of each decision, released and, if its threshold is another than 0.5, most_probable, a
+        row for each true class
     typicality: images flagged as unlike the training images, and their fraction
     images: path, label, decision, probabilities and typicality of each
     misclassified: positions in images, by increasing probability of the true class

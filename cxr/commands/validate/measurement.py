@@ -53,9 +53,9 @@ class Sample:
 
 def decisions(sample: Sample, threshold: float | None) -> dict[str, np.ndarray]:
     """(N,) int decisions by the ending of the names of their metrics: the released decision and, if that has
-    a threshold, the most probable class."""
+    another threshold than 0.5, the most probable class."""
     released = {"": decide(sample.probabilities, threshold)}
-    if threshold is None:
+    if threshold in (None, 0.5):
         return released
     return released | {ONE_HALF: decide(sample.probabilities, None)}
 
@@ -133,7 +133,7 @@ def _weighted(
     if prevalence is not None:
         weighted = weights * case_weights(labels, np.array(prevalence))
         metrics["ece_at_prevalence"] = scores(labels, probabilities, weighted)["ece"]
-    if threshold is not None:
+    if threshold not in (None, 0.5):
         positive, truth = decide(probabilities, None) == 1, labels == 1
         both, either = weights @ (positive & truth), weights @ (1.0 * positive + truth)
         metrics[f"f1_{classes[1]}{ONE_HALF}"] = 2 * both / either

@@ -15,6 +15,7 @@ from cxr.commands.validate.drawing import draw_validation
 from cxr.commands.validate.validation import Validation
 from cxr.data.radiograph import read_original
 from cxr.evaluation.misclassifications import most_confident_errors
+from cxr.inference.typicality import LIMIT
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 MOST = 16  # misclassified radiographs that are shown, see `most_confident_errors`
@@ -71,6 +72,8 @@ def _tile(validation: Validation, position: int) -> dict[str, Any]:
     decision = validation.decided[position]
     caption = f"p({sample.classes[decision]}) = {sample.probabilities[position, decision]:.3f}"
     caption += f", typicality {validation.typicality[position]:.2f}"
+    if validation.typicality[position] < LIMIT:
+        caption += " (unlike the training images)"
     return {"image": _data_url(file.getvalue(), "jpeg"), "name": path.name, "caption": caption}
 
 
