@@ -73,7 +73,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._framing = 0
         super().on_message_complete()
         if self.cycle.response_complete:
-            self._cancel()
+            self._close_after(HEAD_SECONDS)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -91,7 +91,8 @@ class GuardedProtocol(HttpToolsProtocol):
             raise ValueError("head")  # ends the parser, which calls send_400_response
 
     def _refuse(self, problem: Problem) -> None:
-        if not (self.cycle and self.cycle.response_started and not self.cycle.response_complete):
+        cycle = self.cycle
+        if not (cycle and cycle.response_started and (cycle.more_body or not cycle.response_complete)):
             body = json.dumps(problem.document()).encode()
             headers: dict[str, Any] = {
                 "content-type": MEDIA_TYPE,

@@ -205,7 +205,7 @@ def slow(app, seconds: float) -> None:
             time.sleep(seconds)
             return served.model(images)
 
-        model.facts, model.sha256 = served.model.facts, served.model.sha256
+        vars(model).update(vars(served.model))
         return type(served)(model, served.metrics, served.reliability, served.cases)
 
     state.loaded = loaded

@@ -440,7 +440,7 @@ def test_ready_is_a_503_without_a_model_and_at_capacity(exported_run, tmp_path, 
         assert str(tmp_path) not in service.get("/health").text + service.get("/ready").text
     with client(exported_run) as service:
         assert service.get("/ready").json()["status"] == "ok"
-        monkeypatch.setattr(service.app.state.service.work, "in_flight", 1000)
+        monkeypatch.setattr(service.app.state.service.work, "full", True)
         assert service.get("/ready").status_code == 503
 
 
