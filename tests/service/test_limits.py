@@ -205,7 +205,7 @@ def slow(app, seconds: float) -> None:
             time.sleep(seconds)
             return served.model(images)
 
-        vars(model).update(vars(served.model))
+        vars(model).update(vars(served.model), typicality=served.model.typicality)
         return type(served)(model, served.metrics, served.reliability, served.cases)
 
     state.loaded = loaded
