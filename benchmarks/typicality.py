@@ -54,8 +54,8 @@ archives named on the command line, which are not in the repository.
 |---|---|---|---|---|
 """
 TAIL = """
-- The measure was chosen on val, altered copies of val radiographs, and the photographs and adult radiographs of
-  this table, whose rows are therefore optimistic. Test was read after the choice; nothing followed from it.
+- The measure was chosen on val, altered copies of val radiographs, and the photographs and adult radiographs
+  of this table, whose rows are therefore optimistic. Test was read after the choice; nothing followed from it.
 - No lateral radiographs were available here: whether they are marked is not known.
 - Brightness and contrast are not judged by the pixels. The features judge them as far as the classifier does.
 - An image that is not marked may still be unlike the training images: radiographs of other ages and hospitals
