@@ -173,8 +173,8 @@ def _print_table(classes: list[str], calibrate: "Calibration", results: list[dic
         print(f"Decision: {classes[1]} from p = {calibrate.threshold:.3f} (calibrate.threshold).")
     if any(result["unlike"] for result in results):
         print(
-            f"Typicality below {LIMIT}, as of 5 % of the val images: {UNLIKE}. What was measured on such "
-            "images, calibration too, need not hold for this one."
+            f"Typicality below {LIMIT}, as of 5 % of the val images: {UNLIKE}. What was measured on val and "
+            "test, calibration too, need not hold for such an image."
         )
 
 
