@@ -54,8 +54,8 @@ archives named on the command line, which are not in the repository.
 |---|---|---|---|---|
 """
 TAIL = """
-- The measure was chosen on val, altered copies of val radiographs, and the photographs and adult radiographs
-  of this table, whose rows are therefore optimistic. Test was read after the choice, which stayed as it was.
+- The measure was chosen on val, altered copies of val radiographs, the photographs of this table, and
+  adult radiographs, for which it is therefore optimistic. Test was read after the choice, which stayed.
 - No lateral radiographs were available here: whether they are marked is not known.
 - Brightness and contrast are not judged by the pixels. The features judge them as far as the classifier does.
 - An image that is not marked may still be unlike the training images: radiographs of other ages and hospitals
