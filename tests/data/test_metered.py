@@ -13,7 +13,7 @@ from cxr.data import metered
 from cxr.data.radiograph import read_original_bytes
 from tests.builders import noise_images, refused
 
-SIDE = 2500
+SIDE = 2500  # smaller images would measure the 50 MB of a block of rows in float64, too
 FILES = attack_files(SIDE)
 READ = ("PNG, ", "DICOM, 16 bit", "DICOM, RGB", "DICOM, YBR", "DICOM, run-length", "DICOM, JPEG 2000")
 
