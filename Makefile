@@ -27,7 +27,7 @@ repro: setup ## run the pipeline on the data that params.yaml names
 	dvc repro
 
 test: setup ## run the tests, on two cores
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup ## run the tests that take minutes: every recipe at full input size
 	pytest -m slow

@@ -32,12 +32,20 @@ def starting_with(*starts: str) -> Callable[[Lines], Lines]:
 
 
 def rows_of(*metrics: str) -> Callable[[Lines], Lines]:
-    """Of a table of `dvc metrics diff` its head and the rows of the ensemble's `metrics` on test."""
+    """Of a table of `dvc metrics diff` its head and the rows of the ensemble's `metrics` on test.
+
+    DVC makes its columns as wide as their widest cell, which may be in a row that is not shown.
+    """
     row = re.compile(rf"metrics/test\.json +({'|'.join(metrics)})\.ensemble ")
 
     def chosen(lines: Lines) -> Lines:
         rows = [line for line in lines if row.match(line)]
-        return [next(line for line in lines if line.startswith("Path")), *rows] if rows else []
+        if not rows:
+            return []
+        head = next(line for line in lines if line.startswith("Path"))
+        cells = [re.split(r" {2,}", line.strip()) for line in (head, *rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
 
     return chosen
 

@@ -1,6 +1,5 @@
 """What several test files share: small runs of the real pipeline, of two and of three classes."""
 
-import importlib
 import os
 import shutil
 import sys
@@ -29,7 +28,26 @@ phantom: {images: 240}
 train: {members: 2, epochs: 2, batch_size: 32, precision: float32}
 imbalance: {strategy: both}
 evaluate: {bootstrap: 200}
+compute: {workers: 1}
 """
+# The first to be shared out, in this order: the longest, and at the start not two that need `tiny_run`.
+LONG = (
+    "pipeline/test_pipeline.py",
+    "stages/test_train.py",
+    "pipeline/test_walkthrough.py",
+    "training/test_checkpoints.py",
+    "test_dvc_deps.py",
+    "service/",
+    "training/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(ROOT / "tests").as_posix()
+        return next((number for number, start in enumerate(LONG) if name.startswith(start)), len(LONG))
+
+    items.sort(key=place)
 
 
 @pytest.fixture
@@ -121,6 +139,5 @@ def three_class_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / "prompts", "prompts")
         Path("docs").mkdir()
         shutil.copy(ROOT / "docs/test_ledger.yaml", "docs")
-        for stage in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]:
-            importlib.import_module(f"stages.{stage.replace('-', '_')}").main()
+    Repository(folder).run_stages(*YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
     return folder

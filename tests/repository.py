@@ -1,9 +1,11 @@
 """A copy of this repository in which tests run commands."""
 
+import importlib
 import json
 import subprocess
 from pathlib import Path
 
+import pytest
 from ruamel.yaml import YAML
 
 
@@ -28,6 +30,13 @@ class Repository:
             f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         )
         return done
+
+    def run_stages(self, *stages: str) -> None:
+        """Run `stages` in this process, since to start one takes longer than a small stage itself."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.path)
+            for stage in stages:
+                importlib.import_module(f"stages.{stage.replace('-', '_')}").main()
 
     def lock(self) -> dict[str, dict]:
         return YAML(typ="safe").load(self.path / "dvc.lock")["stages"]

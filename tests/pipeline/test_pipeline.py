@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,23 +41,20 @@ def test_a_change_reruns_no_earlier_stage(tiny_run: Repository, tmp_path: Path) 
     assert stages_to_run("index: {metric: l2}") == {"index", "card"}
 
 
-def test_experiment_with_a_learning_rate_that_yaml_1_1_reads_as_text(tiny_run: Repository) -> None:
-    """Up to the stage that reads it: docs/walkthrough.md, which is tested too, runs experiments to their
-    end."""
-    output = tiny_run.run("dvc", "exp", "run", "--temp", "--name", "slow", "-S", "train.lr=1e-5", "train")
-    ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
-    assert ran == {"train"}
-    shown = tiny_run.json("dvc", "params", "diff", "HEAD", "slow")["params.yaml"]["train.lr"]
-    assert (shown["old"], shown["new"]) == (0.003, 1e-05)
-    assert tiny_run.run("git", "status", "--porcelain") == ""
+def test_a_run_without_dvc_and_its_cache_gives_the_same_bytes(tiny_run: Repository, tmp_path: Path) -> None:
+    twin = copy_of(tiny_run, tmp_path / "twin")
+    stages = tiny_run.lock()
+    for folder in ("metrics", "plots", "reports"):  # what Git holds of the outputs
+        shutil.rmtree(twin.path / folder)
+    twin.run_stages(*stages)
+    for path in outputs(stages):
+        for file in sorted((tiny_run.path / path).rglob("*")) or [tiny_run.path / path]:
+            again = twin.path / file.relative_to(tiny_run.path)
+            assert again.read_bytes() == file.read_bytes(), again
 
 
-def test_two_forced_runs_are_equal(tiny_run: Repository) -> None:
-    before = tiny_run.lock()
-    tiny_run.run("dvc", "repro", "--force", "--no-run-cache")
-    after = tiny_run.lock()
-    for stage in before:
-        assert after[stage]["outs"] == before[stage]["outs"], stage
+def outputs(stages: dict[str, dict]) -> list[str]:
+    return [out["path"] for stage in stages.values() for out in stage["outs"]]
 
 
 def test_push_and_pull_restore_a_run(tiny_run: Repository, tmp_path: Path) -> None:
@@ -93,8 +89,7 @@ def test_test_pixels_reach_neither_classifier_nor_calibration(tiny_run: Reposito
     images[test] = noise
     (twin.path / dataset.IMAGES).unlink()  # it may be a link into the other repository's cache
     np.save(twin.path / dataset.IMAGES, images)
-    for stage in ("clip_embed", "cluster", "train", "calibrate"):
-        twin.run(sys.executable, "-m", f"stages.{stage}")
+    twin.run_stages("clip-embed", "cluster", "train", "calibrate")
     for path in MODEL:
         assert (twin.path / path).read_bytes() == (tiny_run.path / path).read_bytes(), path
 

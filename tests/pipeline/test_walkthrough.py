@@ -1,5 +1,6 @@
 """The commands of docs/walkthrough.md run in a small copy of the pipeline and print what is quoted."""
 
+import json
 import re
 import shutil
 
@@ -24,12 +25,14 @@ QUOTED = {
 
 @pytest.fixture(scope="module")
 def outputs(tiny_run: Repository, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The output of every command after the set-up, which `tiny_run` replaces. None may fail."""
+    """The output of every command after the set-up, which `tiny_run` replaces. None may fail. As "rate" the
+    parameters that the experiment of this name changed."""
     repository = Repository(tmp_path_factory.mktemp("walkthrough") / "demo")
     shutil.copytree(tiny_run.path, repository.path, symlinks=True)
     repository.run("git", "config", "user.name", "newcomer")
     repository.run("git", "config", "user.email", "newcomer@localhost")
-    return {command: repository.run("bash", "-c", command) for command in COMMANDS}
+    printed = {command: repository.run("bash", "-c", command) for command in COMMANDS}
+    return printed | {"rate": repository.run("dvc", "params", "diff", "main", "rate", "--json")}
 
 
 def test_set_up_is_what_the_fixture_replaces() -> None:
@@ -73,6 +76,11 @@ def test_a_threshold_changes_sensitivity_and_no_auc(outputs: dict[str, str]) -> 
     rows = re.findall(r"^(metrics/\S+) +(\S+)", outputs["dvc metrics diff main threshold"], re.MULTILINE)
     assert ("metrics/test.json", "sensitivity.ensemble") in rows
     assert not [row for row in rows if row[0] == "metrics/test.json" and row[1].startswith("auc")]
+
+
+def test_a_learning_rate_that_yaml_1_1_reads_as_text_is_a_number(outputs: dict[str, str]) -> None:
+    shown = json.loads(outputs["rate"])["params.yaml"]["train.lr"]
+    assert (shown["old"], shown["new"]) == (0.003, 0.001)
 
 
 def test_prose_quotes_no_measurement(outputs: dict[str, str]) -> None:

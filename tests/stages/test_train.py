@@ -353,9 +353,7 @@ def stage(tmp_path, monkeypatch):
 
 
 def test_number_of_workers_changes_no_byte(stage):
-    results = [stage(compute__workers=workers, train__members=4) for workers in (1, 2, 4)]
-    assert results[1] == results[0]
-    assert results[2] == results[0]
+    assert stage(compute__workers=2, train__members=3) == stage(compute__workers=1, train__members=3)
 
 
 def test_chosen_precision_is_trained_in_and_recorded(stage, capsys):

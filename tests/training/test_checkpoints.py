@@ -1,9 +1,9 @@
 """A training that is killed at any moment continues, and ends with the same bytes as one that is not."""
 
+import contextlib
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from cxr.training.checkpoints import (
     resume_key,
     save_checkpoint,
 )
-from tests.builders import ROOT, files_below, write_packed, write_params
+from stages import train
+from tests.builders import files_below, write_packed, write_params
 
 EPOCHS, FINETUNE = 7, 5
 CHANGES = {
@@ -39,10 +40,30 @@ CHANGES = {
 OUTPUTS = ("classifier.json", "classifier.safetensors", "history.csv")
 
 
-def start(folder: Path, **options) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "stages.train"]
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL, **options)
+# Its processes have imported the stage when they start, which takes longer than this training.
+READY = multiprocessing.get_context("forkserver")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ready():
+    READY.set_forkserver_preload(["stages.train"])
+
+
+def train_in(folder: Path) -> None:
+    os.chdir(folder)
+    with Path("printed.txt").open("w") as printed, contextlib.redirect_stdout(printed):
+        train.main()
+
+
+def start(folder: Path) -> multiprocessing.Process:
+    process = READY.Process(target=train_in, args=(folder,))
+    process.start()
+    return process
+
+
+def ended(process: multiprocessing.Process) -> int:
+    process.join()
+    return process.exitcode
 
 
 def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes) -> None:
@@ -70,21 +91,20 @@ def test_killed_training_ends_with_the_same_bytes(tmp_path, monkeypatch):
     """Killed in the first member, between its phases, and in the second phase of the second one."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     prepare(whole, monkeypatch)
-    assert start(whole).wait() == 0
+    assert ended(start(whole)) == 0
 
     prepare(killed, monkeypatch)
     both = EPOCHS + FINETUNE
     for kills, moment in enumerate((3, EPOCHS, both + EPOCHS + 2)):
         process = start(killed)
-        while logged_epochs(killed) < moment + kills and process.poll() is None:
+        while logged_epochs(killed) < moment + kills and process.is_alive():
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        process.kill()
+        assert ended(process) == -signal.SIGKILL
         assert not any((killed / "models" / name).exists() for name in OUTPUTS)
-    process = start(killed, stdout=subprocess.PIPE)
-    printed, _ = process.communicate()
-    assert process.returncode == 0
-    assert b"resuming an interrupted training: members 0, 1 go on after their last epoch" in printed
+    assert ended(start(killed)) == 0
+    printed = (killed / "printed.txt").read_text()
+    assert "resuming an interrupted training: members 0, 1 go on after their last epoch" in printed
 
     assert results(killed) == results(whole)
     # Finished epochs are not trained again: each kill costs at most the epoch in progress, and one that was
