@@ -193,7 +193,9 @@ class Report(Section):
     ]
     revision: Commit
     quantisation: Literal["none", "nf4"]
+    allocator: Literal["default", "expandable_segments"]
     cases: Annotated[int, Field(ge=1, le=1000)]
+    sample: Literal["stratified", "errors_first"]
 
 
 class Params(Section):
