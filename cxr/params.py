@@ -180,7 +180,7 @@ class Index(Section):
     embedding: Literal["classifier", "encoder"]
     metric: Literal["cosine", "l2"]
     kind: Literal["auto", "flat", "ivf", "hnsw"]
-    val: bool
+    gallery: Literal["train", "train_val", "test"]
 
 
 class Report(Section):

@@ -123,17 +123,15 @@ def nearest_in_gallery(
     data: Dataset, rows: np.ndarray, params: Params, device: torch.device
 ) -> tuple[list[tuple[Neighbour, ...]], str]:
     """The radiographs of the gallery nearest to each of the data set's `rows`, (n,) int, and the metric of
-    their values.
+    their values. A radiograph that is in the gallery is not among its own neighbours.
 
-    Raises `UserError` if the gallery holds a test radiograph: its class would disclose a label.
+    Raises `UserError` if the gallery belongs to another data set.
     """
     gallery = Gallery.load()
-    if np.isin(gallery.meta.rows, data.rows("test")).any() or max(gallery.meta.rows) >= len(data.labels):
-        raise UserError(
-            "models/index.json: its rows are no train or val radiographs of data/labels.csv; run "
-            "`dvc repro index`"
-        )
-    result = gallery.search(embed_rows(gallery.meta.embedding, data, rows, params, device), SIMILAR)
+    gallery.check(data)
+    meta = gallery.meta
+    vectors = embed_rows(meta.embedding, meta.metric, data, rows, params, device)
+    result = gallery.search(vectors, SIMILAR, own=rows)
     nearest = [
         tuple(
             Neighbour(int(row), data.classes[data.labels[row]], float(value))

@@ -9,7 +9,6 @@ import pytest
 from cxr.reports.cases import choose_cases
 from tests.builders import settings
 
-
 REPORT = settings("report")
 
 
