@@ -317,6 +317,16 @@ def save_gallery(model: Classifier) -> None:
     Gallery.build(vectors, rows, "classifier", "cosine", "flat").save()
 
 
+def save_clip(folder: Path) -> None:
+    """A small CLIP with random weights in the hub's file format, whose embeddings have 32 numbers."""
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel  # takes seconds
+
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=224, patch_size=32)).save_pretrained(folder)
+    CLIPImageProcessor().save_pretrained(folder)
+
+
 def empty_mirror(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A new CXR_MIRROR in `folder`, and an empty cache of PyTorch beside it."""
     mirror = folder / "mirror"

@@ -27,7 +27,7 @@ def draw_map(path: Path | str, shown: EmbeddingMap, title: str) -> None:
     those of the other; without the first if all points are test radiographs."""
     groups = {"gallery": ~shown.queries, "test": shown.queries}
     groups = {name: inside for name, inside in groups.items() if inside.any()}
-    figure = Figure(figsize=(5.5 * len(groups), 6.2), layout="constrained")
+    figure = Figure(figsize=(5.5 * len(groups), 6.8), layout="constrained")
     figure.suptitle(title, fontsize=10)
     panels = figure.subplots(1, len(groups), sharex=True, sharey=True, squeeze=False)[0]
     for ax, (name, inside) in zip(panels, groups.items(), strict=True):
