@@ -112,6 +112,7 @@ class Model(Section):
 
 
 class Augment(Section):
+    resolution: Literal["stored", "input"]
     crop: Annotated[float, Field(gt=0, le=1)]
     rotation: Annotated[float, Field(ge=0, le=180)]
     scale: Fraction
@@ -124,7 +125,7 @@ class Augment(Section):
     noise: Fraction
     jpeg: Annotated[int, Field(ge=1, le=100)]
     erasing: Fraction
-    views: Annotated[int, Field(ge=1, le=1000)]
+    views: Annotated[int, Field(ge=0, le=1000)]
 
 
 Trainable = Literal["all", "head"] | Names

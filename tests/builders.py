@@ -79,9 +79,10 @@ def settings(section: str, **changes: Any) -> Any:
     return getattr(load_params(ROOT / "params.yaml"), section).replace(**changes)
 
 
-def augmentation(**changes: float) -> params.Augment:
+def augmentation(**changes: float | str) -> params.Augment:
     """No augmentation at all but for `changes`."""
-    off = dict.fromkeys(params.Augment.model_fields, 0.0) | {"crop": 1.0, "jpeg": 100, "views": 1}
+    off: dict[str, float | str] = dict.fromkeys(params.Augment.model_fields, 0.0)
+    off |= {"resolution": "stored", "crop": 1.0, "jpeg": 100, "views": 1}
     return params.Augment.model_validate(off | changes)
 
 

@@ -172,7 +172,7 @@ def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
         module: nn.Module = network
         inputs: Inputs = AugmentedImages(images, params.augment, spec.preprocess)
         curve_inputs: list[Iterable[Tensor]] = [UnaugmentedImages(x, spec.preprocess) for x in curve_images]
-        if settings.trainable == "head":
+        if settings.trainable == "head" and params.augment.views:
             module = HeadOnly(network)
             inputs = augmented_features(network, images, params.augment, spec.preprocess, precision, seed)
             curve_inputs = [
