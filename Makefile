@@ -6,10 +6,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro serve test test-slow lint fresh reproduce environment readme review image
+.PHONY: help setup demo repro serve test test-slow lint fresh reproduce environment readme ablation-clip review image
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## create the environment .venv from uv.lock
 
@@ -53,6 +53,9 @@ environment: setup ## write environment.txt from uv.lock, after an upgrade of pa
 readme: setup ## write the results in README.md, and docs/test_ledger.md, from metrics/ and the ledger
 	python -m scripts.readme
 	python -m scripts.test_ledger
+
+ablation-clip: setup ## compare class weights and sub-classes of CLIP embeddings, in docs/ablation_clip.md; about an hour
+	python -m benchmarks.training_ablation --clip
 
 review: setup ## check HEAD against BASE=main as a pull request is; STEPS="lint test ..." runs a part
 	python -m scripts.review $(BASE) $(if $(STEPS),--steps $(STEPS))

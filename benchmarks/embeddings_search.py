@@ -115,8 +115,9 @@ def main() -> None:
     count = parser.parse_args().vectors
     faiss.omp_set_num_threads(THREADS)
     data, gallery = load_dataset(), Gallery.load()
+    meta, rows = gallery.meta, data.rows("test")
     real = gallery.index.reconstruct_n(0, gallery.index.ntotal)
-    embedded = embed_rows(gallery.meta.embedding, data, data.rows("test"), load_params(), torch.device("cpu"))
+    embedded = embed_rows(meta.embedding, meta.metric, data, rows, load_params(), torch.device("cpu"))
     queries = embedded.values.copy()
     for rows in (real, queries):
         faiss.normalize_L2(rows)

@@ -112,6 +112,7 @@ class Model(Section):
 
 
 class Augment(Section):
+    resolution: Literal["stored", "input"]
     crop: Annotated[float, Field(gt=0, le=1)]
     rotation: Annotated[float, Field(ge=0, le=180)]
     scale: Fraction
@@ -124,7 +125,7 @@ class Augment(Section):
     noise: Fraction
     jpeg: Annotated[int, Field(ge=1, le=100)]
     erasing: Fraction
-    views: Annotated[int, Field(ge=1, le=1000)]
+    views: Annotated[int, Field(ge=0, le=1000)]
 
 
 Trainable = Literal["all", "head"] | Names
@@ -180,7 +181,7 @@ class Index(Section):
     embedding: Literal["classifier", "encoder"]
     metric: Literal["cosine", "l2"]
     kind: Literal["auto", "flat", "ivf", "hnsw"]
-    val: bool
+    gallery: Literal["train", "train_val", "test"]
 
 
 class Report(Section):
@@ -193,7 +194,9 @@ class Report(Section):
     ]
     revision: Commit
     quantisation: Literal["none", "nf4"]
+    allocator: Literal["default", "expandable_segments"]
     cases: Annotated[int, Field(ge=1, le=1000)]
+    sample: Literal["stratified", "errors_first"]
 
 
 class Params(Section):

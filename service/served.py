@@ -157,8 +157,14 @@ def _cases(home: Path, model: OnnxModel) -> Cases | str:
         return f"{dataset.IMAGES} and {dataset.LABELS} are missing or damaged; fetch them with `dvc pull`"
     if meta.embedding != "classifier" or meta.source_sha256 != model.facts.classifier_sha256:
         return "models/index.faiss was built with another model than the one served; run `dvc repro index`"
+    if meta.metric != "cosine":
+        return "models/index.faiss compares features that the served file lacks; set index.metric to cosine"
     if max(meta.rows) >= len(table) or len(images) != len(table):
         return f"{dataset.LABELS} and models/index.json do not match; run `dvc repro index`"
+    if any(table[row]["split"] == "test" for row in meta.rows):
+        return (
+            "models/index.faiss holds test radiographs; set index.gallery to train and run `dvc repro index`"
+        )
     return Cases(gallery, images, table)
 
 

@@ -58,6 +58,7 @@ def main() -> None:
         spec=spec,
         sha256=sha256(existing(WEIGHTS)),
         augmentation=active(params.augment),
+        resolution=params.augment.resolution,
         seed=params.seed,
         calibrate=params.calibrate,
         small={split: small_classes(metrics["data"]["counts"][split]) for split in ("val", "test")},
@@ -111,9 +112,10 @@ def head(spec: Tree, metrics: Mapping[str, Any]) -> ModelCardData:
 
 
 def active(augment: Augment) -> dict[str, float]:
-    """The augmentations that are on; `views` is a number of copies, and a crop of 1 keeps the whole image."""
-    off = {"crop": 1.0}
-    return {name: value for name, value in augment if name != "views" and value != off.get(name, 0)}
+    """The augmentations that are on; `views` and `resolution` are none, and a crop of 1 keeps the whole
+    image."""
+    off, others = {"crop": 1.0}, ("views", "resolution")
+    return {name: value for name, value in augment if name not in others and value != off.get(name, 0)}
 
 
 if __name__ == "__main__":

@@ -111,8 +111,9 @@ def nearest_to_errors(
     positions = [int(i) for chosen in errors.values() for i in chosen]
     if not positions:
         return {}
-    vectors = embed_rows(gallery.meta.embedding, data, test.rows[positions], params, device)
-    result = gallery.search(vectors, 1)
+    rows, meta = test.rows[positions], gallery.meta
+    vectors = embed_rows(meta.embedding, meta.metric, data, rows, params, device)
+    result = gallery.search(vectors, 1, own=rows)
     return dict(zip(positions, zip(result.rows[:, 0], result.values[:, 0], strict=True), strict=True))
 
 

@@ -24,7 +24,7 @@ from cxr.reports.cases import choose_cases, describe_cases
 from cxr.reports.claims import Claim, load_claims
 from cxr.reports.page import Entry, record, render_page
 from cxr.reports.prompts import load_prompts
-from cxr.reports.scoring import summarise_texts
+from cxr.reports.scoring import summarise_classifier, summarise_texts
 from cxr.reports.writers import NoWriter, TemplateWriter, Writer
 
 PAGE, LINES = Path("reports/cases.md"), Path("reports/cases.jsonl")
@@ -39,7 +39,7 @@ def main() -> None:
     test = load_predictions().of("test")
     check_predictions(test, data)
     decisions = decide(test.ensemble, load_calibration().threshold)
-    chosen = choose_cases(test.labels, decisions, params.report.cases, params.seed)
+    chosen = choose_cases(test.labels, decisions, params.report, params.seed)
     lexicon = load_claims()
 
     # Files are written after the last text: a model that fails changes none of them.
@@ -67,7 +67,7 @@ def main() -> None:
         draw_case(path, case.image, case.heat, case.decision, neighbours, case.metric)
     write_lines(entries)
     with atomic(PAGE) as temporary:
-        text = render_page(params.report, entries, metrics, lexicon)
+        text = render_page(params.report, writer.precision, entries, metrics, lexicon)
         temporary.write_text(text, encoding="utf-8", newline="\n")
     write_json("metrics/report.json", metrics)
     for prompt, of_prompt in metrics["prompts"].items():
@@ -78,14 +78,16 @@ def main() -> None:
 
 def summarise_cases(entries: Sequence[Entry], lexicon: Sequence[Claim]) -> dict[str, Any]:
     """The content of metrics/report.json: of the cases, and of the texts by prompt."""
+    classes = list(entries[0].case.probabilities)
     labels = [entry.label for entry in entries]
     decisions = [entry.case.decision for entry in entries]
     by_prompt = zip(*(entry.texts for entry in entries), strict=True)
     return {
-        "cases": {name: labels.count(name) for name in entries[0].case.probabilities},
-        "classifier": scoring.agreement(decisions, labels),
+        "cases": {name: labels.count(name) for name in classes},
+        "classifier": summarise_classifier(decisions, labels, classes),
         "prompts": {
-            texts[0].prompt: summarise_texts(texts, labels, decisions, lexicon) for texts in by_prompt
+            texts[0].prompt: summarise_texts(texts, labels, decisions, classes, lexicon)
+            for texts in by_prompt
         },
     }
 

@@ -7,10 +7,10 @@ from cxr.core.dataset import IMAGES, LABELS, load_dataset
 from cxr.core.device import configure, has_bf16
 from cxr.core.errors import run
 from cxr.core.files import write_csv
+from cxr.core.log import open_log
 from cxr.models.classifier import save_members
 from cxr.params import load_params
 from cxr.training.checkpoints import checkpoint_path, clear_checkpoints, resume_key
-from cxr.training.log import open_log
 from cxr.training.member import HISTORY_COLUMNS, MemberTask, prepare
 from cxr.training.parallel import side_by_side
 from cxr.training.targets import SUBCLASSES, load_subclasses

@@ -79,9 +79,10 @@ def settings(section: str, **changes: Any) -> Any:
     return getattr(load_params(ROOT / "params.yaml"), section).replace(**changes)
 
 
-def augmentation(**changes: float) -> params.Augment:
+def augmentation(**changes: float | str) -> params.Augment:
     """No augmentation at all but for `changes`."""
-    off = dict.fromkeys(params.Augment.model_fields, 0.0) | {"crop": 1.0, "jpeg": 100, "views": 1}
+    off: dict[str, float | str] = dict.fromkeys(params.Augment.model_fields, 0.0)
+    off |= {"resolution": "stored", "crop": 1.0, "jpeg": 100, "views": 1}
     return params.Augment.model_validate(off | changes)
 
 
@@ -315,6 +316,16 @@ def save_gallery(model: Classifier) -> None:
     rows = data.rows("train")
     vectors = classifier_vectors(model, data.images[rows], torch.device("cpu"))
     Gallery.build(vectors, rows, "classifier", "cosine", "flat").save()
+
+
+def save_clip(folder: Path) -> None:
+    """A small CLIP with random weights in the hub's file format, whose embeddings have 32 numbers."""
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel  # takes seconds
+
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=224, patch_size=32)).save_pretrained(folder)
+    CLIPImageProcessor().save_pretrained(folder)
 
 
 def empty_mirror(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -21,6 +21,8 @@ META = Path("models/index.json")
 
 Embedding = Literal["classifier", "encoder"]
 
+# Which splits a gallery holds, by `index.gallery` of params.yaml.
+SPLITS = {"train": ("train",), "train_val": ("train", "val"), "test": ("test",)}
 OTHER_SOURCE = {
     "classifier": "another model than models/classifier.safetensors",
     "encoder": "another encoder than params.yaml names in clip_embed",
@@ -64,6 +66,11 @@ class SearchResult:
     rows: np.ndarray
     values: np.ndarray
 
+    def without(self, own: np.ndarray) -> "SearchResult":
+        """One image fewer for each query: its own row, (Q,), where it is among them, else the last."""
+        order = np.argsort(self.rows == own[:, None], axis=1, kind="stable")[:, :-1]
+        return SearchResult(*(np.take_along_axis(part, order, axis=1) for part in (self.rows, self.values)))
+
 
 class Gallery:
     def __init__(self, index: faiss.Index, meta: Meta) -> None:
@@ -83,23 +90,26 @@ class Gallery:
 
         The same vectors give the same bytes, whatever the number of threads.
         """
-        values = _prepare(vectors.values, metric)
+        values = prepared(vectors.values, metric)
         count, dimensions = values.shape
         chosen: Kind = choose_kind(count) if kind == "auto" else kind
         meta = Meta(embedding, metric, chosen, dimensions, vectors.source_sha256, rows.tolist())
         return cls(build_index(chosen, metric, values), meta)
 
     def check(self, data: Dataset) -> None:
-        """Raises `UserError` unless the gallery holds the rows of train, or of train and val, of `data`."""
-        if self.meta.rows not in (data.rows("train").tolist(), data.rows("train", "val").tolist()):
+        """Raises `UserError` unless the gallery holds all rows of splits of `data` that `SPLITS` names."""
+        if self.meta.rows not in (data.rows(*splits).tolist() for splits in SPLITS.values()):
             raise UserError(f"{META} does not belong to {dataset.LABELS}: other rows; run `dvc repro index`")
 
-    def search(self, vectors: Vectors, k: int) -> SearchResult:
+    def search(self, vectors: Vectors, k: int, own: np.ndarray | None = None) -> SearchResult:
         """The `k` (1 or more) images nearest to each of the `vectors`.
 
-        Raises `UserError` if the vectors were not made by what made the gallery's, or if the gallery holds
-        fewer than `k` images.
+        own: (Q,) rows of the data set that the queries are; where the gallery holds them, each is left out of
+        its own result, by its row: a copy of it stays. Raises `UserError` if the vectors were not made by
+        what made the gallery's, or if the gallery holds fewer than `k` images.
         """
+        if own is not None and np.isin(own, self.meta.rows).any():
+            return self.search(vectors, k + 1).without(own)
         if vectors.source_sha256 != self.meta.source_sha256:
             raise UserError(
                 f"{INDEX} was built with {OTHER_SOURCE[self.meta.embedding]}; run `dvc repro index`"
@@ -108,7 +118,7 @@ class Gallery:
             raise UserError(
                 f"{INDEX} holds {len(self.meta.rows)} radiographs, fewer than the {k} to be found"
             )
-        queries = _prepare(vectors.values, self.meta.metric)
+        queries = prepared(vectors.values, self.meta.metric)
         scores, positions = search_index(self.index, self.meta.kind, queries, k)
         # FAISS returns squared distances, and a cosine may round to a little above 1.
         values = np.sqrt(scores) if self.meta.metric == "l2" else scores.clip(-1, 1)
@@ -141,9 +151,9 @@ class Gallery:
         return cls(index, meta)
 
 
-def _prepare(values: np.ndarray, metric: Metric) -> np.ndarray:
-    """(N, d) float32, a copy; L2-normalised for the cosine, which then is the inner product. A row of zeros
-    stays one."""
+def prepared(values: np.ndarray, metric: Metric) -> np.ndarray:
+    """(N, d) float32, a copy of vectors as they are compared: L2-normalised for the cosine, which then is the
+    inner product. A row of zeros stays one."""
     rows = np.array(values, dtype=np.float32, order="C")
     if metric == "cosine":
         faiss.normalize_L2(rows)

@@ -119,15 +119,6 @@ def recall(retrieved: np.ndarray, exact: np.ndarray) -> float:
     return float((exact[:, :, None] == retrieved[:, None, :]).any(axis=2).mean())
 
 
-def without_self(retrieved: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
-    """The first `k` of `retrieved`, (Q, k + 1) rows, that are not the query's `own` row, (Q,).
-
-    By the row, not by distance 0: another image that is a copy of the query stays.
-    """
-    itself = retrieved == own[:, None]
-    return np.take_along_axis(retrieved, np.argsort(itself, axis=1, kind="stable")[:, :k], axis=1)
-
-
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
 

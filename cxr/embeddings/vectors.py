@@ -12,6 +12,7 @@ from cxr.core.files import sha256
 from cxr.embeddings.encoders.embed import load_encoder
 from cxr.embeddings.encoders.pixels import fit_components
 from cxr.embeddings.gallery import Embedding, Meta, Vectors
+from cxr.embeddings.index_kinds import Metric
 from cxr.models import classifier
 from cxr.models.classifier import Classifier, embed_images, load_classifier
 from cxr.params import ClipEmbed, Params
@@ -26,7 +27,7 @@ def embed_new(meta: Meta, images: np.ndarray, params: Params, device: torch.devi
     encoder's weights are missing, or if the images have another size than the gallery's.
     """
     if meta.embedding == "classifier":
-        return classifier_vectors(load_classifier(), images, device)
+        return classifier_vectors(load_classifier(), images, device, meta.metric)
     settings = params.clip_embed
     if settings.encoder != "pixels":
         from cxr.embeddings.encoders.encoder import encode
@@ -42,14 +43,20 @@ def embed_new(meta: Meta, images: np.ndarray, params: Params, device: torch.devi
 
 
 def embed_rows(
-    embedding: Embedding, data: Dataset, rows: np.ndarray, params: Params, device: torch.device
+    embedding: Embedding,
+    metric: Metric,
+    data: Dataset,
+    rows: np.ndarray,
+    params: Params,
+    device: torch.device,
 ) -> Vectors:
-    """Vectors of the data set's images `rows`, (N,) int; the encoder's are read from data/embeddings.npy.
+    """Vectors of the data set's images `rows`, (N,) int, to be compared by `metric`; the encoder's are read
+    from data/embeddings.npy.
 
     Raises `UserError` if the model is missing or data/embeddings.npy belongs to other images.
     """
     if embedding == "classifier":
-        return classifier_vectors(load_classifier(), data.images[rows], device)
+        return classifier_vectors(load_classifier(), data.images[rows], device, metric)
     stored = np.load(STORED)
     if len(stored) != len(data.labels):
         raise UserError(
@@ -61,12 +68,16 @@ def embed_rows(
     return Vectors(stored[rows], source)
 
 
-def classifier_vectors(model: Classifier, images: np.ndarray, device: torch.device) -> Vectors:
-    """Penultimate features of `model`, whose weights are models/classifier.safetensors.
+def classifier_vectors(
+    model: Classifier, images: np.ndarray, device: torch.device, metric: Metric = "cosine"
+) -> Vectors:
+    """Penultimate features of `model`, whose weights are models/classifier.safetensors; for the cosine each
+    member's are L2-normalised, for l2 they are as they are.
 
     images: (N, size, size) uint8.
     """
-    return Vectors(embed_images(model, images, device), sha256(classifier.WEIGHTS))
+    values = embed_images(model, images, device, normalised=metric == "cosine")
+    return Vectors(values, sha256(classifier.WEIGHTS))
 
 
 def network_sha256(settings: ClipEmbed) -> str:

@@ -16,13 +16,14 @@ BESIDE = 5  # neighbours beside each query
 class Search:
     """images: (N, H, W) uint8, of the data set. queries: (Q,) rows of it. neighbours: (Q, K) rows of it, for
     each query the nearest first, K at least 5. values: (Q, K) float, cosines or distances as `measure`
-    names."""
+    names. gallery: of what the gallery consists, in words."""
 
     images: np.ndarray
     queries: np.ndarray
     neighbours: np.ndarray
     values: np.ndarray
     measure: str
+    gallery: str
 
 
 def draw_retrieval(
@@ -32,6 +33,7 @@ def draw_retrieval(
     is "" where a class has none. hardest, first: positions among the queries, see
     `cxr.embeddings.retrieval`."""
     queries, depth = search.queries, search.neighbours.shape[1]
+    note = f"\nGallery: {search.gallery}"
     hits = (names[search.neighbours] == names[queries][:, None]).sum(axis=1)
 
     def row(i: int, groups: np.ndarray, remark: str = "") -> radiographs.Neighbours:
@@ -48,20 +50,20 @@ def draw_retrieval(
     radiographs.neighbour_rows(
         "plots/retrieval.png",
         [row(i, names) for i in SHOWN if i < len(queries)],
-        "Test radiographs and their five nearest neighbours in the gallery",
+        f"Test radiographs and their five nearest neighbours in the gallery{note}",
         search.measure,
     )
     radiographs.neighbour_rows(
         "plots/retrieval_errors.png",
         [row(i, names, f"\n{hits[i]} of {depth} of its class") for i in hardest],
-        f"Test radiographs with fewer than half of {depth} nearest neighbours of their class",
+        f"Test radiographs with fewer than half of {depth} nearest neighbours of their class{note}",
         search.measure,
     )
     groups = np.where(subclasses == "", names, subclasses)
     radiographs.neighbour_rows(
         "plots/retrieval_subclasses.png",
         [row(i, groups) for i in first],
-        "The first test radiograph of each sub-class and its five nearest neighbours in the gallery",
+        f"The first test radiograph of each sub-class and its five nearest neighbours in the gallery{note}",
         search.measure,
         "sub-class",
     )

@@ -68,10 +68,12 @@ class Spec:
 @dataclass(frozen=True)
 class Outputs:
     """probabilities: (members, N, classes) float32 in [0, 1], before calibration. embeddings: (N, d) float32,
-    the members' features, each L2-normalised and concatenated, so that all members have the same weight."""
+    the members' features, each L2-normalised and concatenated, so that all members have the same weight.
+    features: (N, d) float32, the same without the normalisation."""
 
     probabilities: np.ndarray
     embeddings: np.ndarray
+    features: np.ndarray
 
     @property
     def mean(self) -> np.ndarray:
@@ -94,18 +96,18 @@ class Classifier(nn.Module):
         self.preprocess = spec.preprocess
         self.register_buffer("summing", torch.from_numpy(spec.summing), persistent=False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images: (N, size, size) uint8. Returns (members, N, classes) probabilities and (N, d) embeddings,
-        both float32."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """images: (N, size, size) uint8. Returns the fields of `Outputs`, float32."""
         copies = [self.preprocess(copy) for copy in augmented_copies(to_grey(images), self.spec.tta)]
-        probabilities, embeddings = [], []
+        probabilities, averaged = [], []
         for member in self.members:
             assert isinstance(member, Network)  # for mypy: a ModuleList has no type of its items
             features = torch.stack([member.features(copy) for copy in copies])
             outputs = binary_to_two_logits(member.head(features)).softmax(dim=-1).mean(dim=0)
             probabilities.append(outputs @ self.summing)
-            embeddings.append(nn.functional.normalize(features.mean(dim=0), dim=-1))
-        return torch.stack(probabilities), torch.cat(embeddings, dim=1)
+            averaged.append(features.mean(dim=0))
+        embeddings = [nn.functional.normalize(features, dim=-1) for features in averaged]
+        return torch.stack(probabilities), torch.cat(embeddings, dim=1), torch.cat(averaged, dim=1)
 
     def with_tta(self, tta: str) -> "Classifier":
         """The same members with the test-time augmentation `tta` (see `augmented_copies`)."""
@@ -147,19 +149,23 @@ def predict(classifier: Classifier, images: np.ndarray, device: torch.device) ->
             classifier(torch.from_numpy(np.array(images[start : start + batch])).to(device))
             for start in range(0, len(images), batch)
         ]
-    probabilities = torch.cat([part[0] for part in parts], dim=1)
-    embeddings = torch.cat([part[1] for part in parts])
-    return Outputs(probabilities.float().cpu().numpy(), embeddings.float().cpu().numpy())
+    of_members, *of_ensemble = zip(*parts, strict=True)
+    outputs = [torch.cat(of_members, dim=1), *map(torch.cat, of_ensemble)]
+    return Outputs(*(output.float().cpu().numpy() for output in outputs))
 
 
-def embed_images(classifier: Classifier, images: np.ndarray, device: torch.device) -> np.ndarray:
-    """(N, d) float32: the embeddings of `predict`, for the search of similar images.
+def embed_images(
+    classifier: Classifier, images: np.ndarray, device: torch.device, normalised: bool = True
+) -> np.ndarray:
+    """(N, d) float32: the embeddings of `predict`, for the search of similar images; its features if not
+    `normalised`.
 
     images: (N, size, size) uint8. Without zoomed copies, which take three times as long and improve the
     neighbours little.
     """
     tta = "flip" if classifier.spec.tta == "flip_zoom" else classifier.spec.tta
-    return predict(classifier.with_tta(tta), images, device).embeddings
+    outputs = predict(classifier.with_tta(tta), images, device)
+    return outputs.embeddings if normalised else outputs.features
 
 
 def save_members(spec: Spec, states: Sequence[Mapping[str, Tensor]]) -> None:

@@ -19,7 +19,7 @@ from cxr.inference.predictions import Predictions
 from cxr.inference.typicality import Typicality, typicality
 from cxr.inference.typicality_model import load_typicality, measure
 from cxr.models.classifier import load_classifier, predict
-from cxr.params import Params
+from cxr.params import Params, Report
 from cxr.reports import measurements
 from cxr.reports.measurements import Rank, rank_in_training, zone_fractions
 
@@ -123,17 +123,15 @@ def nearest_in_gallery(
     data: Dataset, rows: np.ndarray, params: Params, device: torch.device
 ) -> tuple[list[tuple[Neighbour, ...]], str]:
     """The radiographs of the gallery nearest to each of the data set's `rows`, (n,) int, and the metric of
-    their values.
+    their values. A radiograph that is in the gallery is not among its own neighbours.
 
-    Raises `UserError` if the gallery holds a test radiograph: its class would disclose a label.
+    Raises `UserError` if the gallery belongs to another data set.
     """
     gallery = Gallery.load()
-    if np.isin(gallery.meta.rows, data.rows("test")).any() or max(gallery.meta.rows) >= len(data.labels):
-        raise UserError(
-            "models/index.json: its rows are no train or val radiographs of data/labels.csv; run "
-            "`dvc repro index`"
-        )
-    result = gallery.search(embed_rows(gallery.meta.embedding, data, rows, params, device), SIMILAR)
+    gallery.check(data)
+    meta = gallery.meta
+    vectors = embed_rows(meta.embedding, meta.metric, data, rows, params, device)
+    result = gallery.search(vectors, SIMILAR, own=rows)
     nearest = [
         tuple(
             Neighbour(int(row), data.classes[data.labels[row]], float(value))
@@ -155,14 +153,32 @@ def prevalence(classes: list[str]) -> dict[str, float]:
     return dict(zip(classes, stated, strict=True))
 
 
-def choose_cases(labels: np.ndarray, decisions: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """(min(count, N),) int64 positions, in random order.
+def choose_cases(labels: np.ndarray, decisions: np.ndarray, settings: Report, seed: int) -> np.ndarray:
+    """(min(settings.cases, N),) int64 positions, in random order. The same arguments give the same positions.
 
-    labels, decisions: (N,) int. Radiographs are stratified by label and decision, with equal numbers from
-    each stratum as far as it has enough, so errors are far more frequent than among all radiographs. The same
-    arguments give the same positions.
+    labels, decisions: (N,) int. With `settings.sample` stratified every radiograph has the same chance, and
+    each class its proportion, to within one radiograph (systematic sampling). With errors_first the strata
+    are label and decision, with equal numbers from each as far as it has enough, so errors are far more
+    frequent than among all radiographs.
     """
     generator = np.random.default_rng(seed)
+    count = min(settings.cases, len(labels))
+    choose = _systematic if settings.sample == "stratified" else _equal_strata
+    return generator.permutation(choose(labels, decisions, count, generator))
+
+
+def _systematic(
+    labels: np.ndarray, decisions: np.ndarray, count: int, generator: np.random.Generator
+) -> np.ndarray:
+    shuffled = generator.permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    steps = (np.arange(count) + generator.random()) * len(labels) / count
+    return by_class[steps.astype(int)]
+
+
+def _equal_strata(
+    labels: np.ndarray, decisions: np.ndarray, count: int, generator: np.random.Generator
+) -> np.ndarray:
     pairs = sorted(
         set(zip(labels.tolist(), decisions.tolist(), strict=True)), key=lambda p: (p[0] != p[1], p)
     )
@@ -172,4 +188,4 @@ def choose_cases(labels: np.ndarray, decisions: np.ndarray, count: int, seed: in
     ]
     # The first radiograph of each stratum, then the second of each, and so on.
     order = sorted((index, number) for number, stratum in enumerate(strata) for index in range(len(stratum)))
-    return generator.permutation([strata[number][index] for index, number in order[:count]])
+    return np.array([strata[number][index] for index, number in order[:count]])

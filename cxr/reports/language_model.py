@@ -6,6 +6,7 @@ huggingface_hub reads, to an access token.
 """
 
 import gc
+import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,13 +15,21 @@ from typing import Any
 import torch
 from huggingface_hub.errors import GatedRepoError
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig, GenerationConfig
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    LogitsProcessorList,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import logging
 
+from cxr.core.device import has_bf16
 from cxr.core.errors import UserError
 from cxr.core.fetch import Setting, from_hub
 from cxr.core.files import read_json
+from cxr.core.log import open_log
 from cxr.models.weights import reading
 from cxr.params import Report
 from cxr.reports import memory
@@ -36,7 +45,11 @@ SIDE = 448  # pixels: smaller radiographs are enlarged to it
 
 
 class HuggingFace:
-    """Loads its model once, in bf16 or in 4 bit, and decodes greedily: no text depends on a random draw."""
+    """Loads its model once and decodes greedily: no text depends on a random draw.
+
+    Computes in bfloat16, also with 4-bit weights; on a GPU without it, such as a T4, in float16. Time and
+    memory of each text are in logs/report.log.
+    """
 
     def __init__(self, settings: Report, prompts: Mapping[str, str], device: torch.device) -> None:
         """prompts: by name, as `load_prompts` reads them.
@@ -49,6 +62,9 @@ class HuggingFace:
         self._settings = settings
         self._setting = Setting("report.writer", settings.writer)
         self._device = device
+        self._dtype = computing_type(device)
+        self._log = open_log("report")
+        memory.set_allocator(settings.allocator)
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         folder = _fetch(self._setting, settings)
@@ -63,8 +79,22 @@ class HuggingFace:
             self._processor = self._read_processor(folder)
             if not getattr(self._processor, "chat_template", None):
                 raise self._setting.error(f"{folder} has no chat template; choose a model tuned for chat")
+            start = time.monotonic()
             with memory.running_out(self._setting, settings.quantisation, device):
                 self._model = self._load(folder)
+            self._log.info(
+                "%s, quantisation %s, %s on %s: loaded in %.1f s, peak memory %.2f GiB",
+                settings.writer,
+                settings.quantisation,
+                self.precision,
+                device,
+                time.monotonic() - start,
+                memory.peak(device) / memory.GIB,
+            )
+
+    @property
+    def precision(self) -> str:
+        return str(self._dtype).removeprefix("torch.")
 
     def write(self, case: Case, prompt: str) -> Text:
         """Raises `UserError` if memory runs out."""
@@ -78,7 +108,17 @@ class HuggingFace:
         torch.use_deterministic_algorithms(strict, warn_only=True)
         try:
             with memory.running_out(self._setting, self._settings.quantisation, self._device):
-                return Text(prompt_text, self._generate(content))
+                start = time.monotonic()
+                response, tokens = self._generate(content)
+                self._log.info(
+                    "row %d, %s: %d tokens in %.1f s, peak memory %.2f GiB",
+                    case.row,
+                    prompt,
+                    tokens,
+                    time.monotonic() - start,
+                    memory.peak(self._device) / memory.GIB,
+                )
+                return Text(prompt_text, response)
         finally:
             torch.use_deterministic_algorithms(strict)
 
@@ -96,10 +136,10 @@ class HuggingFace:
             raise self._setting.error(f"a package is missing for it ({text}); install it") from None
 
     def _load(self, folder: Path) -> Any:
-        quantised = quantisation(self._settings)
+        quantised = quantisation(self._settings, self._dtype)
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder,
-            dtype=torch.bfloat16,
+            dtype=self._dtype,
             quantization_config=quantised,
             # Weights are quantised on the device on which they are used.
             device_map={"": str(self._device)} if quantised else None,
@@ -121,20 +161,36 @@ class HuggingFace:
         )
         return (model if quantised else model.to(self._device)).eval()
 
-    def _generate(self, content: list[dict[str, Any]]) -> str:
+    def _generate(self, content: list[dict[str, Any]]) -> tuple[str, int]:
+        """The response, and its number of tokens."""
         inputs = self._processor.apply_chat_template(
             [{"role": "user", "content": content}],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-        ).to(self._device, dtype=torch.bfloat16)
+        ).to(self._device, dtype=self._dtype)
         with torch.inference_mode():
-            tokens = self._model.generate(**inputs)
-        response: str = self._processor.decode(
-            tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-        )
-        return response.strip()
+            checks = LogitsProcessorList([self._check_finite])
+            tokens = self._model.generate(**inputs, logits_processor=checks)
+        new = tokens[0, inputs["input_ids"].shape[1] :]
+        response: str = self._processor.decode(new, skip_special_tokens=True)
+        return response.strip(), len(new)
+
+    def _check_finite(self, _: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """float16 ends at 65,504, which activations of models trained in bfloat16 can exceed."""
+        if logits.isnan().any():
+            raise self._setting.error(
+                f"its outputs are not finite in {self.precision}; run it on a device with bfloat16, choose "
+                "another model, or set report.writer to template"
+            )
+        return logits
+
+
+def computing_type(device: torch.device) -> torch.dtype:
+    """bfloat16, in which these models are published. float16 on a GPU without instructions for it; a CPU
+    without them emulates bfloat16, and has no faster float16."""
+    return torch.float16 if device.type == "cuda" and not has_bf16(device) else torch.bfloat16
 
 
 def model_image(case: Case) -> Image.Image:
@@ -147,8 +203,10 @@ def model_image(case: Case) -> Image.Image:
     return image if case.size >= SIDE else image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
-def quantisation(settings: Report) -> BitsAndBytesConfig | None:
+def quantisation(settings: Report, dtype: torch.dtype) -> BitsAndBytesConfig | None:
     """4-bit NormalFloat with double quantisation (QLoRA, https://arxiv.org/abs/2305.14314).
+
+    dtype: in which it computes.
 
     None without quantisation. Raises `UserError` if its packages are not installed.
     """
@@ -164,7 +222,7 @@ def quantisation(settings: Report) -> BitsAndBytesConfig | None:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=dtype,
     )
 
 

@@ -1,12 +1,15 @@
-"""Whether a language model fits into memory, checked before it is loaded: the out-of-memory killer gives no
-message."""
+"""Memory of a language model: whether it fits, checked before it is loaded, since the out-of-memory killer
+gives no message; how much it took; how a GPU's is allocated."""
 
 import json
 import math
 import os
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -32,6 +35,23 @@ def capacity(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def peak(device: torch.device) -> int:
+    """In bytes, the most that this process has held so far: of a GPU as allocated by PyTorch, of a CPU
+    resident memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def set_allocator(allocator: Literal["default", "expandable_segments"]) -> None:
+    """Of PyTorch on a GPU, see https://docs.pytorch.org/docs/stable/notes/cuda.html#memory-management. With
+    `default` the environment variable PYTORCH_ALLOC_CONF remains in force."""
+    if allocator == "expandable_segments":
+        # What torch.cuda.memory's own deprecated setter names as its successor.
+        torch._C._accelerator_setAllocatorSettings("expandable_segments:True")
 
 
 def advice(quantisation: str) -> str:

@@ -25,12 +25,15 @@ class Entry:
     figure: str
 
 
-def render_page(settings: Report, entries: Sequence[Entry], metrics: Tree, lexicon: Sequence[Claim]) -> str:
-    """Markdown. metrics: the content of metrics/report.json."""
+def render_page(
+    settings: Report, precision: str, entries: Sequence[Entry], metrics: Tree, lexicon: Sequence[Claim]
+) -> str:
+    """Markdown. precision: of the writer. metrics: the content of metrics/report.json."""
     first = entries[0].case
     return render_template(
         TEMPLATE,
         writer=settings,
+        precision=precision,
         entries=entries,
         metrics=metrics,
         prevalence=prevalence_in_words(first.prevalence),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cxr.evaluation.statistics import wilson
 from cxr.reports import labeller
+from cxr.reports.agreement import agreement, by_true_class, kappa
 from cxr.reports.claims import Claim, unsupported_claims
 from cxr.reports.labeller import extract_label
 from cxr.reports.writers import Text
@@ -77,32 +77,44 @@ def score(prompt: str, text: Text, classes: Sequence[str], size: int, lexicon: S
     )
 
 
-def agreement(names: Sequence[str], others: Sequence[str]) -> dict[str, float]:
-    """The proportion of `names` that equal `others`, with its 95 % Wilson interval. "unclear" equals no
-    class."""
-    proportion = sum(a == b for a, b in zip(names, others, strict=True)) / len(names)
-    low, high = wilson(proportion, len(names))
-    return {"value": proportion, "low": float(low), "high": float(high)}
+def summarise_classifier(
+    decisions: Sequence[str], labels: Sequence[str], classes: Sequence[str]
+) -> dict[str, Any]:
+    """The decisions on the cases against their labels: `agreement`, `kappa` and `by_true_class` of
+    `cxr.reports.agreement`."""
+    summary = {**agreement(decisions, labels), **by_true_class(decisions, labels, classes)}
+    return summary | _defined({"kappa": kappa(decisions, labels)})
 
 
 def summarise_texts(
-    texts: Sequence[Scored], labels: Sequence[str], decisions: Sequence[str], lexicon: Sequence[Claim]
+    texts: Sequence[Scored],
+    labels: Sequence[str],
+    decisions: Sequence[str],
+    classes: Sequence[str],
+    lexicon: Sequence[Claim],
 ) -> dict[str, Any]:
     """The texts of one prompt, one for each case, in numbers. labels, decisions: class names of the cases.
 
     `label` and `classifier` are the agreements of extracted labels with them over all cases,
     `label_if_clear` and `classifier_if_clear` over those whose extracted label is not "unclear"; the latter
-    two are missing if there are none.
+    two are missing if there are none. `label_kappa` and `classifier_kappa` are over all cases, and missing
+    where they are not defined. The rest is `cxr.reports.agreement.by_true_class`, and counts.
     """
     extracted = [text.extracted_label for text in texts]
     summary: dict[str, Any] = {"texts": len(texts), "unclear": extracted.count(labeller.UNCLEAR)}
     for name, others in (("label", labels), ("classifier", decisions)):
         summary[name] = agreement(extracted, others)
+        summary |= _defined({f"{name}_kappa": kappa(extracted, others)})
         pairs = [(a, b) for a, b in zip(extracted, others, strict=True) if a != labeller.UNCLEAR]
         if pairs:
             summary[f"{name}_if_clear"] = agreement(*zip(*pairs, strict=True))
+    summary |= by_true_class(extracted, labels, classes, [labeller.UNCLEAR])
     for kind in ("empty", "prompt_repeated", "refused"):
         summary[kind] = sum(text.kind == kind for text in texts)
     summary["flagged"] = sum(bool(text.flags) for text in texts)
     summary["flags"] = {claim.name: sum(claim.name in text.flags for text in texts) for claim in lexicon}
     return summary
+
+
+def _defined(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

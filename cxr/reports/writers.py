@@ -25,6 +25,10 @@ class Writer(Protocol):
     def prompts(self) -> Sequence[str]:
         """Names of prompts; the writer writes one text for each of them and each case."""
 
+    @property
+    def precision(self) -> str:
+        """In which a language model computes, such as bfloat16; none without one."""
+
     def write(self, case: Case, prompt: str) -> Text:
         """prompt: one of `prompts`."""
 
@@ -34,6 +38,7 @@ class Writer(Protocol):
 
 class TemplateWriter:
     prompts = ("template",)
+    precision = "none"
 
     def write(self, case: Case, prompt: str) -> Text:
         """The same case gives the same text."""
@@ -103,6 +108,7 @@ class NoWriter:
     """`report.writer: none`: radiographs and measurements without reports."""
 
     prompts = ()
+    precision = "none"
 
     def write(self, case: Case, prompt: str) -> Text:
         raise ValueError("report.writer is none: there are no prompts")

@@ -1,7 +1,8 @@
 """The inputs of a phase: augmented anew in every epoch to train on, unaugmented for the learning curve.
 
 With a frozen base the inputs are its features: the base computes them once for a few augmented copies of each
-image, not in every epoch.
+image, not in every epoch; with `augment.views` 0 it computes them anew in every epoch, as without a frozen
+base.
 """
 
 from collections.abc import Iterator
@@ -49,7 +50,18 @@ class AugmentedImages:
         return len(self.images)
 
     def __call__(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        return self.preprocess(augment(to_grey(self.images[rows]), self.augmentation, generator))
+        return augmented_input(self.images[rows], self.augmentation, self.preprocess, generator)
+
+
+def augmented_input(
+    images: Tensor, augmentation: Augment, preprocess: Preprocess, generator: torch.Generator
+) -> Tensor:
+    """The input of a network from randomly augmented copies of images, (N, H, W) uint8, which are made at the
+    stored size or, with `augmentation.resolution` input, after resizing."""
+    grey = to_grey(images)
+    if augmentation.resolution == "input":
+        grey = preprocess.resize(grey)
+    return preprocess(augment(grey, augmentation, generator))
 
 
 @dataclass(frozen=True)
@@ -101,8 +113,8 @@ def augmented_features(
         with tqdm(total=len(images), desc=f"frozen features, copy {number}", disable=None) as bar:
             parts = []
             for batch in images.split(FEATURE_BATCH):
-                grey = augment(to_grey(batch), augmentation, generator)
-                parts.append(_features(network, preprocess(grey), precision))
+                x = augmented_input(batch, augmentation, preprocess, generator)
+                parts.append(_features(network, x, precision))
                 bar.update(len(batch))
         copies.append(torch.cat(parts))
     return AugmentedFeatures(torch.stack(copies))

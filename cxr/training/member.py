@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cxr.core.dataset import Dataset, load_dataset
 from cxr.core.device import autocast, choose_precision
 from cxr.core.errors import UserError
+from cxr.core.log import open_log
 from cxr.models.backbones import backbone_input, fetch_weights
 from cxr.models.classifier import Spec, build_member
 from cxr.models.network import binary_to_two_logits
@@ -24,7 +25,6 @@ from cxr.training.inputs import (
     augmented_features,
     unaugmented_features,
 )
-from cxr.training.log import open_log
 from cxr.training.loop import Phase
 from cxr.training.parallel import Tick
 from cxr.training.selection import Selection, measure_epoch
@@ -172,7 +172,7 @@ def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
         module: nn.Module = network
         inputs: Inputs = AugmentedImages(images, params.augment, spec.preprocess)
         curve_inputs: list[Iterable[Tensor]] = [UnaugmentedImages(x, spec.preprocess) for x in curve_images]
-        if settings.trainable == "head":
+        if settings.trainable == "head" and params.augment.views:
             module = HeadOnly(network)
             inputs = augmented_features(network, images, params.augment, spec.preprocess, precision, seed)
             curve_inputs = [

@@ -49,6 +49,33 @@ def test_flat_equals_scikit_learn(metric):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_query_in_the_gallery_is_left_out_by_its_row(kind, metric):
+    """A copy of it, which is as near, stays; a query that the gallery lacks loses nothing."""
+    values = vectors(300)
+    values[7] = values[3]
+    built, own = build(values, metric, kind), 3 * np.arange(300) + 5
+    result = built.search(Vectors(values, SOURCE), 4, own)
+    everything = search(built, values, 5)
+    assert result.rows.shape == result.values.shape == (300, 4)
+    assert not (result.rows == own[:, None]).any()
+    assert result.rows[3, 0] == own[7]
+    assert result.rows[7, 0] == own[3]
+    others = np.delete(np.arange(300), [3, 7])
+    assert np.array_equal(result.rows[others], everything.rows[others, 1:])
+    assert np.array_equal(result.values[others], everything.values[others, 1:])
+    absent = built.search(Vectors(values, SOURCE), 4, own + 1)
+    assert np.array_equal(absent.rows, search(built, values, 4).rows)
+
+
+def test_a_query_with_so_many_copies_that_it_is_not_among_them_loses_the_last():
+    result = SearchResult(np.array([[3, 7, 5, 8], [1, 2, 3, 4]]), np.array([[4.0, 3, 2, 1]] * 2))
+    left = result.without(np.array([7, 9]))
+    assert left.rows.tolist() == [[3, 5, 8], [1, 2, 3]]
+    assert left.values.tolist() == [[4, 2, 1], [4, 3, 2]]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_image_is_its_own_nearest_neighbour(kind, metric):
     values = vectors(300)
     result = search(build(values, metric, kind), values, 1)

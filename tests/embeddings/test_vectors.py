@@ -14,6 +14,7 @@ from cxr.embeddings.gallery import Meta
 from cxr.embeddings.vectors import STORED, classifier_vectors, embed_new, embed_rows
 from cxr.models import classifier
 from cxr.models.classifier import predict
+from cxr.models.preprocess import to_grey
 from cxr.params import load_params
 from stages import clip_embed
 from tests.builders import (
@@ -57,9 +58,28 @@ def test_classifier_gives_its_flip_averaged_features_and_the_hash_of_its_file():
         assert vectors.source_sha256 == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
         for others in (
             embed_new(meta("classifier"), images, parameters(), CPU),
-            embed_rows("classifier", load_dataset(), np.arange(3), parameters(), CPU),
+            embed_rows("classifier", "cosine", load_dataset(), np.arange(3), parameters(), CPU),
         ):
             assert others.source_sha256 == vectors.source_sha256
+
+
+def test_euclidean_distances_are_of_the_features_as_they_are():
+    """Those of one network are the penultimate features, averaged over the image and its mirror image."""
+    images = noise_images(9)
+    model = small_classifier(members=1)
+    save_classifier(model)
+    network, grey = model.members[0], to_grey(torch.from_numpy(images))
+    with torch.no_grad():
+        copies = [network.features(model.preprocess(copy)) for copy in (grey, grey.flip(-1))]
+    expected = torch.stack(copies).mean(dim=0).numpy()
+    assert np.abs(np.linalg.norm(expected, axis=1) - 1).min() > 0.01  # not of length 1
+    raw = embed_new(Meta("classifier", "l2", "flat", 0, "", []), images, parameters(), CPU).values
+    np.testing.assert_allclose(raw, expected, rtol=1e-5, atol=1e-6)
+    data = load_dataset()
+    of_rows = embed_rows("classifier", "l2", data, np.arange(3), parameters(), CPU).values
+    assert np.array_equal(of_rows, classifier_vectors(model, data.images[:3], CPU, "l2").values)
+    cosine = classifier_vectors(model, images, CPU).values
+    np.testing.assert_allclose(cosine, raw / np.linalg.norm(raw, axis=1, keepdims=True), rtol=1e-5)
 
 
 def test_new_images_get_the_components_of_the_training_images():
@@ -67,7 +87,7 @@ def test_new_images_get_the_components_of_the_training_images():
     clip_embed.main()
     data = load_dataset()
     rows = np.array([3, 50, 60, 2])
-    stored = embed_rows("encoder", data, rows, settings, CPU)
+    stored = embed_rows("encoder", "cosine", data, rows, settings, CPU)
     assert np.array_equal(stored.values, np.load(STORED)[rows])
     again = embed_new(meta("encoder"), data.images[rows], settings, CPU)
     np.testing.assert_allclose(again.values, stored.values, atol=1e-4)
@@ -80,7 +100,9 @@ def test_the_source_of_pixels_is_train_and_the_number_of_components():
     clip_embed.main()
 
     def source(**changes: object) -> str:
-        return embed_rows("encoder", load_dataset(), np.arange(2), parameters(**changes), CPU).source_sha256
+        return embed_rows(
+            "encoder", "cosine", load_dataset(), np.arange(2), parameters(**changes), CPU
+        ).source_sha256
 
     before = source()
     assert source(dimensions=6) != before
@@ -103,12 +125,12 @@ def test_weights_are_identified_by_encoder_and_revision(tmp_path, monkeypatch):
     settings = parameters(encoder="acme/tiny", precision="float32")
     clip_embed.main()
     data = load_dataset()
-    stored = embed_rows("encoder", data, np.arange(4), settings, CPU)
+    stored = embed_rows("encoder", "cosine", data, np.arange(4), settings, CPU)
     again = embed_new(meta("encoder"), data.images[:4], settings, CPU)
     np.testing.assert_allclose(again.values, stored.values, atol=1e-5)
     assert again.source_sha256 == stored.source_sha256
     for changes in ({"encoder": "acme/other"}, {"encoder": "acme/tiny", "revision": "main"}, {}):
-        other = embed_rows("encoder", data, np.arange(4), parameters(**changes), CPU)
+        other = embed_rows("encoder", "cosine", data, np.arange(4), parameters(**changes), CPU)
         assert other.source_sha256 != stored.source_sha256
 
 
@@ -125,7 +147,7 @@ def test_images_of_another_size_are_an_error():
 def test_embeddings_of_other_images_are_an_error():
     write_npy(STORED, np.zeros((69, 7), np.float32))
     with refused("data/embeddings.npy holds 69 radiographs, data/labels.csv 70", "dvc repro clip-embed"):
-        embed_rows("encoder", load_dataset(), np.arange(2), parameters(), CPU)
+        embed_rows("encoder", "cosine", load_dataset(), np.arange(2), parameters(), CPU)
 
 
 def test_pixels_without_their_training_images_are_an_error():

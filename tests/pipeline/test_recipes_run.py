@@ -6,14 +6,12 @@ is a small one in the hub's file format.
 
 import json
 import time
-from pathlib import Path
 
 import pytest
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
 from cxr.recipes import apply_recipe, recipe_values, switch_to
 from scripts import workspace
-from tests.builders import ROOT
+from tests.builders import ROOT, save_clip
 from tests.repository import Repository
 
 INPUT_SIZES = {"maxvit_decomposition": 224, "inception_frozen": 299, "efficientnet_two_phase": 160}
@@ -27,12 +25,6 @@ train: {members: 1, epochs: 1}
 finetune: {epochs: FINETUNE}
 evaluate: {bootstrap: 100}
 """
-
-
-def save_clip(folder: Path) -> None:
-    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=224, patch_size=32)).save_pretrained(folder)
-    CLIPImageProcessor().save_pretrained(folder)
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 import gc
 import http.server
 import json
+import logging
+import re
 import shutil
 import threading
 import weakref
@@ -124,6 +126,7 @@ def tiny(saved, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(language_model, "TOKENS", 8)
+    monkeypatch.chdir(tmp_path)  # logs/ is written there
     return folder
 
 
@@ -218,13 +221,72 @@ def open_writer_in_root(monkeypatch):
 
 
 def test_quantisation_is_double_nf4_with_bf16():
-    assert language_model.quantisation(settings("report", quantisation="none")) is None
-    config = language_model.quantisation(settings("report", quantisation="nf4"))
+    none, nf4 = (settings("report", quantisation=name) for name in ("none", "nf4"))
+    assert language_model.quantisation(none, torch.bfloat16) is None
+    assert language_model.quantisation(nf4, torch.float16).bnb_4bit_compute_dtype == torch.float16
+    config = language_model.quantisation(nf4, torch.bfloat16)
     assert config.load_in_4bit is True
     assert config.load_in_8bit is False
     assert config.bnb_4bit_quant_type == "nf4"
     assert config.bnb_4bit_use_double_quant is True
     assert config.bnb_4bit_compute_dtype == torch.bfloat16
+
+
+def test_precision_is_float16_on_a_gpu_without_bf16_alone(monkeypatch):
+    for supported, expected in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(language_model, "has_bf16", lambda device, has=supported: has)
+        assert language_model.computing_type(torch.device("cuda")) == expected
+        assert language_model.computing_type(CPU) == torch.bfloat16
+
+
+def test_float16_reaches_the_weights_and_the_image(tiny, monkeypatch):
+    monkeypatch.setattr(language_model, "computing_type", lambda device: torch.float16)
+    writer = opened()
+    assert writer.precision == "float16"
+    assert {weight.dtype for weight in writer._model.parameters()} == {torch.float16}
+    assert writer.write(case(), "zero_shot").response
+
+
+def test_outputs_that_are_not_finite_are_an_error():
+    writer = opened()
+    with torch.no_grad():
+        next(writer._model.parameters()).fill_(float("nan"))
+    with refused("report.writer is acme/tiny", "not finite in bfloat16", "report.writer to template"):
+        writer.write(case(), "zero_shot")
+
+
+def test_time_and_memory_of_each_text_are_in_the_log():
+    for handler in logging.getLogger("cxr.report").handlers[:]:
+        handler.close()
+        logging.getLogger("cxr.report").removeHandler(handler)
+    writer = opened()
+    writer.write(case(), "zero_shot")
+    writer.write(case(row=9), "clinical_role")
+    loaded, first, second = Path("logs/report.log").read_text().splitlines()
+    memory_of_process = r"peak memory (\d+\.\d\d) GiB$"
+    assert re.search(
+        rf"acme/tiny, quantisation none, bfloat16 on cpu: loaded in .* s, {memory_of_process}", loaded
+    )
+    assert re.search(rf"row 7, zero_shot: \d tokens in \d+\.\d s, {memory_of_process}", first)
+    held = re.search(rf"row 9, clinical_role: \d tokens in \d+\.\d s, {memory_of_process}", second)
+    assert float(held[1]) == pytest.approx(memory.peak(CPU) / memory.GIB, abs=0.01)
+
+
+def test_allocator_is_set_where_it_is_chosen(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch._C, "_accelerator_setAllocatorSettings", calls.append)
+    opened()
+    assert calls == []
+    opened(allocator="expandable_segments")
+    assert calls == ["expandable_segments:True"]
+
+
+def test_pytorch_takes_the_allocator_setting():
+    try:
+        memory.set_allocator("expandable_segments")
+        assert torch._C._accelerator_getAllocatorSettings() == "expandable_segments:True"
+    finally:
+        torch._C._accelerator_setAllocatorSettings("expandable_segments:False")
 
 
 def test_nf4_reaches_the_layers_and_writes():

@@ -9,7 +9,10 @@ import torch
 
 from cxr.core.dataset import load_dataset
 from cxr.core.files import read_json, write_json
+from cxr.embeddings.gallery import Gallery
+from cxr.embeddings.vectors import classifier_vectors
 from cxr.inference.predictions import load_predictions
+from cxr.models.classifier import load_classifier
 from cxr.params import load_params
 from cxr.reports import cases as cases_module
 from cxr.reports import prompts
@@ -167,11 +170,21 @@ def test_a_label_that_render_prompt_takes_from_memory_is_detected(run, monkeypat
         assert_no_label_in_texts()
 
 
-def test_a_gallery_with_test_images_is_an_error(run):
-    """The classes of neighbours would disclose labels of test."""
+def test_a_gallery_of_another_data_set_is_an_error(run):
     meta = read_json("models/index.json")
     meta["rows"][0] = int(load_dataset().rows("test")[0])
     write_json("models/index.json", meta)
     test = load_predictions().of("test")
-    with refused("models/index.json", "no train or val radiographs"):
+    with refused("models/index.json does not belong to data/labels.csv", "dvc repro index"):
         cases_module.describe_cases(load_dataset(), test, np.arange(3), load_params(), CPU)
+
+
+def test_a_case_is_not_among_its_neighbours_in_a_gallery_of_test(run):
+    data, test = load_dataset(), load_predictions().of("test")
+    vectors = classifier_vectors(load_classifier(), data.images[test.rows], CPU)
+    Gallery.build(vectors, test.rows, "classifier", "cosine", "flat").save()
+    described = cases_module.describe_cases(data, test, np.arange(len(test.rows)), load_params(), CPU)
+    for example in described:
+        found = {neighbour.row for neighbour in example.neighbours}
+        assert len(found) == 5
+        assert found < set(test.rows.tolist()) - {example.row}

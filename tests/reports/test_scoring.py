@@ -6,7 +6,7 @@ from cxr.evaluation.statistics import wilson
 from cxr.reports import page, scoring
 from cxr.reports.claims import load_claims
 from cxr.reports.page import render_page
-from cxr.reports.scoring import summarise_texts
+from cxr.reports.scoring import summarise_classifier, summarise_texts
 from cxr.reports.writers import Text
 from tests.builders import case, settings
 
@@ -40,7 +40,7 @@ def test_texts_are_scored():
 def test_summary_equals_counting():
     labels = ["pneumonia", "pneumonia", "normal", "normal", "normal", "normal"]
     decisions = ["pneumonia", "normal", "normal", "pneumonia", "normal", "normal"]
-    summary = summarise_texts(scored(), labels, decisions, LEXICON)
+    summary = summarise_texts(scored(), labels, decisions, CLASSES, LEXICON)
 
     def proportion(hits, count):
         low, high = wilson(hits / count, count)
@@ -55,7 +55,13 @@ def test_summary_equals_counting():
     }
     assert counts == {"texts": 6, "unclear": 4, "empty": 1, "prompt_repeated": 1, "refused": 1, "flagged": 1}
     assert summary["flags"] == {claim.name: int(claim.name == "fractures") for claim in LEXICON}
-    unclear = summarise_texts(scored()[2:], labels[2:], decisions[2:], LEXICON)
+    assert summary["verdicts"] == {
+        "normal": {"normal": 0, "pneumonia": 0, "unclear": 4},
+        "pneumonia": {"normal": 1, "pneumonia": 1, "unclear": 0},
+    }
+    assert summary["recall"] == {"normal": proportion(0, 4), "pneumonia": proportion(1, 2)}
+    assert summary["balanced_accuracy"] == 0.25
+    unclear = summarise_texts(scored()[2:], labels[2:], decisions[2:], CLASSES, LEXICON)
     assert "label_if_clear" not in unclear
     assert unclear["label"]["value"] == 0
 
@@ -64,10 +70,11 @@ def render(response):
     text = scoring.score("zero_shot", Text("a prompt", response), CLASSES, 28, LEXICON)
     entry = page.Entry(case(), [text], "normal", "cases/001.png")
     metrics = {
-        "classifier": scoring.agreement(["pneumonia"], ["normal"]),
-        "prompts": {"zero_shot": summarise_texts([text], ["normal"], ["pneumonia"], LEXICON)},
+        "cases": {"normal": 1, "pneumonia": 0},
+        "classifier": summarise_classifier(["pneumonia"], ["normal"], CLASSES),
+        "prompts": {"zero_shot": summarise_texts([text], ["normal"], ["pneumonia"], CLASSES, LEXICON)},
     }
-    return render_page(settings("report", writer="acme/tiny"), [entry], metrics, LEXICON)
+    return render_page(settings("report", writer="acme/tiny"), "float16", [entry], metrics, LEXICON)
 
 
 def test_text_of_a_model_is_verbatim_in_one_row_of_the_table():
@@ -92,4 +99,9 @@ def test_flags_and_kinds_are_beside_the_text():
     page_text = render("Verdict: pneumonia")
     assert "classifier wrong, `zero_shot` wrong" in page_text
     assert "language model `acme/tiny`" in page_text
+    assert "computed in float16" in page_text
+    # Of the one normal radiograph the classifier and the text both say pneumonia.
+    row = next(line for line in page_text.splitlines() if line.startswith("| `zero_shot` | 0.000 | 0.000 |"))
+    assert "| 0 / 1 / 0 | 0 / 0 / 0 |" in row
+    assert "always names the most frequent class: here it would reach 1.000" in page_text
     assert "template" not in page_text.lower()

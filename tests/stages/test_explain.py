@@ -170,7 +170,7 @@ def test_locations_of_a_transformer_are_its_patches_row_by_row():
 
 def build_gallery(data: dataset.Dataset, embedding: str = "classifier", val: bool = False) -> Gallery:
     rows = data.rows("train", "val") if val else data.rows("train")
-    vectors = embed_rows(embedding, data, rows, load_params(), CPU)
+    vectors = embed_rows(embedding, "cosine", data, rows, load_params(), CPU)
     return Gallery.build(vectors, rows, embedding, "cosine", "flat")
 
 

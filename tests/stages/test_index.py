@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import pairwise_distances, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
 from cxr.core import dataset
@@ -16,6 +17,8 @@ from cxr.embeddings.gallery import INDEX, META, Gallery
 from cxr.embeddings.retrieval import DEPTHS
 from cxr.embeddings.vectors import embed_new
 from cxr.figures import retrieval as retrieval_figures
+from cxr.inference.calibration import Calibration, save_calibration
+from cxr.inference.predictions import Predictions, load_predictions, save_predictions
 from cxr.models import classifier
 from cxr.models.classifier import load_classifier, predict
 from cxr.params import load_params
@@ -49,7 +52,21 @@ def run(tmp_path, monkeypatch):
         write_npy("data/centroids.npy", np.array([[1.0] * 5, [2.0] * 5], np.float32))
         write_json("metrics/cluster.json", {"sick": {"k": 2}})
         outputs = {"outputs": names, "output_classes": list(range(len(names))), "classes": names}
-        save_classifier(small_classifier(tta=tta, **outputs))
+        model = small_classifier(tta=tta, **outputs)
+        save_classifier(model)
+        even = [1 / len(names)] * len(names)
+        save_calibration(Calibration(1.0, 0.5 if len(names) == 2 else None, even, even))
+        of_test, queries = predict(model, data.images[data.rows("test")], CPU), data.rows("test")
+        save_predictions(
+            Predictions(
+                names,
+                queries,
+                data.splits[queries],
+                data.labels[queries],
+                of_test.mean,
+                of_test.probabilities,
+            )
+        )
         settings = {f"index.{name}": value for name, value in changes.items()}
         settings |= {"compute.threads": 1, "compute.device": "cpu", "evaluate.bootstrap": 100}
         write_params(tmp_path, settings | {"clip_embed.dimensions": 5})
@@ -64,8 +81,9 @@ def neighbours(gallery: np.ndarray, queries: np.ndarray, metric: str, k: int) ->
     return reference.kneighbors(queries, k, return_distance=False)
 
 
-def features(data: dataset.Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:
-    of_classifier = predict(load_classifier(), data.images[rows], CPU).embeddings
+def features(data: dataset.Dataset, rows: np.ndarray, metric: str) -> dict[str, np.ndarray]:
+    outputs = predict(load_classifier(), data.images[rows], CPU)
+    of_classifier = outputs.embeddings if metric == "cosine" else outputs.features
     return {"classifier": of_classifier, "encoder": np.load("data/embeddings.npy")[rows]}
 
 
@@ -75,7 +93,7 @@ def test_report_equals_scikit_learns_neighbours(run, metric):
     report = read_json("metrics/retrieval.json")
     train, test = data.rows("train"), data.rows("test")
     truth = data.labels[test]
-    of_gallery, of_queries = features(data, train), features(data, test)
+    of_gallery, of_queries = features(data, train, metric), features(data, test, metric)
     for name in ("classifier", "encoder"):
         distance = "cosine" if metric == "cosine" else "euclidean"
         retrieved = data.labels[train][neighbours(of_gallery[name], of_queries[name], distance, 10)]
@@ -100,17 +118,18 @@ def test_report_equals_scikit_learns_neighbours(run, metric):
             )
 
 
-@pytest.mark.parametrize("val", [False, True])
+@pytest.mark.parametrize(
+    ("name", "splits"), [("train", ["train"]), ("train_val", ["train", "val"]), ("test", ["test"])]
+)
 @pytest.mark.parametrize("embedding", ["classifier", "encoder"])
-def test_gallery_is_as_params_describe_it_and_never_of_test(run, embedding, val):
-    data = run(embedding=embedding, val=val, metric="l2")
-    rows = data.rows("train", "val") if val else data.rows("train")
+def test_gallery_is_as_params_describe_it(run, embedding, name, splits):
+    data = run(embedding=embedding, gallery=name, metric="l2")
+    rows = data.rows(*splits)
     gallery = Gallery.load()
     assert gallery.meta.rows == rows.tolist()
-    assert not set(gallery.meta.rows) & set(data.rows("test"))
     assert (gallery.meta.embedding, gallery.meta.metric, gallery.meta.kind) == (embedding, "l2", "flat")
     np.testing.assert_allclose(
-        gallery.index.reconstruct_n(0, len(rows)), features(data, rows)[embedding], atol=1e-6
+        gallery.index.reconstruct_n(0, len(rows)), features(data, rows, "l2")[embedding], atol=1e-6
     )
     if embedding == "classifier":
         assert gallery.meta.source_sha256 == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
@@ -140,7 +159,9 @@ def test_a_gallery_of_fewer_than_ten_is_an_error(run, tmp_path):
     with refused("data/labels.csv: the gallery would hold 7 radiographs, retrieval needs 10"):
         run((3, 4))
     assert not {"metrics/retrieval.json", str(INDEX), str(META)} & set(files_below(tmp_path))
-    run((3, 4), val=True)  # three of each class more
+    run((3, 4), gallery="train_val")  # three of each class more
+    with refused("the gallery would hold 10 radiographs, retrieval needs 11"):  # the query is one of them
+        run((9, 9), (5, 5), gallery="test")
 
 
 def test_few_images_of_a_class_and_few_test_images_are_enough(run):
@@ -158,11 +179,85 @@ def test_same_bytes_twice(run, monkeypatch):
     monkeypatch.setattr(retrieval_figures, "draw_retrieval", DRAW)
     names = [INDEX, META, *map(Path, ("metrics/retrieval.json", "metrics/retrieval_details.json"))]
     names += [Path(f"plots/retrieval{part}.png") for part in ("", "_errors", "_subclasses")]
+    names.append(Path("plots/embeddings.png"))
     contents = []
     for _ in range(2):
         run(kind="hnsw")
         contents.append([name.read_bytes() for name in names])
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_a_gallery_of_test_gives_the_leave_one_out_results(run, kind):
+    run(gallery="test", kind=kind)
+    report = read_json("metrics/retrieval.json")
+    assert report["gallery"] == report["leave_one_out"]
+    details = read_json("metrics/retrieval_details.json")
+    assert details["gallery"] == details["leave_one_out"]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_distances_equal_scikit_learns(run, metric):
+    data = run(test=(10, 15), metric=metric)
+    train, test = data.rows("train"), data.rows("test")
+    distances = read_json("metrics/retrieval_details.json")["distances"]
+    assert distances["measure"] == {"cosine": "cosine", "l2": "distance"}[metric]
+    vectors = {"gallery": features(data, train, metric), "test": features(data, test, metric)}
+    vectors = {name: of_split["classifier"] for name, of_split in vectors.items()}
+    if metric == "cosine":
+        vectors = {name: rows / np.linalg.norm(rows, axis=1, keepdims=True) for name, rows in vectors.items()}
+        values = -np.sort(-(vectors["test"] @ vectors["gallery"].T), axis=1)[:, :5]
+    else:
+        values = np.sort(pairwise_distances(vectors["test"], vectors["gallery"]), axis=1)[:, :5]
+    for label, name in enumerate(data.classes):
+        assert_describes(distances["by_class"][name], values[data.labels[test] == label])
+    assert set(distances["queries"]) == {"0", "20"}  # of 25 there is no query 70
+    assert_describes(distances["queries"]["20"], values[20])
+    for split, rows in (("gallery", train), ("test", test)):
+        spread, labels = distances["spread"][split], data.labels[rows]
+        centroids = [vectors[split][labels == label].mean(axis=0) for label in (0, 1)]
+        for label, name in enumerate(data.classes):
+            of_class = vectors[split][labels == label]
+            assert_describes(
+                spread["to_centroid"][name], pairwise_distances(of_class, centroids[label : label + 1])
+            )
+        (between,) = spread["between_centroids"].items()
+        assert between == (
+            "normal, sick",
+            pytest.approx(np.linalg.norm(centroids[0] - centroids[1]), rel=1e-4),
+        )
+        assert spread["silhouette"] == pytest.approx(silhouette_score(vectors[split], labels), abs=1e-4)
+
+
+def assert_describes(entry: dict[str, float], values: np.ndarray) -> None:
+    expected = [values.mean(), values.std(), values.min(), np.median(values), values.max()]
+    found = [entry[name] for name in ("mean", "sd", "min", "median", "max")]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_map_marks_the_misclassified_test_radiographs(run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(index, "draw_map", lambda path, shown, title: drawn.append(shown))
+    for gallery in ("train", "test"):
+        data = run(gallery=gallery)
+        shown, test = drawn.pop(), load_predictions().of("test")
+        rows = data.rows("train", "test") if gallery == "train" else data.rows("test")
+        assert shown.points.shape == (len(rows), 2)
+        assert np.isfinite(shown.points).all()
+        assert shown.queries.sum() == len(test.rows)
+        wrong = test.ensemble[:, 1] >= 0.5
+        assert np.array_equal(shown.wrong[shown.queries], wrong != (test.labels == 1))
+        assert 0 < shown.wrong.sum() < len(test.rows)
+        assert not shown.wrong[~shown.queries].any()
+        assert np.array_equal(shown.labels[shown.queries], test.labels)
+
+
+def test_predictions_of_another_data_set_are_an_error(run, monkeypatch):
+    run()
+    path = Path("metrics/predictions.csv")
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    with refused("metrics/predictions.csv does not belong to data/labels.csv"):
+        index.main()
 
 
 def test_zoomed_copies_are_not_in_the_index(run):

@@ -71,7 +71,15 @@ def test_metrics_follow_from_the_lines(classes):
     of_template = metrics["prompts"]["template"]
     check_agreement(of_template["label"], [line["classifier"] == line["label"] for line in cases])
     check_agreement(of_template["classifier"], [True] * len(cases))
-    check_agreement(metrics["classifier"], [line["classifier"] == line["label"] for line in cases])
+    of_classifier = metrics["classifier"]
+    check_agreement(
+        {name: of_classifier[name] for name in ("value", "low", "high")},
+        [line["classifier"] == line["label"] for line in cases],
+    )
+    for label in data.classes:
+        given = [line["classifier"] for line in cases if line["label"] == label]
+        assert of_classifier["verdicts"][label] == {name: given.count(name) for name in data.classes}
+        assert of_template["verdicts"][label] == of_classifier["verdicts"][label] | {"unclear": 0}
     assert metrics["cases"] == {name: sum(line["label"] == name for line in cases) for name in data.classes}
 
 

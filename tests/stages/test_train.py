@@ -180,7 +180,7 @@ def test_prediction_leaves_the_classifier_differentiable():
     # Grad-CAM needs gradients after a prediction, and so does training after one of the untrained network.
     model, images = small_classifier(members=1), noise_images(4)
     predict(model, images, CPU)
-    probabilities, _ = model(torch.from_numpy(images))
+    probabilities, *_ = model(torch.from_numpy(images))
     probabilities[0, :, 1].sum().backward()
     assert model.members[0].head.weight.grad.abs().sum() > 0
 

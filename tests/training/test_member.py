@@ -8,10 +8,16 @@ from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.models.backbones import build_backbone
 from cxr.models.classifier import Classifier, build_member, predict
-from cxr.models.preprocess import to_grey
+from cxr.models.preprocess import Preprocess, to_grey
 from cxr.params import load_params
+from cxr.training.augment import augment
 from cxr.training.freezing import HeadOnly
-from cxr.training.inputs import AugmentedFeatures, augmented_features, unaugmented_features
+from cxr.training.inputs import (
+    AugmentedFeatures,
+    AugmentedImages,
+    augmented_features,
+    unaugmented_features,
+)
 from cxr.training.member import MemberTask, phases, prepare
 from cxr.training.selection import measure_epoch
 from cxr.training.targets import Subclasses
@@ -69,6 +75,39 @@ def test_frozen_base_does_not_move(train):
     assert not torch.equal(once.state["head.weight"], twice.state["head.weight"])
     # The log loss on val, computed from features in training, is that of the whole network on images.
     assert twice.history[-1][4] == pytest.approx(val_nll(spec, twice.state), rel=1e-4)
+
+
+def test_a_frozen_base_can_see_new_copies_in_every_epoch(train, monkeypatch):
+    """`augment.views` 0: nothing is computed once, and the base does not move either."""
+    cached = train(train__trainable="head", train__epochs=1)[1]
+    monkeypatch.setattr("cxr.training.member.augmented_features", lambda *_: pytest.fail("computed once"))
+    spec, trained = train(train__trainable="head", train__epochs=3, augment__views=0)
+    assert equal(base_of(trained.state), base_of(cached.state))
+    assert not torch.equal(trained.state["head.weight"], cached.state["head.weight"])
+    assert trained.history[-1][4] == pytest.approx(val_nll(spec, trained.state), rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [16, 24])
+def test_resolution_says_whether_augmentation_is_before_or_after_resizing(size):
+    images = torch.from_numpy(noise_images(6))
+    preprocess = Preprocess(size, (0.4,), (0.2,))
+    settings = augmentation(rotation=20.0, shift=0.1, contrast=0.2, noise=0.05, erasing=0.3)
+
+    def generator():
+        return torch.Generator().manual_seed(5)
+
+    inputs = {
+        name: AugmentedImages(images, settings.replace(resolution=name), preprocess)(
+            torch.arange(6), generator()
+        )
+        for name in ("stored", "input")
+    }
+    grey = to_grey(images)
+    before = preprocess(augment(grey, settings, generator()))
+    after = preprocess.normalise(augment(preprocess.resize(grey), settings, generator()))
+    assert torch.equal(inputs["stored"], before)
+    assert torch.equal(inputs["input"], after)
+    assert torch.equal(inputs["stored"], inputs["input"]) == (size == 16)
 
 
 def test_second_phase_starts_from_the_first_ones_best(train):
