@@ -40,7 +40,7 @@ COLUMNS = ("recipe", "parameters", "members", "metric", "mean", "std")
 TEST_SETS = {
     "published": "the source's own",
     "stratified": "{test:.0f} % of all images, cut anew",
-    "stratified_train": "{test:.0f} % of the source's train folder, cut anew; not comparable with its own test",
+    "stratified_train": "{test:.0f} % of the source's train, cut anew; not comparable with its own test",
 }
 
 
