@@ -10,16 +10,17 @@ from tests.builders import dicom, dicom_bytes, noise_images
 
 
 def encoded(image: np.ndarray, kind: str) -> bytes:
-    """A file of `kind` PNG, JPEG or DICOM. image: (H, W) uint8."""
+    """A file of `kind` DICOM, or one of Pillow's such as PNG; WebP without loss. image: (H, W) uint8."""
     if kind == "DICOM":
         return dicom_bytes(dicom(image))
     file = io.BytesIO()
-    Image.fromarray(image).save(file, kind)
+    Image.fromarray(image).save(file, kind, **({"lossless": True} if kind == "WEBP" else {}))
     return file.getvalue()
 
 
 def originals() -> list[bytes]:
-    """Intact files of 48 x 48 pixels: modes, bit depths, progressive, animated, rotated by Exif, DICOM."""
+    """Intact files of 48 x 48 pixels: modes, bit depths, progressive, animated, rotated by Exif, DICOM,
+    WebP, BMP, TIFF."""
     image = noise_images(1, 48)[0]
     smooth = np.linspace(0, 255, 48 * 48).reshape(48, 48).astype(np.uint8)
     files = [encoded(smooth, "PNG"), encoded(image, "JPEG"), dicom_bytes(dicom(smooth)), jpeg_of_scans(3)]
@@ -36,6 +37,11 @@ def originals() -> list[bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(image).save(rotated, "JPEG", exif=exif)
+    files += [encoded(smooth, kind) for kind in ("WEBP", "BMP", "TIFF")]
+    lossy, packed = io.BytesIO(), io.BytesIO()
+    Image.fromarray(image).save(lossy, "WEBP")
+    Image.fromarray(smooth.astype(np.uint16) * 257).save(packed, "TIFF", compression="tiff_lzw")
+    files += [lossy.getvalue(), packed.getvalue()]
     return [*files, file.getvalue(), animated.getvalue(), rotated.getvalue()]
 
 

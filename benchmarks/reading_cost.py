@@ -26,7 +26,7 @@ from PIL import Image
 from cxr.core.errors import UserError
 from cxr.data.radiograph import read_original_bytes
 folder, pixels, limit = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-for kind in ("JPEG", "PNG", "JPEG2000"):
+for kind in ("JPEG", "PNG", "JPEG2000", "WEBP", "BMP", "TIFF"):
     Image.new("RGBA" if kind == "PNG" else "RGB", (99, 99)).save(file := io.BytesIO(), kind)
     file.seek(0)
     Image.open(file).convert("L").convert("F").resize((28, 28))  # loads what they need

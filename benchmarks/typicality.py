@@ -4,7 +4,7 @@
     python -m benchmarks.typicality "adult, tuberculosis=../shared/data/cxr3_224.zip:tuberculosis"
 
 Needs the data and the models of `dvc repro calibrate`; writes docs/typicality.csv and docs/typicality.md.
-Other pictures are named as NAME=ZIP:CLASS: all PNG, JPEG and DICOM files of the archive in folders called
+Other pictures are named as NAME=ZIP:CLASS: all image files of the archive in folders called
 CLASS.
 
 Photographs are those that scikit-image, scikit-learn and Matplotlib install with themselves, each whole and
@@ -209,7 +209,7 @@ def archived(path: Path, folder: str, size: int, reading: Reading) -> np.ndarray
         names = sorted(map(PurePosixPath, archive.namelist()))
         chosen = [name for name in names if name.parent.name == folder and name.suffix.lower() in SUFFIXES]
         if not chosen:
-            raise UserError(f"{path}: no PNG, JPEG or DICOM file in a folder {folder}")
+            raise UserError(f"{path}: no image file in a folder {folder}")
         return np.stack(
             [
                 read_original_bytes(archive.read(str(name)), str(name)).resized(size, reading)

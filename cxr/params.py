@@ -59,7 +59,7 @@ class Ratios(Section):
 
 
 class Split(Section):
-    method: Literal["published", "stratified"]
+    method: Literal["published", "stratified", "stratified_train"]
     ratios: Ratios
     by_patient: bool
     seed: Seed

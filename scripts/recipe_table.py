@@ -15,6 +15,7 @@ import operator
 import statistics
 import sys
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -31,8 +32,16 @@ RUNS = Path("build/recipes")
 RESULTS = Path("docs/recipes.csv")
 TABLE = Path("docs/recipes.md")
 MEMBERS = 5
-METRICS = ("auc", "accuracy", "sensitivity", "specificity")
-COLUMNS = ("recipe", "parameters", "members", *(f"{m}_{s}" for m in METRICS for s in ("mean", "std")))
+METRICS = {
+    "two classes": ("auc", "accuracy", "sensitivity", "specificity"),
+    "more": ("auc_ovr_macro", "accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "nll"),
+}
+COLUMNS = ("recipe", "parameters", "members", "metric", "mean", "std")
+TEST_SETS = {
+    "published": "the source's own",
+    "stratified": "{test:.0f} % of all images, cut anew",
+    "stratified_train": "{test:.0f} % of the source's train, cut anew; not comparable with its own test",
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ STAND_INS = {
             **SQUEEZENET,
             "download.source": "pneumoniamnist",
             "download.size": 28,
+            "split.method": "published",
             "finetune.trainable": ["features.10", "features.11", "features.12"],
             "train.members": 2,
         },
@@ -89,13 +99,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME")
     for name in parser.parse_args().names:
-        keep(measured(name))
+        keep(name, measured(name))
     TABLE.write_text(table(), encoding="utf-8")
     print(TABLE.read_text(encoding="utf-8"))
 
 
-def measured(name: str) -> list[object]:
-    """A row of `COLUMNS`: the test metrics of the recipe, mean and standard deviation over its members."""
+def measured(name: str) -> list[list[object]]:
+    """Rows of `COLUMNS`, one for each metric: mean and standard deviation over the recipe's members."""
     recipe, changes = name, {}
     if name in STAND_INS:
         recipe, changes = STAND_INS[name].recipe, STAND_INS[name].changes
@@ -115,11 +125,13 @@ def measured(name: str) -> list[object]:
         members += read_json(copy / "metrics/details.json")["test"]["members"]
     print(f"{name}: {(time.monotonic() - start) / 60:.1f} minutes", file=sys.stderr)
     spec = load_spec(copy / "models/classifier.json")
-    summaries = []
-    for metric in METRICS:
+    parameters = trained_parameters(spec, values)
+    rows: list[list[object]] = []
+    for metric in METRICS["two classes" if len(spec.classes) == 2 else "more"]:
         of_members = [member[metric] for member in members]
-        summaries += [statistics.mean(of_members), statistics.stdev(of_members)]
-    return [name, trained_parameters(spec, values), len(members), *summaries]
+        summary = statistics.mean(of_members), statistics.stdev(of_members)
+        rows.append([name, parameters, len(members), metric, *summary])
+    return rows
 
 
 def assign(path: Path, changes: dict[str, Any]) -> None:
@@ -143,23 +155,26 @@ def trained_parameters(spec: Spec, values: dict[str, Any]) -> int:
     return sum(weight.numel() for key, weight in network.named_parameters() if key in trained)
 
 
-def keep(row: list[object]) -> None:
-    rows = [list(old.values()) for old in read_csv(RESULTS)] if RESULTS.exists() else []
-    others = [old for old in rows if old[0] != row[0]]
-    write_csv(RESULTS, COLUMNS, sorted([*others, row], key=lambda r: str(r[0])))
+def keep(name: str, rows: list[list[object]]) -> None:
+    """Put `rows` in the place of those of the recipe `name` in docs/recipes.csv."""
+    kept = [list(old.values()) for old in read_csv(RESULTS)] if RESULTS.exists() else []
+    others = [old for old in kept if old[0] != name]
+    write_csv(RESULTS, COLUMNS, sorted([*others, *rows], key=lambda row: str(row[0])))
 
 
 def table() -> str:
-    rows = {row["recipe"]: row for row in read_csv(RESULTS)} if RESULTS.exists() else {}
+    rows: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in read_csv(RESULTS) if RESULTS.exists() else []:
+        rows[row["recipe"]].append(row)
     lines = [
         "# Recipes",
         "",
         "Written by `python -m scripts.recipe_table`. Parameters are the trained ones of one member. Our",
         "results are of single members on test, mean ± standard deviation over members (seeds); published",
-        "results are of single runs, or of the best one.",
+        "results are of single runs, or of the best one. `test set` is that of both, by `split.method`.",
         "",
-        "| recipe | parameters | published | here | members |",
-        "|---|---|---|---|---|",
+        "| recipe | parameters | test set | published | here | members |",
+        "|---|---|---|---|---|---|",
     ]
     for name in recipe_names():
         if name == "demo":
@@ -171,7 +186,7 @@ def table() -> str:
         else:
             why = "not run yet" if about.weights == "none" else f"not run: needs {about.weights}"
             cells = ["", why, ""]
-        lines.append(f"| `{name}` | {cells[0]} | {published} | {' | '.join(cells[1:])} |")
+        lines.append(f"| `{name}` | {cells[0]} | {test_set(name)} | {published} | {' | '.join(cells[1:])} |")
     lines += [
         "",
         "## Recipes whose weights were unavailable",
@@ -190,10 +205,16 @@ def table() -> str:
     return "\n".join([*lines, ""])
 
 
-def measured_cells(row: dict[str, str]) -> list[str]:
-    """Cells of the table: parameters, metrics, members."""
-    here = ", ".join(f"{m} {float(row[f'{m}_mean']):.4f} ± {float(row[f'{m}_std']):.4f}" for m in METRICS)
-    return [f"{int(row['parameters']):,}", here, row["members"]]
+def test_set(name: str) -> str:
+    """Which images the recipe's test results are of, in words."""
+    values = recipe_values(name)
+    return TEST_SETS[values["split.method"]].format(test=100 * values["split.ratios.test"])
+
+
+def measured_cells(rows: list[dict[str, str]]) -> list[str]:
+    """Cells of the table: parameters, metrics, members. rows: of docs/recipes.csv, at least one."""
+    here = ", ".join(f"{row['metric']} {float(row['mean']):.4f} ± {float(row['std']):.4f}" for row in rows)
+    return [f"{int(rows[0]['parameters']):,}", here, rows[0]["members"]]
 
 
 if __name__ == "__main__":

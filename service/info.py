@@ -24,7 +24,8 @@ ANY_IMAGE = (
     f"below {LIMIT} is marked as {UNLIKE}: 5 % of the val images are, too, and an image that is not marked "
     "may still be unlike them."
 )
-SUMMARY = ("auc", "auc_ovr_macro", "accuracy", "accuracy_at_one_half")
+SUMMARY = ("auc", "auc_ovr_macro", "accuracy", "accuracy_at_one_half", "f1_macro", "f1_weighted")
+FLAT = {"test_accuracy": "accuracy", "macro_f1": "f1_macro", "weighted_f1": "f1_weighted"}
 
 
 def routes(state: State) -> APIRouter:
@@ -84,6 +85,8 @@ def routes(state: State) -> APIRouter:
             model_name=f"{facts.members} x {facts.backbone}",
             model_version=f"{state.revision} sha256:{served.model.sha256}",
             classes=facts.classes,
+            labels=facts.classes,
+            **{name: measured[of_test]["ensemble"] if measured else None for name, of_test in FLAT.items()},
             metrics_summary={
                 name: MetricEstimate(value=metric["ensemble"], low=metric["low"], high=metric["high"])
                 for name in SUMMARY

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from cxr.data.radiograph import KINDS
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -30,6 +32,10 @@ class Metadata(BaseModel):
     model_name: str
     model_version: str = Field(description="Git revision at start, and the SHA-256 of the model file")
     classes: list[str]
+    labels: list[str] = Field(description="`classes` again, under the name that simple clients look for")
+    test_accuracy: float | None = Field(description="accuracy on the test split, as in metrics_summary")
+    macro_f1: float | None = Field(description="mean F1 score of the classes on the test split")
+    weighted_f1: float | None = Field(description="the same weighted by the images of each class")
     metrics_summary: dict[str, MetricEstimate] | None = Field(
         description="of the model served, on the test split; None if its metrics are not available"
     )
@@ -149,7 +155,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def multipart(field: str, several: bool = False) -> dict[str, Any]:
     """The OpenAPI description of an upload, written out since the endpoints read the body themselves."""
-    image: dict[str, Any] = {"type": "string", "format": "binary", "description": "PNG, JPEG or DICOM"}
+    image: dict[str, Any] = {"type": "string", "format": "binary", "description": KINDS}
     schema = {"type": "array", "items": image, "minItems": 1} if several else image
     body = {
         "type": "object",

@@ -160,7 +160,7 @@ class _Body:
 def read_upload(data: bytes, settings: Settings) -> Original:
     """The image of an uploaded file.
 
-    Raises `Problem`: 413 too many pixels, 415 neither PNG, JPEG nor DICOM, 400 damaged or unsuitable.
+    Raises `Problem`: 413 too many pixels, 415 of another kind, 400 damaged or unsuitable.
     """
     try:
         return read_original_bytes(data, "the file", settings.max_pixels)

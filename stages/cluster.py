@@ -44,8 +44,8 @@ def main() -> None:
     after = {str(name): int(np.sum(names == name)) for name in sorted(set(names))}
     charts.class_counts(
         "plots/subclass_counts.png",
-        {"classes": before, "sub-classes": after},
-        "Training radiographs of each class and sub-class",
+        {"before: classes": before, "after: sub-classes": after},
+        "Training radiographs before and after decomposition into sub-classes",
     )
     charts.projection("plots/subclasses.png", embeddings[train], names, list(before | after))
     nearest = {

@@ -1,5 +1,8 @@
 """Evaluate the released classifier on test, which no earlier stage reads."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -10,14 +13,18 @@ from cxr.core.files import read_csv, write_csv, write_json
 from cxr.core.probabilities import decide
 from cxr.evaluation import reliability
 from cxr.evaluation.acquisition_baseline import acquisition_baseline
+from cxr.evaluation.curves import GRID, OneVsRest, one_vs_rest
 from cxr.evaluation.decision import threshold_samples
 from cxr.evaluation.details import details, flagged
-from cxr.evaluation.metrics import majority_baseline, summarise
+from cxr.evaluation.metrics import confusion, majority_baseline, summarise
 from cxr.evaluation.misclassifications import most_frequent_error
 from cxr.evaluation.platt import calibration_methods
 from cxr.evaluation.reliability import reliability_curve
 from cxr.figures import charts
 from cxr.figures.charts import ReliabilityDiagram
+from cxr.figures.curves import Curve, Panel, Points, precision_recall_curves, roc_curves
+from cxr.figures.evaluation import LearningCurve, confusion_matrix, learning_curves
+from cxr.figures.style import COLOURS, MARKED, PLAIN
 from cxr.inference import calibration
 from cxr.inference.calibration import load_calibration
 from cxr.inference.predictions import Predictions, load_predictions, save_predictions
@@ -27,6 +34,7 @@ from cxr.inference.typicality_model import load_typicality, measure
 from cxr.models.classifier import load_classifier, predict
 from cxr.params import load_params
 
+HISTORY = Path("models/history.csv")
 TITLES = {"before": "uncalibrated", "temperature": "temperature scaling", "platt": "Platt scaling"}
 
 
@@ -74,15 +82,20 @@ def main() -> None:
         split: {name: p[published.splits == split] for name, p in methods.items()} for split in splits
     }
     content = {
-        split: details(of_split, summaries[split], calibrate, methods_of[split], stated, wanted, resamples)
+        split: details(
+            of_split, summaries[split], calibrate, methods_of[split], stated, wanted, resamples, drawn
+        )
         | {"typicality": flagged(p_typical[published.splits == split], of_split)}
         for split, of_split in splits.items()
     }
     for split, baseline in acquisition_baseline(data, resamples).items():
         content[split]["acquisition"] = baseline
+    curves = {label: one_vs_rest(test.labels, test.ensemble, label, resamples) for label in shown(test)}
+    content["test"]["one_vs_rest"] = {test.classes[label]: curve.areas for label, curve in curves.items()}
     write_json("metrics/details.json", content)
     write_reliability(test, methods_of["test"], stated)
-    write_curves(test, calibrate.threshold)
+    write_curves(test, calibrate.threshold, curves)
+    write_confusion(test, calibrate.threshold)
     write_learning_curve()
     for split, of_split in splits.items():
         counts = {name: int(np.sum(of_split.labels == i)) for i, name in enumerate(data.classes)}
@@ -130,39 +143,132 @@ def write_reliability(test: Predictions, methods: dict[str, np.ndarray], prevale
     )
 
 
-def write_curves(test: Predictions, threshold: float | None) -> None:
-    """plots/roc.csv, precision_recall.csv: the curves of the positive class, or of each class against the
-    rest.
+def shown(test: Predictions) -> list[int]:
+    """The classes whose curves are drawn: the second of two, or else each against the rest."""
+    return [1] if len(test.classes) == 2 else [*range(len(test.classes))]
 
-    plots/confusion.csv: the true class and the decision of each image.
-    """
+
+def write_curves(test: Predictions, threshold: float | None, curves: Mapping[int, OneVsRest]) -> None:
+    """plots/roc.csv, precision_recall.csv: the curves of the `shown` classes; as figures with bands."""
+    decisions = decide(test.ensemble, threshold)
+    table = confusion(test.labels, decisions, len(test.classes))
     roc, pr = [], []
-    for label, name in (
-        list(enumerate(test.classes))[1:] if len(test.classes) == 2 else enumerate(test.classes)
-    ):
-        false_positive, true_positive, _ = roc_curve(test.labels == label, test.ensemble[:, label])
-        roc += [(name, *point) for point in zip(false_positive, true_positive, strict=True)]
-        precision, recall, _ = precision_recall_curve(test.labels == label, test.ensemble[:, label])
-        pr += [(name, *point) for point in zip(recall, precision, strict=True)]
+    roc_panels, pr_panels = [], []
+    for label, of_class in curves.items():
+        name, colour = test.classes[label], COLOURS[label % len(COLOURS)]
+        positive = test.labels == label
+        (of_ensemble, *of_members), (pr_of_ensemble, *pr_of_members) = (
+            [points(positive, p[:, label]) for p in (test.ensemble, *test.members)]
+            for points in (roc_points, precision_recall_points)
+        )
+        roc += [(name, *point) for point in zip(*of_ensemble, strict=True)]
+        pr += [(name, *point) for point in zip(*pr_of_ensemble, strict=True)]
+        hits, called = table[label, label], table[:, label].sum()
+        recall = float(hits / positive.sum())
+        auc, average_precision = (of_class.areas[key] for key in ("auc", "average_precision"))
+        roc_panels.append(
+            Panel(
+                name,
+                [
+                    Curve(
+                        f"AUC {_with_interval(auc)}",
+                        of_ensemble,
+                        colour,
+                        decision=(float((called - hits) / (~positive).sum()), recall),
+                        band=(GRID, of_class.roc.low, of_class.roc.high),
+                        members=of_members if len(of_members) > 1 else [],
+                    )
+                ],
+                chance=(0, 1),
+            )
+        )
+        pr_panels.append(
+            Panel(
+                name,
+                [
+                    Curve(
+                        f"average precision {_with_interval(average_precision)}",
+                        pr_of_ensemble,
+                        colour,
+                        decision=(recall, float(hits / called)) if called else None,
+                        band=(GRID, of_class.precision_recall.low, of_class.precision_recall.high),
+                        members=pr_of_members if len(pr_of_members) > 1 else [],
+                    )
+                ],
+                chance=(positive.mean(), positive.mean()),
+            )
+        )
     write_csv("plots/roc.csv", ("class", "false_positive_rate", "sensitivity"), roc)
     write_csv("plots/precision_recall.csv", ("class", "recall", "precision"), pr)
+    against = "" if len(test.classes) == 2 else ", each class against the rest"
+    count = f"{len(test.labels):,} test radiographs{against}"
+    roc_curves("plots/roc.png", roc_panels, f"ROC curve, {count}")
+    precision_recall_curves("plots/precision_recall.png", pr_panels, f"Precision-recall curve, {count}")
+
+
+def roc_points(positive: np.ndarray, probability: np.ndarray) -> Points:
+    """False positive rate and sensitivity, (P,) each."""
+    false_positive, true_positive, _ = roc_curve(positive, probability)
+    return false_positive, true_positive
+
+
+def precision_recall_points(positive: np.ndarray, probability: np.ndarray) -> Points:
+    """Recall and precision, (P,) each."""
+    precision, recall, _ = precision_recall_curve(positive, probability)
+    return recall, precision
+
+
+def _with_interval(value: Mapping[str, float]) -> str:
+    return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+
+
+def write_confusion(test: Predictions, threshold: float | None) -> None:
+    """plots/confusion.csv: the true class and the decision of each image; as a figure, counted."""
     names = np.array(test.classes)
     decisions = decide(test.ensemble, threshold)
-    write_csv(
-        "plots/confusion.csv", ("actual", "predicted"), zip(names[test.labels], names[decisions], strict=True)
+    rows = zip(names[test.labels], names[decisions], strict=True)
+    write_csv("plots/confusion.csv", ("actual", "predicted"), rows)
+    at = "most probable class" if threshold is None else f"{test.classes[1]} from p = {threshold:.3g}"
+    confusion_matrix(
+        "plots/confusion.png",
+        confusion(test.labels, decisions, len(test.classes)),
+        test.classes,
+        f"Confusion matrix on test\n({at}; shares of the true class)",
     )
 
 
 def write_learning_curve() -> None:
     """plots/learning_curve.csv: the mean over members of each column of models/history.csv, for each
-    epoch."""
-    history = read_csv("models/history.csv")
+    epoch. plots/learning_curve.png: every member.
+
+    Raises `UserError` if the history does not say which epoch is released.
+    """
+    history = read_csv(HISTORY)
+    if "released" not in history[0]:
+        raise UserError(f"{HISTORY}: without the column released; build it again with `dvc repro train`")
     columns = ("train_nll", "val_nll", "train_accuracy", "val_accuracy")
-    epochs = sorted({int(row["epoch"]) for row in history})
-    values = np.array([[float(row[name]) for name in columns] for row in history])
-    of_epoch = np.array([int(row["epoch"]) for row in history])
-    means = [(epoch, *values[of_epoch == epoch].mean(axis=0)) for epoch in epochs]
-    write_csv("plots/learning_curve.csv", ("epoch", *columns), means)
+    members, epochs = (sorted({int(row[name]) for row in history}) for name in ("member", "epoch"))
+    values = np.full((len(columns), len(members), len(epochs)), np.nan)
+    chosen = np.zeros(len(members), int)
+    for row in history:
+        member, epoch = members.index(int(row["member"])), int(row["epoch"]) - 1
+        values[:, member, epoch] = [float(row[name]) for name in columns]
+        if row["released"] == "1":
+            chosen[member] = epoch
+    means = np.nanmean(values, axis=1).T
+    write_csv(
+        "plots/learning_curve.csv", ("epoch", *columns), [(e, *m) for e, m in zip(epochs, means, strict=True)]
+    )
+    curves = [
+        LearningCurve(name.split("_")[0], colour, of_column)
+        for name, colour, of_column in zip(columns, (PLAIN, MARKED) * 2, values, strict=True)
+    ]
+    learning_curves(
+        "plots/learning_curve.png",
+        {"log loss": curves[:2], "accuracy of the most probable class": curves[2:]},
+        chosen,
+        "Learning curve, measured on unaugmented images after every epoch",
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ from cxr.params import Split, load_params
 
 def main() -> None:
     params = load_params()
-    source = load_manifest()
+    published = load_manifest()
+    source = train_alone(published) if params.split.method == "stratified_train" else published
+    unused = len(published.classes) - len(source.classes)
     splits = assign(source, params.split)
     hashes = dataset.hash_images(source.images)
     report = duplicates(hashes, splits, source.classes)
@@ -48,7 +50,8 @@ def main() -> None:
             "counts": counts,
             "intensity": intensity,
             "duplicates": report,
-        },
+        }
+        | ({"unused": unused} if unused else {}),
     )
     charts.class_counts("plots/class_counts.png", counts, "Radiographs of each class in each split")
     radiographs.sample_grid("plots/samples.png", images, labels, of_split, classes)
@@ -64,7 +67,27 @@ def main() -> None:
     heads = [f"{split}: {sum(of_class.values()):,} images" for split, of_class in counts.items()]
     image_rows("plots/mean_images.png", means, "Mean image of each class in each split", heads, side=2.6)
     print(", ".join(f"{split} {sum(of_class.values()):,}" for split, of_class in counts.items()))
+    if unused:
+        print(f"not used: {unused:,} of the source's own val and test")
     print(f"dropped: {leaked.sum():,} of train also in val or test, {conflicting.sum():,} with two classes")
+
+
+def train_alone(source: manifest.Raw) -> manifest.Raw:
+    """The images of the source's own train. Raises `UserError` if it has none."""
+    rows = np.flatnonzero(np.array(source.splits) == "train")
+    if not len(rows):
+        raise UserError(
+            "params.yaml: split.method is stratified_train, but this source has no train of its own; "
+            "set split.method to stratified"
+        )
+    return manifest.Raw(
+        images=source.images[rows],
+        classes=[source.classes[i] for i in rows],
+        sources=[source.sources[i] for i in rows],
+        splits=["train"] * len(rows),
+        patients=[source.patients[i] for i in rows],
+        opacities=None if source.opacities is None else source.opacities[rows],
+    )
 
 
 def assign(source: manifest.Raw, settings: Split) -> list[str]:

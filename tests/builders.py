@@ -38,6 +38,7 @@ from cxr.models.classifier import Classifier, Spec, build_member, save_members
 from cxr.params import load_params
 from cxr.reports.cases import Case, Neighbour
 from cxr.reports.measurements import Rank, zone_fractions
+from cxr.training.member import HISTORY_COLUMNS
 from stages import evaluate, export
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -273,8 +274,7 @@ def write_exported() -> None:
     save_classifier(model)
     save_calibration(Calibration(1.5, 0.4, [0.4, 0.6], [0.5, 0.5], {"youden": 0.4, "one_half": 0.5}))
     save_small_typicality(model)
-    columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
-    write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
+    write_csv("models/history.csv", HISTORY_COLUMNS, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5, 1)])
     write_params(Path(), {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"})
     evaluate.main()
     write_json("metrics/data.json", {"source": {"limits": "Radiographs of noise."}})

@@ -126,7 +126,7 @@ def test_what_depends_on_the_environment() -> None:
 
 def test_the_pipeline_can_be_read() -> None:
     lines = (ROOT / "dvc.yaml").read_text().splitlines()
-    assert len(lines) <= 540
+    assert len(lines) <= 570
     assert sum(len(code_deps(stage)) for stage in STAGES) <= 75
 
 

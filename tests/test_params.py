@@ -128,7 +128,7 @@ def test_number_arrives_as_float(tmp_path, written, value):
         ("download.size", 8, "a whole number 16 or more and at most 1024"),
         ("download.folder", 7, "text"),
         ("phantom.images", 59, "a whole number 60 or more"),
-        ("split.method", "random", "published, stratified"),
+        ("split.method", "random", "published, stratified, stratified_train"),
         ("split.ratios.val", 0, "a number above 0 and below 1"),
         ("split.by_patient", 0, "true or false"),
         ("model.weights_sha256", "a" * 64 + "\n", "none, or 64 hexadecimal digits"),

@@ -60,7 +60,7 @@ def test_comments_are_the_descriptions():
     assert train["schedule"]["description"].startswith("one_cycle, cosine, plateau (multiplied by ")
     assert "description" not in train["epochs"]  # has no comment in params.yaml
     assert "description" not in SCHEMA["properties"]["compute"]  # only its first key has a comment
-    assert descriptions[("split", "by_patient")].startswith("stratified only")
+    assert descriptions[("split", "by_patient")].startswith("stratified and stratified_train: keep")
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr.commands.radiographs import AHEAD, NamedFiles, NamedRadiograph
 from cxr.core.errors import UserError
+from cxr.data.radiograph import KINDS
 from cxr.reports.disclaimer import NOTICE
 
 if TYPE_CHECKING:  # they take seconds to import, and `cxr --help` does not wait for them
@@ -27,7 +28,7 @@ def add(commands: Any) -> None:
         "read is a line on stderr; the others are still predicted, but the exit code is then 1.",
     )
     command.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG or DICOM file, or a folder of them"
+        "images", nargs="+", type=Path, metavar="IMAGE", help=f"{KINDS} file, or a folder of them"
     )
     command.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
     command.add_argument(

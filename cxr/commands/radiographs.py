@@ -14,7 +14,7 @@ from tqdm import tqdm
 from cxr.core.dataset import Reading
 from cxr.core.errors import UserError
 from cxr.data.folders import find_radiographs
-from cxr.data.radiograph import read_original
+from cxr.data.radiograph import KINDS, read_original
 
 AHEAD = 16  # files that are decoded before the caller asks for them; bounds the memory
 
@@ -47,7 +47,7 @@ class NamedFiles:
         for path in named:
             paths = find_radiographs(path) if path.is_dir() else [path]
             if not paths:
-                self._report(path, "no PNG, JPEG or DICOM radiograph in this folder")
+                self._report(path, f"no {KINDS} radiograph in this folder")
             self.paths += paths
         self._resolved = {path.resolve() for path in self.paths}
 

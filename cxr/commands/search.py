@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr.commands.radiographs import NamedFiles, NamedRadiograph
+from cxr.data.radiograph import KINDS
 from cxr.reports.disclaimer import NOTICE
 
 if TYPE_CHECKING:  # they take seconds to import, and `cxr --help` does not wait for them
@@ -26,7 +27,7 @@ def add(commands: Any) -> None:
         "code is then 1.",
     )
     command.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG or DICOM file, or a folder of them"
+        "images", nargs="+", type=Path, metavar="IMAGE", help=f"{KINDS} file, or a folder of them"
     )
     command.add_argument(
         "-k", type=_k, default=5, metavar="K", help=f"neighbours of each radiograph, 1 to {MOST}; default: 5"

@@ -1,4 +1,4 @@
-"""From files to the packed data set: the reader of one radiograph (PNG, JPEG, DICOM), the sources, the
+"""From files to the packed data set: the reader of one radiograph (PNG, JPEG, DICOM ...), the sources, the
 synthetic radiographs, the splits.
 
 Used by the stages download and split, and for single files by `cxr predict`, `cxr search` and the service.

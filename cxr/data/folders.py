@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from cxr.core.dataset import SPLITS
 from cxr.core.errors import UserError
-from cxr.data.radiograph import SUFFIXES, is_dicom, read_radiograph
+from cxr.data.radiograph import KINDS, SUFFIXES, is_dicom, read_radiograph
 
 HIDDEN = (".", "__MACOSX")  # how names of hidden files start, and of the folder that macOS puts into archives
 
@@ -26,10 +26,10 @@ class RadiographFile(NamedTuple):
 
 
 def find_radiographs(folder: Path) -> list[Path]:
-    """Every PNG, JPEG and DICOM file below `folder`, at any depth, in the order of the paths.
+    """Every file of `radiograph.KINDS` below `folder`, at any depth, in the order of the paths.
 
-    PNG and JPEG files are recognised by their suffix, DICOM files by suffix or content, since many have no
-    suffix. Hidden files and folders, `__MACOSX` and DICOMDIR files are skipped.
+    They are recognised by their suffix, DICOM files by suffix or content, since many have none. Hidden files
+    and folders, `__MACOSX` and DICOMDIR files are skipped.
     """
     return sorted(
         path
@@ -83,7 +83,7 @@ def check_classes(root: Path, splits: Iterable[str], files: Sequence[RadiographF
     """Raises `UserError` for fewer than two classes, or if one of `splits` has no radiograph of a class."""
     classes = sorted({file.category for file in files})
     if len(classes) < 2:
-        have = f"only the class {classes[0]!r}" if classes else "no PNG, JPEG or DICOM in class folders"
+        have = f"only the class {classes[0]!r}" if classes else f"no {KINDS} in class folders"
         raise UserError(f"{root}: has {have}; a classifier needs two class folders or more")
     for split in splits:
         lacking = sorted(set(classes) - {file.category for file in files if file.split == split})

@@ -11,7 +11,7 @@ from cxr.core.errors import UserError
 # A PNG of 64 MB in chunks of 8 KB takes 30,000 reads, a radiograph in DICOM some 1,000.
 MAX_READS, MAX_ELEMENT_READS = 100_000, 20_000
 # Of a header: all before the compressed image of a JPEG or PNG (Exif, colour profiles), and all that is read
-# of a DICOM file besides the pixels (tables have up to 128 KiB).
+# of a DICOM or TIFF file besides the pixels (tables have up to 128 KiB).
 MAX_HEADER, MAX_ELEMENT_BYTES = 8 * 2**20, 2**20
 MAX_VALUES = 10_000  # separated by backslashes, as in DICOM; a window has one or two
 # Encoders write about ten. Each passes over all of the image, which a file of kilobytes can repeat for hours
@@ -37,9 +37,9 @@ class Metered(io.BytesIO):
             raise UserError("its header has more parts, bytes or values than any radiograph")
         return data
 
-    def header_ended(self) -> None:
-        """From here on the number of reads alone is limited."""
-        self._header, self._values = len(self.getbuffer()) * self._reads, None
+    def header_ended(self, rest: int | None = None) -> None:
+        """From here on the number of reads is limited, and that of bytes by `rest` if it is given."""
+        self._header, self._values = len(self.getbuffer()) * self._reads if rest is None else rest, None
 
 
 def check_scans(jpeg: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A folder of your own radiographs (PNG, JPEG, DICOM): `<class>/` or `train|val|test/<class>/` folders."""
+"""A folder of your own radiographs: `<class>/` or `train|val|test/<class>/` folders."""
 
 import csv
 from pathlib import Path

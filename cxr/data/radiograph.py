@@ -12,11 +12,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxr.core.dataset import Reading
 from cxr.core.errors import FormatError, PixelCountError, UserError
+from cxr.data import webp_bmp_tiff
 from cxr.data.blocks import row_boxes
-from cxr.data.metered import MAX_HEADER, MAX_READS, Metered, check_scans
+from cxr.data.metered import MAX_READS, Metered, check_scans
 from cxr.data.reading import resize, to_uint8
+from cxr.data.webp_bmp_tiff import check_kind, check_webp, is_webp, limit_rest, max_header
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm"}) | webp_bmp_tiff.SUFFIXES
+KINDS = "PNG, JPEG, DICOM, WebP, BMP or TIFF"
+# Pillow warns of every damaged tag, of which a file can have thousands, and of sizes, for which there are
+# limits here. A filter for good, since `warnings.catch_warnings` is not for threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 # More than any radiograph has. Checked before decoding, so that no small file fills the memory.
 MAX_PIXELS = 100_000_000
 
@@ -44,13 +50,13 @@ class Original:
 
 
 def read_radiograph(path: Path | str, size: int, reading: Reading = "plain") -> np.ndarray:
-    """Read a PNG, JPEG or DICOM file as a (size, size) uint8 image. Raises what `read_original` raises."""
+    """Read a file of `KINDS` as a (size, size) uint8 image. Raises what `read_original` raises."""
     return read_original(path).resized(size, reading)
 
 
 def read_original(path: Path | str) -> Original:
-    """Read a PNG or JPEG (grey, colour, palette or CMYK; 8 or 16 bit) or a DICOM radiograph
-    (`cxr.data.dicom`), recognised by its content.
+    """Read a PNG or JPEG (grey, colour, palette or CMYK; 8 or 16 bit), a DICOM radiograph (`cxr.data.dicom`),
+    or a WebP, BMP or TIFF (`cxr.data.webp_bmp_tiff`), recognised by its content.
 
     Raises `UserError` if the file is missing or damaged, `FormatError` if it is of another kind,
     `PixelCountError` if it has more than `MAX_PIXELS`.
@@ -88,18 +94,24 @@ def _read(file: BinaryIO, name: str, max_pixels: int) -> Original:
         content = file.read()
         if content.startswith(b"\xff\xd8"):
             check_scans(content)
-        metered = Metered(content, MAX_READS, MAX_HEADER)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
-            with Image.open(metered, formats=("PNG", "JPEG")) as image:
-                if image.width * image.height > max_pixels:
-                    raise PixelCountError(f"{image.width} x {image.height} pixels; at most {max_pixels:,}")
+        metered = Metered(content, MAX_READS, max_header(content))
+        if is_webp(content):
+            check_webp(content, max_pixels)
+            metered.header_ended()  # Pillow reads all of it to open it
+        with Image.open(metered, formats=("PNG", "JPEG", "WEBP", "BMP", "TIFF")) as image:
+            if image.width * image.height > max_pixels:
+                raise PixelCountError(f"{image.width} x {image.height} pixels; at most {max_pixels:,}")
+            if image.format in ("WEBP", "BMP", "TIFF"):
+                check_kind(image)
+            if image.format == "TIFF":
+                limit_rest(image, metered)
+            else:
                 metered.header_ended()
-                bits = 16 if image.mode.startswith("I") else 8
-                ImageOps.exif_transpose(image, in_place=True)
-                return _original(image, bits)
+            bits = 16 if image.mode.startswith("I") else 8
+            ImageOps.exif_transpose(image, in_place=True)
+            return _original(image, bits)
     except UnidentifiedImageError:
-        raise FormatError(f"{name}: not a PNG, JPEG or DICOM file") from None
+        raise FormatError(f"{name}: not a {KINDS} file") from None
     except Image.DecompressionBombError:  # Pillow's own limit
         raise PixelCountError(f"{name}: too many pixels; at most {max_pixels:,}") from None
     except UserError as error:

@@ -3,8 +3,9 @@
 import numpy as np
 
 from cxr.core.probabilities import decide
+from cxr.evaluation.classification import classification_report
 from cxr.evaluation.diagnostic_accuracy import diagnostic_accuracy
-from cxr.evaluation.metrics import Summary, confusion, per_class
+from cxr.evaluation.metrics import Summary, confusion
 from cxr.evaluation.misclassifications import most_frequent_error
 from cxr.evaluation.reliability import calibration_scores, ece_by_chance
 from cxr.evaluation.statistics import wilson
@@ -22,12 +23,13 @@ def details(
     stated: np.ndarray,
     wanted: np.ndarray,
     resamples: int,
+    drawn: np.ndarray | None,
 ) -> dict[str, object]:
     """The content for one split.
 
     summary: of `metrics.summarise` for this split. methods: of `platt.calibration_methods`, (N, classes)
     float64 each, for its images. stated, wanted: (classes,) float64, the class prevalences that
-    `calibrate.prevalence` and `evaluate.prevalence` declare.
+    `calibrate.prevalence` and `evaluate.prevalence` declare. drawn: of `decision.threshold_samples`.
     """
     points = {"released": released.threshold, "most_probable": None}
     decisions = {name: decide(split.ensemble, threshold) for name, threshold in points.items()}
@@ -41,7 +43,9 @@ def details(
             name: {
                 "confusion": confusion(split.labels, chosen, len(split.classes)),
                 "top_confusion": most_frequent_error(split.labels, chosen, split.classes),
-                "per_class": per_class(split.labels, chosen, split.classes),
+                **classification_report(
+                    split, points[name], resamples, drawn if name == "released" else None
+                ),
             }
             for name, chosen in decisions.items()
         },

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxr.core.probabilities import decide
+from cxr.evaluation.curves import areas, ranked_counts
 from cxr.evaluation.delong import auc_contributions, case_variance
 from cxr.evaluation.reliability import scores
 from cxr.evaluation.statistics import Z, blocks, interval
@@ -28,8 +29,8 @@ def headline(
 ) -> dict[str, float]:
     """The metrics of metrics/test.json. labels: (N,) int; probabilities: (N, classes).
 
-    The decision is the released one (see `decide`), but for `accuracy_at_one_half`. `ece` and `brier` are
-    those of `cxr.evaluation.reliability.scores`, over the images as they are.
+    The decision is the released one (see `decide`), but for `accuracy_at_one_half`. `nll` (log loss),
+    `brier` and `ece` are those of `cxr.evaluation.reliability.scores`, over the images as they are.
     """
     thresholds = None if threshold is None else np.array([threshold])
     metrics = weighted_headline(labels, probabilities, classes, thresholds, np.ones((1, len(labels))))
@@ -46,26 +47,26 @@ def weighted_headline(
     """`headline` for each row of `weights`, (R, N) float, of the images: (R,) float64 each. thresholds: (R,)
     float, of the decision for each row, or (1,) for all; None: the most probable class."""
     count = len(classes)
-    most_probable = _tables(labels, decide(probabilities, None), count, weights)
-    tables = (
-        most_probable if thresholds is None else _at_thresholds(labels, probabilities, thresholds, weights)
-    )
-    hits, truth, decided = _diagonal(tables), tables.sum(axis=2), tables.sum(axis=1)
-    recall, precision, f1 = _ratio(hits, truth), _ratio(hits, decided), _ratio(2 * hits, truth + decided)
+    most_probable = decision_tables(labels, probabilities, None, weights)
+    tables = decision_tables(labels, probabilities, thresholds, weights)
+    hits, truth = _diagonal(tables), tables.sum(axis=2)
+    precision, recall, f1 = precision_recall_f1(tables)
     reliability = scores(labels, probabilities, weights)
     shared = {
+        "nll": reliability["nll"],
         "brier": reliability["brier"],
         "ece": reliability["ece"],
         "balanced_accuracy": recall.mean(axis=1),
         "f1_macro": f1.mean(axis=1),
+        "f1_weighted": (f1 * truth).sum(axis=1) / weights.sum(axis=1),
         "mcc": _mcc(tables),
         "accuracy": hits.sum(axis=1) / weights.sum(axis=1),
     }
     if count > 2:
-        curves = [_areas(labels == c, probabilities[:, c], weights) for c in range(count)]
+        curves = [areas(*ranked_counts(labels == c, probabilities[:, c], weights)) for c in range(count)]
         area, average_precision = np.mean(curves, axis=0)
         return {"auc_ovr_macro": area, "average_precision_macro": average_precision} | shared
-    area, average_precision = _areas(labels == 1, probabilities[:, 1], weights)
+    area, average_precision = areas(*ranked_counts(labels == 1, probabilities[:, 1], weights))
     return {
         "auc": area,
         "average_precision": average_precision,
@@ -159,58 +160,30 @@ def delong(predictions: Predictions) -> dict[str, float]:
     return {"between_case_se": error, "low": max(0.0, value - Z * error), "high": min(1.0, value + Z * error)}
 
 
-def per_class(labels: np.ndarray, decisions: np.ndarray, classes: list[str]) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and the number of images of each class."""
-    table = confusion(labels, decisions, len(classes))
-    columns = {
-        "precision": _ratio(np.diag(table), table.sum(axis=0)),
-        "recall": _ratio(np.diag(table), table.sum(axis=1)),
-        "f1": _ratio(2 * np.diag(table), table.sum(axis=1) + table.sum(axis=0)),
-        "images": table.sum(axis=1),
-    }
-    return {
-        name: {key: column[i].item() for key, column in columns.items()} for i, name in enumerate(classes)
-    }
-
-
 def majority_baseline(labels: np.ndarray) -> float:
     """The accuracy of a classifier that always answers the most frequent class, 0 to 1."""
     return float(np.bincount(labels).max() / len(labels))
 
 
-def _tables(labels: np.ndarray, decisions: np.ndarray, classes: int, weights: np.ndarray) -> np.ndarray:
-    """(R, classes, classes): `confusion` of the weighted images."""
-    cells = np.eye(classes**2)[labels * classes + decisions]
-    return (weights @ cells).reshape(-1, classes, classes)
-
-
-def _at_thresholds(
-    labels: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, weights: np.ndarray
+def decision_tables(
+    labels: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray | None, weights: np.ndarray
 ) -> np.ndarray:
-    """(R, 2, 2): `confusion` of the weighted images, each row at its threshold. thresholds: (R,) or (1,)."""
+    """(R, classes, classes) float64: `confusion` of the images weighted by each row of `weights`, (R, N)
+    float, decided at `thresholds` as in `weighted_headline`."""
+    classes = probabilities.shape[1]
+    if thresholds is None:
+        cells = np.eye(classes**2)[labels * classes + decide(probabilities, None)]
+        return (weights @ cells).reshape(-1, classes, classes)
     positive = weights * (probabilities[:, 1] >= thresholds[:, None])
     of_class = np.eye(2)[labels]
     called, total = positive @ of_class, weights @ of_class
     return np.stack([total - called, called], axis=2)
 
 
-def _areas(
-    positive: np.ndarray, probability: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """AUC and average precision, (R,) each. positive: (N,) bool, probability: (N,), weights:
-    (R, N) float, of the images."""
-    order = np.argsort(-probability, kind="stable")
-    starts = np.flatnonzero(np.diff(-probability[order], prepend=-np.inf))  # ties stay together
-    hits, alarms = (
-        np.add.reduceat(weights[:, order] * kind[order], starts, axis=1) for kind in (positive, ~positive)
-    )
-    true, false = hits.cumsum(axis=1), alarms.cumsum(axis=1)
-    positives, negatives = true[:, -1], false[:, -1]
-    below = negatives[:, None] - false + alarms / 2  # negatives that score lower, ties half
-    return (
-        (hits * below).sum(axis=1) / (positives * negatives),
-        (hits * _ratio(true, true + false)).sum(axis=1) / positives,
-    )
+def precision_recall_f1(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each class, (R, classes) float64 each. tables: (R, classes, classes) of `decision_tables`."""
+    hits, truth, decided = _diagonal(tables), tables.sum(axis=2), tables.sum(axis=1)
+    return _ratio(hits, decided), _ratio(hits, truth), _ratio(2 * hits, truth + decided)
 
 
 def _diagonal(tables: np.ndarray) -> np.ndarray:

@@ -31,8 +31,11 @@ from cxr.training.selection import Selection, measure_epoch
 from cxr.training.targets import Subclasses, Targets, make_targets
 
 # Train and val are measured in the same way: equally many unaugmented images, without class weights or label
-# smoothing.
-HISTORY_COLUMNS = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
+# smoothing. released: 1 for the epoch whose weights are released, else 0.
+HISTORY_COLUMNS = (
+    *("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy"),
+    "released",
+)
 
 
 @dataclass(frozen=True)
@@ -192,9 +195,9 @@ def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
                 for x, labels in zip(curve_inputs, curve_labels, strict=True)
             )
             phase.schedule.after_epoch(on_val.nll)
-            selection.offer(phase.released, on_val)
             measures = (on_train.nll, on_val.nll, on_train.accuracy, on_val.accuracy)
             history.append((number, len(history) + 1, lr, *measures))
+            selection.offer(phase.released, on_val, len(history))
             log.info("member %d epoch %d lr %.2e nll %.4f val %.4f accuracy %.4f val %.4f", *history[-1])
             if path:
                 states = {"training": phase.state_dict(), "selection": selection.state_dict()}
@@ -204,9 +207,10 @@ def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
         module.load_state_dict(selection.state)
         if best is None or selection.score > best["score"]:
             weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-            best = {"score": selection.score, "state": weights}
+            best = {"score": selection.score, "state": weights, "epoch": selection.epoch}
     assert best is not None  # there is at least one phase, of at least one epoch
-    return Trained({name: t.cpu().contiguous() for name, t in best["state"].items()}, history)
+    marked = [(*row, int(row[1] == best["epoch"])) for row in history]
+    return Trained({name: t.cpu().contiguous() for name, t in best["state"].items()}, marked)
 
 
 @torch.inference_mode()

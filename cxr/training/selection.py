@@ -36,22 +36,23 @@ class Selection:
 
     rule: as train.select in params.yaml. "val_auc" and "val_accuracy" score by these, all others by minus the
     log loss. "last" and "ema" always keep the newest weights, the other rules those with the highest score,
-    the earliest if several have it.
+    the earliest if several have it. epoch: the number of the one that `state` is of.
     """
 
     def __init__(self, rule: str) -> None:
         self.rule = rule
         self.score = -np.inf
         self.state: dict[str, Tensor] = {}
+        self.epoch = 0
         self.best = -np.inf
         self.stale = 0  # epochs since `best` last rose
 
-    def offer(self, module: nn.Module, val: Measures) -> None:
-        """Consider the weights of `module` after an epoch. val: its measures on val."""
+    def offer(self, module: nn.Module, val: Measures, epoch: int) -> None:
+        """Consider the weights of `module` after the epoch of this number. val: its measures on val."""
         score = {"val_auc": val.auc, "val_accuracy": val.accuracy}.get(self.rule, -val.nll)
         self.stale = 0 if score > self.best else self.stale + 1
         if self.rule in ("last", "ema") or score > self.best:
-            self.score = score
+            self.score, self.epoch = score, epoch
             self.state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
         self.best = max(self.best, score)
 
@@ -60,8 +61,9 @@ class Selection:
         return bool(patience) and self.stale >= patience
 
     def state_dict(self) -> dict[str, Any]:
-        return {"score": self.score, "state": self.state, "best": self.best, "stale": self.stale}
+        kept = {"score": self.score, "state": self.state, "epoch": self.epoch}
+        return kept | {"best": self.best, "stale": self.stale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.score, self.state = state["score"], state["state"]
+        self.score, self.state, self.epoch = state["score"], state["state"], state["epoch"]
         self.best, self.stale = state["best"], state["stale"]

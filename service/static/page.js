@@ -150,7 +150,7 @@ async function showModel() {
   const rows = [["Model", about.model_name], ["Classes", about.classes.join(", ")],
     ["Version", version(about.model_version)]];
   for (const [name, value] of Object.entries(about.metrics_summary ?? {})) {
-    rows.push([`Test ${name.replaceAll("_", " ").replace("auc", "AUC")}`,
+    rows.push([`Test ${name.replaceAll("_", " ").replace("auc", "AUC").replace("f1", "F1")}`,
       `${value.value.toFixed(3)} (95 % interval ${value.low.toFixed(3)} to ${value.high.toFixed(3)})`]);
   }
   $("model").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), value instanceof Node ? value : element("dd", value)]));

@@ -96,7 +96,7 @@ def test_unreadable_files_do_not_hide_the_others(run):
     Path("cut.png").write_bytes(Path(good[1]).read_bytes()[:200])
     code, out, err = run("predict", "notes.txt", good[0], "missing.png", "cut.png", good[1])
     assert code == 1
-    assert err[0] == "error: notes.txt: not a PNG, JPEG or DICOM file"
+    assert err[0] == "error: notes.txt: not a PNG, JPEG, DICOM, WebP, BMP or TIFF file"
     assert err[1] == "error: missing.png: no such file"
     assert re.match("error: cut.png: damaged or unreadable image", err[2])
     assert len(err) == 3
@@ -106,7 +106,11 @@ def test_unreadable_files_do_not_hide_the_others(run):
 def test_nothing_readable_prints_nothing(run):
     save_model()
     Path("notes.txt").write_text("Not a radiograph.\n")
-    assert run("predict", "notes.txt") == (1, [], ["error: notes.txt: not a PNG, JPEG or DICOM file"])
+    assert run("predict", "notes.txt") == (
+        1,
+        [],
+        ["error: notes.txt: not a PNG, JPEG, DICOM, WebP, BMP or TIFF file"],
+    )
 
 
 @pytest.mark.parametrize("missing", ["classifier.safetensors", "calibration.json", "typicality.safetensors"])

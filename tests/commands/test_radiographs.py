@@ -40,8 +40,8 @@ def test_bad_files_are_one_line_each_and_end_the_process_late(tmp_path, capsys):
     assert [(image.number, image.path) for image in files.read(28, "plain")] == [(1, good[0]), (3, good[1])]
     assert {Path(error["path"]).name: error["message"] for error in files.errors} == {
         "none.png": "no such file",
-        "2.png": "not a PNG, JPEG or DICOM file",
-        "empty": "no PNG, JPEG or DICOM radiograph in this folder",
+        "2.png": "not a PNG, JPEG, DICOM, WebP, BMP or TIFF file",
+        "empty": "no PNG, JPEG, DICOM, WebP, BMP or TIFF radiograph in this folder",
     }
     printed = capsys.readouterr().err.splitlines()
     assert printed == [f"error: {error['path']}: {error['message']}" for error in files.errors]

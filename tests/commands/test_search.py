@@ -144,7 +144,7 @@ def test_unreadable_images_do_not_hide_the_others(library):
     queries = save_queries()
     Path("notes.txt").write_text("no radiograph")
     code, out, err = library("search", "notes.txt", *queries)
-    assert (code, err) == (1, ["error: notes.txt: not a PNG, JPEG or DICOM file"])
+    assert (code, err) == (1, ["error: notes.txt: not a PNG, JPEG, DICOM, WebP, BMP or TIFF file"])
     assert [line for line in out if not line.startswith(" ")][:2] == queries
     assert Path(PICTURE).is_file()
 

@@ -337,7 +337,7 @@ def test_other_files_with_the_same_beginning_are_an_error():
         read_original_bytes(b"\0" * 128 + b"DICM", "image")
     with refused("image: damaged or incomplete DICOM file"):
         read_original_bytes(b"\0" * 128 + b"DICM" + b"nothing of the kind" * 9, "image")
-    with refused("image: not a PNG, JPEG or DICOM file"):
+    with refused("image: not a PNG, JPEG, DICOM, WebP, BMP or TIFF file"):
         read_original_bytes(b"\0" * 128 + b"DIC", "image")
 
 

@@ -200,9 +200,9 @@ def huge_png() -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"This is not an image.\n", "not a PNG, JPEG or DICOM file"),
-        (b"", "not a PNG, JPEG or DICOM file"),
-        (encoded("GIF"), "not a PNG, JPEG or DICOM file"),
+        (b"This is not an image.\n", "not a PNG, JPEG, DICOM, WebP, BMP or TIFF file"),
+        (b"", "not a PNG, JPEG, DICOM, WebP, BMP or TIFF file"),
+        (encoded("GIF"), "not a PNG, JPEG, DICOM, WebP, BMP or TIFF file"),
         (encoded("JPEG")[:-500], "damaged or unreadable image"),
         (encoded("PNG")[:-500], "damaged or unreadable image"),
         (encoded("JPEG")[:30], ""),

@@ -199,7 +199,7 @@ def test_a_wrong_file_is_an_error_message_and_the_next_image_works(page: Page, s
     page.goto(service)
     page.set_input_files("#file", image("notes.png", b"not an image"))
     expect(page.locator("#problem")).not_to_be_empty()
-    assert "PNG, JPEG or DICOM" in page.inner_text("#problem")
+    assert "PNG, JPEG, DICOM, WebP, BMP or TIFF" in page.inner_text("#problem")
     assert not page.is_visible("#answer")
     page.set_input_files("#file", image())
     page.wait_for_selector("#decision:visible")

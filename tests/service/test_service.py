@@ -67,7 +67,7 @@ def ask(service: TestClient, content: bytes, path: str = "/predict"):
     return service.post(path, files={"file": ("image", content)})
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "DICOM"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "DICOM", "WEBP", "BMP", "TIFF"])
 def test_same_pixels_same_answer(service, exported_run, monkeypatch, kind):
     content = encoded(noise_images(1, 40)[0], kind)
     monkeypatch.chdir(exported_run)
@@ -240,6 +240,10 @@ def test_health_and_metadata_name_the_model(service, exported_run):
             "low": test[name]["low"],
             "high": test[name]["high"],
         }
+    # As the published service named them.
+    assert info["labels"] == info["classes"]
+    flat = {"test_accuracy": "accuracy", "macro_f1": "f1_macro", "weighted_f1": "f1_weighted"}
+    assert {name: info[name] for name in flat} == {name: test[key]["ensemble"] for name, key in flat.items()}
     assert "For research only, not for diagnosis." in info["limits"]
     assert any("also one that is not a chest radiograph" in limit for limit in info["limits"])
 
@@ -249,7 +253,14 @@ def test_metrics_of_another_model_are_not_shown(home):
     test["auc"]["ensemble"] = 1.0
     (home / "metrics/test.json").write_text(json.dumps(test))
     with client(home) as service:
-        assert service.get("/metadata").json()["metrics_summary"] is None
+        info = service.get("/metadata").json()
+        assert (
+            info["metrics_summary"]
+            is info["test_accuracy"]
+            is info["macro_f1"]
+            is info["weighted_f1"]
+            is None
+        )
         assert ask(service, encoded(noise_images(1)[0], "PNG")).json()["observed"] is not None
     (home / "metrics/export.json").unlink()
     with client(home) as service:

@@ -298,7 +298,7 @@ def test_patients_come_from_their_table(tmp_path, mark):
     ("names", "message"),
     [
         (("sick/a.png", "sick/b.png"), "has only the class 'sick'; a classifier needs two"),
-        (("a.png",), "has no PNG, JPEG or DICOM in class folders"),
+        (("a.png",), "has no PNG, JPEG, DICOM, WebP, BMP or TIFF in class folders"),
         (SPLIT[:8], "has train, val but no test; all three, or none"),
         (SPLIT[:10], "test: has no radiographs of sick; every split needs each class"),
         (SPLIT[4:], "has test, val but no train"),
@@ -344,7 +344,7 @@ def test_stage_stores_every_image_or_nothing(tmp_path, monkeypatch):
     write_tree(tmp_path / "own", "normal/a.png", "sick/b.png")
     before = files_below(tmp_path)
     (tmp_path / "own/sick/c.jpg").write_bytes(b"no image")
-    with refused("c.jpg: not a PNG, JPEG or DICOM file"):
+    with refused("c.jpg: not a PNG, JPEG, DICOM, WebP, BMP or TIFF file"):
         download.main()
     (tmp_path / "own/sick/c.jpg").unlink()
     assert files_below(tmp_path) == before

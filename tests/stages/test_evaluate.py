@@ -17,7 +17,6 @@ from cxr.evaluation.metrics import (
     decide,
     headline,
     majority_baseline,
-    per_class,
     summarise,
     weighted_headline,
 )
@@ -25,6 +24,7 @@ from cxr.evaluation.reliability import calibration_scores, reliability_curve
 from cxr.evaluation.statistics import blocks
 from cxr.inference.calibration import Calibration, load_calibration, save_calibration
 from cxr.inference.predictions import Predictions, load_predictions, save_predictions
+from cxr.training.member import HISTORY_COLUMNS
 from stages import evaluate
 from tests.builders import (
     make_all_unlike,
@@ -63,6 +63,8 @@ def reference(labels: np.ndarray, p: np.ndarray, threshold: float | None) -> dic
         "accuracy": sk.accuracy_score(labels, decided),
         "balanced_accuracy": sk.balanced_accuracy_score(labels, decided),
         "f1_macro": sk.f1_score(labels, decided, average="macro", zero_division=0),
+        "f1_weighted": sk.f1_score(labels, decided, average="weighted", zero_division=0),
+        "nll": -np.log(p[np.arange(len(labels)), labels]).mean(),
         "mcc": sk.matthews_corrcoef(labels, decided),
     }
     if p.shape[1] > 2:
@@ -133,18 +135,12 @@ def test_decisions():
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_table_and_per_class_equal_scikit_learn(classes):
+def test_table_equals_scikit_learn(classes):
     data = sample(classes)
     decisions = data.ensemble.argmax(axis=1)
-    decisions[decisions == 0] = 1  # class 0 is never named: its precision has no denominator
-    table = confusion(data.labels, decisions, classes)
-    assert np.array_equal(table, sk.confusion_matrix(data.labels, decisions))
-    expected = sk.precision_recall_fscore_support(data.labels, decisions, zero_division=0)
-    result = per_class(data.labels, decisions, data.classes)
-    assert list(result) == data.classes
-    for name, *numbers in zip(data.classes, *expected, strict=True):
-        keys = ("precision", "recall", "f1", "images")
-        assert result[name] == pytest.approx(dict(zip(keys, numbers, strict=True)))
+    assert np.array_equal(
+        confusion(data.labels, decisions, classes), sk.confusion_matrix(data.labels, decisions)
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -234,9 +230,10 @@ def run(tmp_path, monkeypatch):
         points = {"youden": THRESHOLD, "one_half": 0.5} if len(classes) == 2 else None
         save_calibration(Calibration(1.7, points and THRESHOLD, uniform, uniform, points))
         save_small_typicality(model)
-        history = [(m, e, 0.1, 1 / (m + e), 2 / e, 0.5, 0.25 * m) for m in (0, 1) for e in (1, 2, 3)]
-        columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
-        write_csv("models/history.csv", columns, history)
+        history = [
+            (m, e, 0.1, 1 / (m + e), 2 / e, 0.5, 0.25 * m, int(e == 2 + m)) for m in (0, 1) for e in (1, 2, 3)
+        ]
+        write_csv("models/history.csv", HISTORY_COLUMNS, history)
         write_params(tmp_path, {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"})
         evaluate.main()
 
@@ -311,6 +308,76 @@ def test_learning_curve_is_the_mean_of_the_members(run):
         assert float(row["train_nll"]) == pytest.approx((1 / epoch + 1 / (epoch + 1)) / 2, rel=1e-6)
         assert float(row["val_nll"]) == pytest.approx(2 / epoch)
         assert float(row["val_accuracy"]) == pytest.approx(0.125)
+
+
+def test_learning_curve_is_drawn_of_all_members_with_the_released_epochs(run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(evaluate, "learning_curves", lambda *arguments: drawn.append(arguments))
+    run(CLASSES[:2])
+    ((path, panels, chosen, _),) = drawn
+    assert path == "plots/learning_curve.png"
+    assert chosen.tolist() == [1, 2]
+    assert [[curve.name for curve in curves] for curves in panels.values()] == [["train", "val"]] * 2
+    np.testing.assert_allclose(panels["log loss"][0].values, [[1, 1 / 2, 1 / 3], [1 / 2, 1 / 3, 1 / 4]], 1e-6)
+
+
+def test_a_member_that_stopped_early_leaves_a_gap(run, monkeypatch):
+    run(CLASSES[:2])
+    rows = [list(row.values()) for row in read_csv("models/history.csv")]
+    write_csv("models/history.csv", HISTORY_COLUMNS, rows[:2] + rows[3:])
+    drawn = []
+    monkeypatch.setattr(evaluate, "learning_curves", lambda *arguments: drawn.append(arguments))
+    evaluate.main()
+    values = drawn[0][1]["log loss"][0].values
+    assert np.isnan(values).tolist() == [[False, False, True], [False, False, False]]
+    assert float(read_csv("plots/learning_curve.csv")[2]["train_nll"]) == pytest.approx(1 / 4, rel=1e-6)
+
+
+def test_history_of_other_code_raises(run):
+    run(CLASSES[:2])
+    rows = [list(row.values())[:7] for row in read_csv("models/history.csv")]
+    write_csv("models/history.csv", HISTORY_COLUMNS[:7], rows)
+    with refused("models/history.csv: without the column released; build it again with `dvc repro train`"):
+        evaluate.main()
+
+
+@pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
+def test_figures_show_curves_bands_members_and_the_decision(run, monkeypatch, classes):
+    drawn = {}
+    for name in ("roc_curves", "precision_recall_curves"):
+        monkeypatch.setattr(evaluate, name, lambda path, panels, title: drawn.update({path: panels}))
+    run(classes)
+    test = load_predictions().of("test")
+    decisions = decide(test.ensemble, load_calibration().threshold)
+    labels = [1] if len(classes) == 2 else [0, 1, 2]
+    for label, roc, pr in zip(labels, *drawn.values(), strict=True):
+        positive, called = test.labels == label, decisions == label
+        assert roc.title == pr.title == classes[label]
+        specificity = sk.recall_score(~positive, ~called)
+        recall = sk.recall_score(positive, called)
+        assert roc.curves[0].decision == pytest.approx((1 - specificity, recall))
+        precision = sk.precision_score(positive, called, zero_division=np.nan)
+        expected = None if np.isnan(precision) else pytest.approx((recall, precision))
+        assert pr.curves[0].decision == expected
+        assert pr.chance == pytest.approx((positive.mean(), positive.mean()))
+        for panel in (roc, pr):
+            assert len(panel.curves[0].members) == 2
+            _, low, high = panel.curves[0].band
+            assert (low <= high).all()
+        area = read_json("metrics/details.json")["test"]["one_vs_rest"][classes[label]]["auc"]
+        assert np.trapezoid(*roc.curves[0].points[::-1]) == pytest.approx(area["value"], abs=1e-6)
+        assert f"AUC {area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f})" == roc.curves[0].name
+
+
+@pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
+def test_every_figure_is_opaque(run, classes):
+    """So that dark text stays legible in an editor with a dark theme, and in print."""
+    run(classes)
+    for name in ("confusion", "learning_curve", "precision_recall", "roc"):
+        with Image.open(f"plots/{name}.png") as figure:
+            levels = np.asarray(figure.convert("RGBA"))
+        assert (levels[..., 3] == 255).all()
+        assert (levels[[0, 0, -1, -1], [0, -1, 0, -1], :3] == 255).all()  # the corners
 
 
 @pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])

@@ -265,9 +265,31 @@ def test_stratified_stage_keeps_patients_together(run):
     assert other.splits.tolist() != data.splits.tolist()
 
 
+def test_train_alone_is_cut_anew(run):
+    """Kaggle's protocol: .8/.1/.1 of the train folder; the published val and test are in no split."""
+    published = ["train"] * 40 + ["val"] * 8 + ["test"] * 12
+    raw = source(splits=published, images=noise_images(60, 16))
+    data, metrics = run(raw, method="stratified_train", ratios={"train": 0.8, "val": 0.1, "test": 0.1})
+    of_train = [name for name, split in zip(raw.sources, published, strict=True) if split == "train"]
+    assert sorted(sources()) == sorted(of_train)
+    assert {split: int(np.sum(data.splits == split)) for split in SPLITS} == {
+        "train": 32,
+        "val": 4,
+        "test": 4,
+    }
+    assert metrics["unused"] == 20
+    _, of_published = run(raw)
+    assert "unused" not in of_published
+
+
 @pytest.mark.parametrize(
     ("raw", "changes", "message"),
     [
+        (
+            source(splits=[""] * 60),
+            {"method": "stratified_train"},
+            "params.yaml: split.method is stratified_train, but this source has no train of its own",
+        ),
         (
             source(splits=[""] * 60),
             {},
@@ -284,7 +306,7 @@ def test_stratified_stage_keeps_patients_together(run):
             "split train has no image of class sick; add images or change split.ratios",
         ),
     ],
-    ids=["no published splits", "no patients", "a split without a class"],
+    ids=["no train", "no published splits", "no patients", "a split without a class"],
 )
 def test_source_that_cannot_be_split_is_an_error(run, tmp_path, raw, changes, message):
     with refused(message):

@@ -418,6 +418,7 @@ def test_stage_releases_members_that_do_not_depend_on_test(tmp_path, monkeypatch
     assert not torch.equal(state["members.0.head.weight"], state["members.1.head.weight"])
     history = read_csv("models/history.csv")
     assert [(row["member"], row["epoch"]) for row in history] == [*zip("0011", "1212", strict=True)]
+    assert [row["released"] for row in history] == ["0", "1", "0", "1"]
     alone = Classifier(replace(model.spec, members=1, tta="none"), [model.members[1]])
     val = data.rows("val")
     p = predict(alone, images[val], CPU).mean[np.arange(12), data.labels[val]]

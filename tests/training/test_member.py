@@ -67,6 +67,12 @@ def val_nll(spec, state) -> float:
     ).nll
 
 
+def released(trained) -> int:
+    """The epoch that the history marks as released."""
+    (epoch,) = [row[1] for row in trained.history if row[7]]
+    return epoch
+
+
 def test_frozen_base_does_not_move(train):
     """Features computed once and the head alone in training: weights and statistics stay as drawn."""
     spec, once = train(train__trainable="head", train__epochs=1)
@@ -121,11 +127,12 @@ def test_second_phase_starts_from_the_first_ones_best(train):
         finetune__lr=0.003,
     )
     assert [row[1] for row in both.history] == [1, 2, 3, 4, 5, 6]
-    assert both.history[:3] == first.history
+    assert [row[:7] for row in both.history[:3]] == [row[:7] for row in first.history]
     moved = {key for key in both.state if not torch.equal(both.state[key], first.state[key])}
     assert {key.split(".")[1] for key in moved if key.startswith("base.")} == {"block3"}
     assert "head.weight" in moved
     assert val_nll(spec, both.state) == pytest.approx(min(row[4] for row in both.history), rel=1e-4)
+    assert released(both) == min(both.history, key=lambda row: row[4])[1]
 
 
 @pytest.mark.parametrize("select", ["last", "val_nll", "val_auc", "ema"])
@@ -137,6 +144,7 @@ def test_second_phase_that_is_worse_is_not_released(train, select):
     both = train(**good, finetune__epochs=1, finetune__lr=30.0, finetune__optimiser="adam")[1]
     assert len(both.history) == 4
     assert equal(both.state, first.state)
+    assert released(both) == released(first) < 4
 
 
 def test_early_stopping_ends_a_phase(train):
@@ -154,6 +162,7 @@ def test_best_epoch_is_released(train):
     spec, trained = train(train__epochs=5, train__select="val_nll", train__lr=0.05)
     losses = [row[4] for row in trained.history]
     assert val_nll(spec, trained.state) == pytest.approx(min(losses), rel=1e-3)
+    assert released(trained) == np.argmin(losses) + 1
 
 
 def test_one_logit_learns_two_classes(train):

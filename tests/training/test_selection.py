@@ -17,7 +17,7 @@ def offered(rule, epochs=EPOCHS):
     for number, values in enumerate(epochs):
         with torch.no_grad():
             module.weight.fill_(number)
-        selection.offer(module, Measures(*values))
+        selection.offer(module, Measures(*values), number)
     return selection
 
 
@@ -34,6 +34,7 @@ def offered(rule, epochs=EPOCHS):
 def test_rule_keeps_its_epoch(rule, epoch, score):
     selection = offered(rule)
     assert float(selection.state["weight"]) == epoch  # a copy: the module has moved on
+    assert selection.epoch == epoch
     assert selection.score == score
 
 
@@ -55,7 +56,7 @@ def test_selection_continues_from_its_state(rule):
     for number in (3, 4):
         with torch.no_grad():
             module.weight.fill_(number)
-        again.offer(module, Measures(*EPOCHS[number]))
+        again.offer(module, Measures(*EPOCHS[number]), number)
     assert (again.score, again.best, again.stale) == (whole.score, whole.best, whole.stale)
     assert torch.equal(again.state["weight"], whole.state["weight"])
 

@@ -11,8 +11,9 @@ from cxr.core.probabilities import decide
 from cxr.evaluation import reliability
 from cxr.evaluation.reliability import reliability_curve
 from cxr.figures.charts import ReliabilityDiagram, reliability_diagrams
+from cxr.figures.curves import Curve, Panel, roc_curves
 from cxr.figures.style import COLOURS, GREY, PLAIN
-from cxr.figures.validation import RocCurve, class_histograms, roc_curves
+from cxr.figures.validation import class_histograms
 from cxr.inference.prevalence import class_prevalence
 
 
@@ -41,15 +42,15 @@ def _draw_roc(validation: Validation, path: Path) -> None:
     sample = validation.sample
     if len(sample.classes) > 2:
         curves = [
-            RocCurve(name, *_roc(sample, label), None, COLOURS[label % len(COLOURS)])
+            Curve(name, _roc(sample, label), COLOURS[label % len(COLOURS)])
             for label, name in enumerate(sample.classes)
         ]
     else:
         curves = [
-            RocCurve(name, *_roc(of, 1), _point(validation, of), PLAIN if of is sample else GREY)
+            Curve(name, _roc(of, 1), PLAIN if of is sample else GREY, _point(validation, of))
             for name, of in _samples(validation).items()
         ]
-    roc_curves(path, curves)
+    roc_curves(path, [Panel("", curves, chance=(0, 1))])
 
 
 def _draw_reliability(validation: Validation, sample: Sample, path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from cxr.core.errors import UserError
 from cxr.data.folders import find_radiographs, labelled_radiographs, split_folders
 from cxr.data.own_folder import PATIENTS
+from cxr.data.radiograph import KINDS
 
 SEPARATORS = "_- ."  # between the class and the rest of a file's name
 
@@ -57,7 +58,7 @@ def _of_folder(root: Path, classes: Sequence[str]) -> LabelledPaths:
         return LabelledPaths(paths, labels, _patients(root, paths), f"class folders{where}")
     paths = find_radiographs(root)
     if not paths:
-        raise UserError(f"{root}: no PNG, JPEG or DICOM radiograph in this folder")
+        raise UserError(f"{root}: no {KINDS} radiograph in this folder")
     labels = [_class_of_name(path, classes) for path in paths]
     return LabelledPaths(paths, labels, _patients(root, paths), "file names")
 

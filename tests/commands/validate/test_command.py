@@ -116,7 +116,7 @@ def test_the_page_has_its_pictures_inside(run, images, model):
     (broken / "<b>broken.png").write_text("not a radiograph")
     code, out, err = run("validate", "more", *model, "--page", "page", "--json", "result.json")
     assert code == 1
-    assert err == ["error: more/NORMAL/<b>broken.png: not a PNG, JPEG or DICOM file"]
+    assert err == ["error: more/NORMAL/<b>broken.png: not a PNG, JPEG, DICOM, WebP, BMP or TIFF file"]
     assert out[-1] == "Page: page/index.html"
     assert files_below(Path("page")) == ["index.html"]
     text, found = Path("page/index.html").read_text(), read_json("result.json")
@@ -137,7 +137,7 @@ def test_the_page_has_its_pictures_inside(run, images, model):
         assert text.count(f"<figcaption>{name}<br>") == 1
     assert "more/NORMAL/&lt;b&gt;broken.png: not a PNG" in text
     assert found["data"]["errors"] == [
-        {"path": "more/NORMAL/<b>broken.png", "message": "not a PNG, JPEG or DICOM file"}
+        {"path": "more/NORMAL/<b>broken.png", "message": "not a PNG, JPEG, DICOM, WebP, BMP or TIFF file"}
     ]
     assert "not a\nmedical device" in text
     assert found["verdict"].capitalize() in text
@@ -238,7 +238,7 @@ def test_what_makes_the_result_doubtful_is_a_warning(run, images, model, exporte
     ("arguments", "error"),
     [
         (["none"], "none: neither a folder nor a .csv file"),
-        (["empty"], "empty: no PNG, JPEG or DICOM radiograph in this folder"),
+        (["empty"], "empty: no PNG, JPEG, DICOM, WebP, BMP or TIFF radiograph in this folder"),
         (["broken"], "broken: none of its 1 radiographs could be read"),
         (["images", "--page", "page.txt"], "--page page.txt: neither the name of an .html file nor a folder"),
         (["images", "--json", "labels.csv"], "--json labels.csv: not the name of a .json file"),

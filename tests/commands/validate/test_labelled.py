@@ -87,7 +87,7 @@ def test_patients_of_a_folder(tmp_path):
         ),
         (["normal/1.png", "2.png"], ["2.png: lies beside class folders"]),
         (["test/normal/1.png", "test/2.png"], ["2.png: lies beside class folders"]),
-        ([], ["no PNG, JPEG or DICOM"]),
+        ([], ["no PNG, JPEG, DICOM, WebP, BMP or TIFF"]),
     ],
 )
 def test_mistakes_in_folders(tmp_path, names, parts):
