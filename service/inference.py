@@ -1,23 +1,21 @@
-"""Endpoints that take images: prediction, similar cases, class activation map."""
+"""Endpoints that take images: prediction, similar cases, class activation map, and all of these at once."""
 
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
-import numpy as np
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.datastructures import UploadFile
 
 from cxr.data.radiograph import Original
 from cxr.inference.onnx_session import Answer
-from service import schemas
+from service import answers, schemas
 from service.errors import Problem
 from service.overlay import ALPHA, overlay
 from service.schemas import multipart, problems
-from service.served import Cases, Served
+from service.served import Served
 from service.state import State
 from service.uploads import read_upload, uploaded
 
-TOP_K = 3
 ALPHA_HELP = "opacity of the map where it is 1 (its maximum); elsewhere in proportion to its value"
 UPLOAD = (400, 401, 408, 413, 415, 422, 503)
 
@@ -47,7 +45,7 @@ def routes(state: State) -> APIRouter:
         served = state.loaded()
 
         def work(files: list[UploadFile]) -> schemas.Prediction:
-            return prediction(served, answered(served, original(files[0])))
+            return answers.prediction(served, answered(served, original(files[0])))
 
         return await with_files(request, "file", 1, work)
 
@@ -61,7 +59,9 @@ def routes(state: State) -> APIRouter:
             results = []
             for file in files:
                 try:
-                    item = schemas.BatchItem(prediction=prediction(served, answered(served, original(file))))
+                    item = schemas.BatchItem(
+                        prediction=answers.prediction(served, answered(served, original(file)))
+                    )
                 except Problem as problem:
                     item = schemas.BatchItem(problem=schemas.ProblemDocument(**problem.document()))
                 results.append(item)
@@ -70,19 +70,15 @@ def routes(state: State) -> APIRouter:
         return await with_files(request, "files", settings.max_files, work)
 
     @router.post("/similar", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
-    async def similar(request: Request, k: Annotated[int, Query(ge=1, le=20)] = 5) -> schemas.Similar:
+    async def similar(
+        request: Request, k: Annotated[int, Query(ge=1, le=20)] = answers.SIMILAR
+    ) -> schemas.Similar:
         """The labelled training images most similar to this radiograph in the classifier's embedding."""
         served = state.loaded()
-        cases = served.cases
-        if not isinstance(cases, Cases):
-            raise Problem(503, "no-cases", cases)
+        answers.cases(served)
 
         def work(files: list[UploadFile]) -> schemas.Similar:
-            return schemas.Similar(
-                metric=cases.gallery.meta.metric,
-                cases=cases.nearest(answered(served, original(files[0])), served.model, k),
-                model_sha256=served.model.sha256,
-            )
+            return answers.similar(served, answered(served, original(files[0])), k)
 
         return await with_files(request, "file", 1, work)
 
@@ -103,41 +99,26 @@ def routes(state: State) -> APIRouter:
         """
         served = state.loaded()
         classes = served.model.facts.classes
-        if not served.model.has_maps:
-            raise Problem(501, "no-maps", "The head of this model gives no class activation maps.")
+        answers.check_maps(served)
         if label is not None and label not in classes:
             raise Problem(422, "unknown-label", f"label: one of {', '.join(classes)}")
 
         def work(files: list[UploadFile]) -> Response:
             image = original(files[0])
-            answer = answered(served, image)
-            assert answer.maps is not None  # has_maps
-            number = classes.index(label) if label else served.decision(answer.probabilities[0])
-            figure = overlay(image, answer.maps[0, number], alpha)
-            return Response(figure, media_type="image/png")
+            _, activation = answers.activation(served, answered(served, image), label)
+            return Response(overlay(image, activation, alpha), media_type="image/png")
+
+        return await with_files(request, "file", 1, work)
+
+    @router.post("/analyse", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
+    async def analyse(request: Request) -> schemas.Analysis:
+        """What /predict, /similar and /explain answer, from one decoding and one run of the network."""
+        served = state.loaded()
+
+        def work(files: list[UploadFile]) -> schemas.Analysis:
+            image = original(files[0])
+            return answers.analysis(served, image, answered(served, image))
 
         return await with_files(request, "file", 1, work)
 
     return router
-
-
-def prediction(served: Served, answer: Answer) -> schemas.Prediction:
-    """answer: of a single radiograph."""
-    probabilities = answer.probabilities[0]
-    (mark,) = served.model.typicality(answer)
-    classes = served.model.facts.classes
-    top = min(TOP_K, len(classes))
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    return schemas.Prediction(
-        top_k=top,
-        predictions=[
-            schemas.ClassProbability(label=classes[i], confidence=float(probabilities[i])) for i in order
-        ],
-        decision=classes[served.decision(probabilities)],
-        operating_point=served.operating_point,
-        observed=None if mark.unlike else served.observed(probabilities),
-        typicality=mark.p_value,
-        unlike=mark.unlike,
-        unlike_reason=mark.reason,
-        model_sha256=served.model.sha256,
-    )

@@ -4,6 +4,7 @@ import mimetypes
 from pathlib import Path
 
 from fastapi import APIRouter, Depends, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from cxr.inference.typicality import LIMIT, UNLIKE
@@ -11,7 +12,7 @@ from cxr.reports.disclaimer import NOTICE
 from service import schemas
 from service.errors import Problem, busy
 from service.schemas import MetricEstimate, problems
-from service.served import Cases
+from service.served import CARD, Cases
 from service.state import State
 
 STATIC = Path(__file__).parent / "static"
@@ -102,5 +103,18 @@ def routes(state: State) -> APIRouter:
             similar=isinstance(served.cases, Cases),
             limits=[NOTICE, facts.limits, ANY_IMAGE],
         )
+
+    @router.get(
+        "/card",
+        dependencies=[Depends(state.authorised())],
+        response_class=PlainTextResponse,
+        responses=problems(401, 404, 503),
+    )
+    async def card() -> PlainTextResponse:
+        """The model card of the model served, in Markdown."""
+        text = state.loaded().card
+        if text is None:
+            raise Problem(404, "no-card", f"No {CARD} of this model here; write it with `dvc repro card`.")
+        return PlainTextResponse(text)
 
     return router

@@ -1,13 +1,16 @@
 """Class activation maps over radiographs, without matplotlib."""
 
+import base64
 import io
+import zlib
 
 import numpy as np
 from PIL import Image
 
 from cxr.data.radiograph import Original
 
-SIDE = 512  # pixels, at most
+SIDE = 512  # pixels of a radiograph, at most
+LAYER = 128  # pixels of a map, which has few details; whoever shows it interpolates
 ALPHA = 0.6  # as the figures of `cxr predict --explain` have it
 # matplotlib's viridis (https://bids.github.io/colormap, CC0) at equal steps; linear in between.
 VIRIDIS = np.array(
@@ -41,14 +44,36 @@ def overlay(image: Original, activation: np.ndarray, alpha: float) -> bytes:
     where it has its maximum (yellow); elsewhere it is in proportion to the map, so that the radiograph is
     unchanged where nothing raises the score of the class.
     """
-    side = min(SIDE, image.square.width)
-    grey = image.resized(side).astype(np.float32)
-    positive = Image.fromarray(np.maximum(activation, 0))
-    heat = np.asarray(positive.resize((side, side), Image.Resampling.BILINEAR))
-    heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
+    grey = _displayed(image).astype(np.float32)
+    heat = _heat(activation, len(grey))
     weight = alpha * heat[..., None]
     mixed = (1 - weight) * grey[..., None] + weight * coloured(heat)
-    return png(np.rint(mixed).astype(np.uint8))
+    return png(Image.fromarray(np.rint(mixed).astype(np.uint8)))
+
+
+def shown(image: Original) -> bytes:
+    """A grey PNG of the radiograph's centre square, at most `SIDE` pixels wide: `overlay` with alpha 0."""
+    return png(Image.fromarray(_displayed(image)))
+
+
+def layer(activation: np.ndarray) -> bytes:
+    """A PNG of `LAYER` pixels a side with transparency, to lay over what `shown` gives: `overlay` with alpha
+    1, up to interpolation and rounding. A palette makes it small. activation: see `overlay`."""
+    levels = Image.fromarray(np.rint(255 * _heat(activation, LAYER)).astype(np.uint8))
+    palette = np.rint(coloured(np.arange(256) / 255)).astype(np.uint8)
+    levels.putpalette(palette.tobytes())
+    return png(levels, transparency=bytes(range(256)))
+
+
+def _displayed(image: Original) -> np.ndarray:
+    return image.resized(min(SIDE, image.square.width))
+
+
+def _heat(activation: np.ndarray, side: int) -> np.ndarray:
+    """(side, side) float32 from 0 to 1, its maximum, unless nothing is positive."""
+    positive = Image.fromarray(np.maximum(activation, 0))
+    heat = np.asarray(positive.resize((side, side), Image.Resampling.BILINEAR))
+    return heat / max(float(heat.max()), np.finfo(np.float32).tiny)
 
 
 def coloured(values: np.ndarray) -> np.ndarray:
@@ -57,8 +82,14 @@ def coloured(values: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(values, steps, channel) for channel in VIRIDIS.T], axis=-1).astype(np.float32)
 
 
-def png(pixels: np.ndarray) -> bytes:
-    """pixels: (H, W) or (H, W, 3) uint8."""
+def png(image: Image.Image, **options: bytes) -> bytes:
+    """options: of Pillow's encoder."""
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
+    # Of a radiograph, looking for repetitions takes ten times as long and saves nothing.
+    image.save(file, "PNG", compress_type=zlib.Z_HUFFMAN_ONLY, **options)
     return file.getvalue()
+
+
+def data_uri(content: bytes) -> str:
+    """A PNG as a data URI, which a page shows without another request."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"

@@ -147,6 +147,28 @@ class Similar(BaseModel):
     model_sha256: str
 
 
+class ActivationMap(BaseModel):
+    """Where the score of a class is raised; see /explain."""
+
+    label: str = Field(description="the class: the decision")
+    image: str = Field(
+        description="a PNG with transparency as a data URI, to lay over the radiograph in its whole size: "
+        "yellow and opaque at the maximum of the map, transparent where the score is not raised"
+    )
+
+
+class Analysis(BaseModel):
+    """The answers of /predict, /explain and /similar about one radiograph."""
+
+    prediction: Prediction
+    radiograph: str = Field(
+        description="its centre square, at most 512 pixels a side, a grey PNG as a data URI"
+    )
+    map: ActivationMap | None = Field(description="None if /explain is not available")
+    similar: Similar | None = Field(description="None if /similar is not available")
+    problems: list[ProblemDocument] = Field(description="why the map or the similar cases are None")
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI description of an endpoint's errors."""
     content = {"application/problem+json": {"schema": ProblemDocument.model_json_schema()}}

@@ -1,6 +1,5 @@
 """The model served, with its metrics and its gallery: read at start and on SIGHUP, never in between."""
 
-import base64
 import csv
 import hashlib
 import io
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from cxr.core import dataset
 from cxr.core.errors import UserError
@@ -19,12 +19,12 @@ from cxr.core.files import read_csv
 from cxr.core.probabilities import decide
 from cxr.embeddings.gallery import Gallery, SearchResult, Vectors
 from cxr.inference.onnx_session import Answer, OnnxModel
-from service.overlay import png
+from service.overlay import data_uri, png
 from service.schemas import Observed, OperatingPoint, SimilarCase
 from service.settings import Settings
 from service.stored_images import StoredImages
 
-EXPORT = Path("metrics/export.json")
+EXPORT, CARD = Path("metrics/export.json"), Path("reports/model_card.md")
 # What reading a damaged file raises; the files are then left out, and the log says so.
 DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, EOFError, RuntimeError)
 TEST, RELIABILITY = Path("metrics/test.json"), Path("metrics/reliability.csv")
@@ -36,12 +36,14 @@ log = logging.getLogger("service")
 class Served:
     """metrics: of metrics/test.json, reliability: the rows of metrics/reliability.csv; None unless
     metrics/export.json states that they describe this model file. cases: the labelled training images that
-    are searched, or why there are none."""
+    are searched, or why there are none. card: the text of the model card, None unless it names these weights.
+    """
 
     model: OnnxModel
     metrics: dict[str, Any] | None
     reliability: list[Observed] | None
     cases: "Cases | str"
+    card: str | None
 
     def decision(self, probabilities: np.ndarray) -> int:
         """The number of the class at the operating point. probabilities: (classes,)."""
@@ -83,7 +85,7 @@ class Cases:
                 label=self.table[row]["class"],
                 split=self.table[row]["split"],
                 value=float(value),
-                thumbnail=data_uri(self.images[row]),
+                thumbnail=data_uri(png(Image.fromarray(self.images[row]))),
             )
             for row, value in zip(result.rows[0], result.values[0], strict=True)
         ]
@@ -114,7 +116,19 @@ def load_served(settings: Settings) -> Served:
         metrics=json.loads(test) if test else None,
         reliability=_numbers(reliability) if reliability else None,
         cases=cases,
+        card=_card(settings.home / CARD, model.facts.classifier_sha256),
     )
+
+
+def _card(path: Path, weights_sha256: str) -> str | None:
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    except DAMAGE:
+        text = ""
+    if weights_sha256 in text:
+        return text
+    log.warning("model card left out", extra={"fields": {"reason": f"{CARD} is missing or of another model"}})
+    return None
 
 
 def _described_by(home: Path, sha256: str) -> dict[Path, bytes]:
@@ -166,11 +180,6 @@ def _cases(home: Path, model: OnnxModel) -> Cases | str:
             "models/index.faiss holds test radiographs; set index.gallery to train and run `dvc repro index`"
         )
     return Cases(gallery, images, table)
-
-
-def data_uri(image: np.ndarray) -> str:
-    """A PNG as a data URI, which a page shows without another request. image: (H, W) uint8."""
-    return f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
 
 
 def revision(settings: Settings) -> str:

@@ -15,17 +15,12 @@ from cxr.data.radiograph import Original, read_original_bytes
 from service.errors import Problem, busy
 from service.settings import Settings
 
-MAX_UPLOADS, MAX_CLIENT_UPLOADS = (
-    192,
-    64,
-)  # requests whose bodies are being received, in all and of one address
-HELD = (
-    4  # times CXR_MAX_BYTES of all bodies held at once, and half as much of one address; see docs/security.md
-)
-PATIENCE, MIN_RATE = (
-    5.0,
-    4096,
-)  # seconds without, then bytes a second that a body has to arrive with on average
+# Requests whose bodies are being received, in all and of one address.
+MAX_UPLOADS, MAX_CLIENT_UPLOADS = 192, 64
+# Times CXR_MAX_BYTES of all bodies held at once, and half as much of one address; see docs/security.md.
+HELD = 4
+PATIENCE = 5.0  # seconds before a body has to keep up with MIN_RATE
+MIN_RATE = 4096  # bytes a second, on average
 
 
 class Uploads:

@@ -1,26 +1,27 @@
-// The page: uploads one radiograph and shows the answers of the service. Text is set by textContent alone, so that
-// nothing from a file or an answer becomes markup.
-"use strict";
+// The page: uploads radiographs, one after the other, and shows the answers of the service.
+import { $, element, shortened } from "/static/dom.js";
+import { startList, updateList } from "/static/list.js";
+import { showResult } from "/static/result.js";
 
-const $ = (id) => document.getElementById(id);
-const percent = (p) => (p > 0.999 ? "over 99.9 %" : p < 0.001 ? "under 0.1 %" : `${(100 * p).toFixed(1)} %`);
-const round = (proportion) => Math.round(100 * proportion);
-const unbroken = (text) => text.replaceAll(" %", "\u00a0%");
+const ATTEMPTS = 5; // to have a file classified by a service at capacity
 let model = null;
 let latest = 0; // number of the last upload; answers to earlier ones are not shown
-let urls = []; // object URLs of the images on the page
 
-function element(tag, text, properties = {}) {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.textContent = text ?? "";
-  return node;
+class Failure extends Error {
+  // wait: seconds after which there will be room, 0 if that is not the reason.
+  constructor(message, status, wait) {
+    super(message + (wait ? ` Try again in ${wait} s.` : ""));
+    this.status = status;
+    this.wait = wait;
+  }
 }
 
 async function request(path, file) {
   const headers = $("key").value ? { "X-API-Key": $("key").value } : {};
   const body = file && new FormData();
   if (file) body.append("file", file, "image"); // the file's own name may identify the patient
-  const response = await fetch(path, { method: file ? "POST" : "GET", headers, body: body || undefined });
+  const response = await fetch(path, { method: file ? "POST" : "GET", headers, body: body || undefined })
+    .catch(() => { throw new Failure("The server cannot be reached."); });
   if (response.ok) return response;
   const type = response.headers.get("Content-Type") ?? "";
   const problem = type.includes("json") ? await response.json() : {};
@@ -28,119 +29,70 @@ async function request(path, file) {
     $("access").hidden = false;
     $("access").open = true;
   }
-  const wait = response.headers.get("Retry-After");
-  throw new Error((problem.detail ?? problem.title ?? `The server answered with status ${response.status}.`)
-    + (wait ? ` Try again in ${wait} s.` : ""));
+  const message = problem.detail ?? problem.title ?? `The server answered with status ${response.status}.`;
+  throw new Failure(message, response.status, Number(response.headers.get("Retry-After")));
 }
 
-async function showImage(image, path, file, upload) {
-  const blob = await (await request(path, file)).blob();
-  if (upload !== latest) return;
-  const url = URL.createObjectURL(blob);
-  urls.push(url);
-  image.src = url;
-  await image.decode();
+async function analyse(file, upload) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await (await request("/analyse", file)).json();
+    } catch (error) {
+      if (!error.wait || attempt === ATTEMPTS || upload !== latest) throw error;
+      await new Promise((resolve) => { setTimeout(resolve, 1000 * error.wait); });
+    }
+  }
 }
 
-function showProbabilities(answer) {
-  const { threshold, positive } = answer.operating_point;
-  $("decision").textContent = `Decision: ${answer.decision}`;
-  $("rule").textContent = threshold == null ? "The most probable class is reported."
-    : unbroken(`Classified as ${positive} at a probability of ${percent(threshold)} or more.`);
-  $("bars").replaceChildren(...answer.predictions.map(({ label, confidence }) => {
-    const row = element("li");
-    const bar = element("progress", null, { value: confidence, max: 1, ariaLabel: label });
-    row.append(element("span", label), bar, element("span", percent(confidence), { className: "value" }));
-    return row;
-  }));
-  const two = model.classes.length === 2;
-  $("unlike").hidden = !answer.unlike;
-  $("unlike-reason").textContent = !answer.unlike ? "" : unbroken(
-    `Reason: ${answer.unlike_reason}. The probabilities below need not hold for it. (Typicality `
-    + `${answer.typicality.toFixed(3)}; that of ${round(model.typicality_limit)} % of the val images is below `
-    + `${model.typicality_limit}.)`);
-  const bin = answer.observed;
-  $("observed").textContent = answer.unlike
-    ? "Observed frequency not shown: test has hardly any images like this one."
-    : !bin ? "" : unbroken(
-    `Observed frequency of ${two ? model.classes[1] : "the most probable class"} in the ${bin.images} test radiographs `
-    + `with the most similar probability (mean ${percent(bin.probability)}): ${round(bin.observed)} % `
-    + `(95 % interval ${round(bin.low)} to ${round(bin.high)} %).`);
-  const classes = Object.entries(model.prevalence ?? {}).slice(two ? 1 : 0);
-  $("prevalence").textContent = !classes.length ? "" : unbroken("Assumes a prevalence of "
-    + classes.map(([name, proportion]) => `${+(100 * proportion).toFixed(1)} % for ${name}`).join(", ") + ".");
-}
-
-async function showOverlay(file, answer, upload) {
-  // The slider blends the two, which gives the map of every alpha between them.
-  await showImage($("plain"), "/explain?alpha=0", file, upload);
-  await showImage($("heat"), "/explain?alpha=1", file, upload);
-  if (upload !== latest) return;
-  $("explained").textContent = answer.decision;
-  $("slider").hidden = $("heat").hidden = false;
-}
-
-async function showSimilar(file, upload) {
-  const { cases, metric } = await (await request("/similar", file)).json();
-  if (upload !== latest) return;
-  $("cases").replaceChildren(...cases.map(({ label, row, split, thumbnail, value }) => {
-    const item = element("li");
-    const alt = `${label}, image ${row} of the ${split} split`;
-    const text = `${metric === "cosine" ? "cosine similarity" : "distance"} ${value.toFixed(3)}`;
-    item.append(element("img", null, { src: thumbnail, alt }), element("p", label),
-      element("p", text, { className: "small" }));
-    return item;
-  }));
-  $("similar-note").textContent = metric === "cosine"
-    ? "By the classifier's embedding: a cosine similarity of 1 means identical embeddings up to their length."
-    : "By the classifier's embedding: a distance of 0 means identical embeddings.";
-  $("similar").hidden = false;
-}
-
-async function classify([file, ...others]) {
+async function classify(files) {
   const upload = ++latest;
-  const names = others.map(({ name }) => name).join(", ");
-  $("chosen").textContent = `File: ${file.name}`
-    + (others.length ? `. One file is classified at a time; not classified: ${names}.` : "");
-  for (const id of ["answer", "similar", "heat", "slider"]) $(id).hidden = true;
-  for (const id of ["problem", "no-map"]) $(id).textContent = "";
+  const items = [...files].map((file) => ({ file }));
+  const several = items.length > 1;
+  let shown = null;
+  const show = (item) => {
+    shown = item;
+    $("chosen").textContent = several ? "" : `File: ${item.file.name}`;
+    $("answer-title").textContent = several ? `Result: ${item.file.name}` : "Result";
+    showResult(item.answer, model);
+  };
+  $("answer").hidden = $("files").hidden = true;
+  $("problem").textContent = "";
+  $("chosen").textContent = several ? "" : `File: ${items[0].file.name}`;
   $("status").textContent = "Classifying …";
-  urls.splice(0).forEach((url) => URL.revokeObjectURL(url));
   try {
     if (!model) await showModel();
-    const answer = await (await request("/predict", file)).json();
     if (upload !== latest) return;
-    showProbabilities(answer);
-    $("answer").hidden = false;
-    const [overlay, similar] = await Promise.allSettled([
-      showOverlay(file, answer, upload), showSimilar(file, upload)]);
-    if (upload !== latest) return;
-    if (overlay.reason) $("no-map").textContent = `No class activation map: ${overlay.reason.message}`;
-    if (similar.reason) {
-      $("cases").replaceChildren();
-      $("similar-note").textContent = `No similar images: ${similar.reason.message}`;
-      $("similar").hidden = false;
+    startList(items, model, (item) => {
+      show(item);
+      updateList(item, !$("save").disabled);
+      $("answer-title").focus();
+    });
+    if (several) $("files-title").focus();
+    for (const [number, item] of items.entries()) {
+      if (several) $("status").textContent = `Classifying file ${number + 1} of ${items.length} …`;
+      try {
+        const answer = await analyse(item.file, upload);
+        if (upload !== latest) return;
+        item.answer = answer;
+        if (!shown) show(item);
+      } catch (error) {
+        if (upload !== latest) return;
+        // The other files would have the same problem.
+        if (!several || !error.status || error.status === 401) throw error;
+        item.error = error.message;
+      }
+      updateList(shown, number === items.length - 1);
     }
-    $("status").textContent = "";
-    $("answer-title").focus();
+    const failed = items.filter(({ error }) => error).length;
+    $("status").textContent = !several ? "" : `${items.length - failed} of ${items.length} files classified.`;
+    if (!several) $("answer-title").focus();
   } catch (error) {
     if (upload !== latest) return;
+    for (const item of items) if (!item.answer) item.error ??= "not classified";
+    if (several && model) updateList(shown, true);
     $("status").textContent = "";
-    $("problem").textContent = error instanceof TypeError ? "The server cannot be reached." : error.message;
+    $("problem").textContent = error.message;
   }
-}
-
-function version(whole) {
-  // Long hashes are shown by their first digits; a click, or Enter, shows them whole.
-  const short = whole.replace(/[0-9a-f]{16,}/g, (hash) => `${hash.slice(0, 12)}…`);
-  const item = element("dd");
-  if (short === whole) item.textContent = whole;
-  else {
-    const details = element("details", null, { title: whole });
-    details.append(element("summary", short), element("span", whole));
-    item.append(details);
-  }
-  return item;
 }
 
 async function showModel() {
@@ -148,12 +100,12 @@ async function showModel() {
   model = about;
   $("model-state").textContent = "";
   const rows = [["Model", about.model_name], ["Classes", about.classes.join(", ")],
-    ["Version", version(about.model_version)]];
+    ["Version", shortened(about.model_version)]];
   for (const [name, value] of Object.entries(about.metrics_summary ?? {})) {
     rows.push([`Test ${name.replaceAll("_", " ").replace("auc", "AUC").replace("f1", "F1")}`,
       `${value.value.toFixed(3)} (95 % interval ${value.low.toFixed(3)} to ${value.high.toFixed(3)})`]);
   }
-  $("model").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), value instanceof Node ? value : element("dd", value)]));
+  $("model").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", null, {}, value)]));
   $("limits").replaceChildren(...about.limits.map((limit) => element("li", limit)));
 }
 
@@ -161,8 +113,16 @@ $("file").addEventListener("change", ({ target }) => {
   if (target.files.length) classify(target.files);
   target.value = ""; // so that the same file can be chosen again
 });
-$("alpha").addEventListener("input", ({ target }) => { $("heat").style.opacity = target.value / 100; });
-$("heat").style.opacity = $("alpha").value / 100;
+$("form").addEventListener("submit", (event) => event.preventDefault());
+$("card").addEventListener("click", async (event) => {
+  if (!$("key").value) return;
+  event.preventDefault(); // a link cannot send the key
+  try {
+    window.open(URL.createObjectURL(await (await request("/card")).blob()));
+  } catch (error) {
+    $("problem").textContent = error.message;
+  }
+});
 for (const kind of ["dragover", "drop"]) {
   window.addEventListener(kind, (event) => event.preventDefault()); // or the browser would leave the page
 }

@@ -73,7 +73,7 @@ def check(answer: httpx.Response, status: int, name: str) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_each_wrong_upload_has_its_problem(service, sent, status, name):
-    for path in ("/predict", "/similar", "/explain"):
+    for path in ("/predict", "/similar", "/explain", "/analyse"):
         check(service.post(path, **sent), status, name)
 
 
@@ -153,7 +153,7 @@ def test_the_key_is_checked_before_the_body_is_read(exported_run):
     with client(exported_run, CXR_API_KEY="geheim-ü") as service:
         for key in (None, "", "geheim", "geheim-ü-und-mehr", "\x00"):
             headers = {"X-API-Key": key.encode()} if key is not None else {}
-            for path in ("/predict", "/similar", "/explain"):
+            for path in ("/predict", "/similar", "/explain", "/analyse"):
                 answer = service.post(path, content=b"unread", headers=headers)
                 check(answer, 401, "api-key")
                 assert answer.headers["www-authenticate"]

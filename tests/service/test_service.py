@@ -268,7 +268,7 @@ def test_metrics_of_another_model_are_not_shown(home):
         assert ask(service, encoded(noise_images(1)[0], "PNG")).json()["observed"] is None
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/similar", "/explain"])
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/similar", "/explain", "/analyse"])
 def test_without_a_model_the_answer_names_the_command(tmp_path, path):
     with client(tmp_path) as service:
         field = "files" if path.endswith("batch") else "file"

@@ -1,0 +1,61 @@
+// The answer about one radiograph.
+import { $, element, percent, unbroken } from "/static/dom.js";
+
+const round = (proportion) => Math.round(100 * proportion);
+
+// analysis: of /analyse. model: of /metadata.
+export function showResult({ prediction, radiograph, map, similar, problems }, model) {
+  showProbabilities(prediction, model);
+  $("plain").src = radiograph;
+  $("heat").src = map?.image ?? "";
+  $("explained").textContent = map?.label ?? "";
+  $("slider").hidden = $("heat").hidden = !map;
+  $("no-map").textContent = map ? "" : `No class activation map: ${detail(problems, "no-maps")}`;
+  showSimilar(similar, detail(problems, "no-cases"));
+  $("answer").hidden = false;
+}
+
+function detail(problems, name) {
+  return problems.find(({ type }) => type.endsWith(`:${name}`))?.detail ?? "";
+}
+
+function showProbabilities(answer, model) {
+  const { threshold, positive } = answer.operating_point;
+  $("decision").textContent = `Decision: ${answer.decision}`;
+  $("rule").textContent = threshold == null ? "The most probable class is reported."
+    : unbroken(`Classified as ${positive} at a probability of ${percent(threshold)} or more.`);
+  $("bars").replaceChildren(...answer.predictions.map(({ label, confidence }) => element("li", null, {},
+    element("span", label),
+    element("progress", null, { value: confidence, max: 1, ariaLabel: label }),
+    element("span", percent(confidence), { className: "value" }))));
+  const two = model.classes.length === 2;
+  $("unlike").hidden = !answer.unlike;
+  $("unlike-reason").textContent = !answer.unlike ? "" : unbroken(
+    `Reason: ${answer.unlike_reason}. The probabilities below need not hold for it. (Typicality `
+    + `${answer.typicality.toFixed(3)}; that of ${round(model.typicality_limit)} % of the val images is below `
+    + `${model.typicality_limit}.)`);
+  const bin = answer.observed;
+  $("observed").textContent = answer.unlike
+    ? "Observed frequency not shown: test has hardly any images like this one."
+    : !bin ? "" : unbroken(
+    `Observed frequency of ${two ? model.classes[1] : "the most probable class"} in the ${bin.images} test radiographs `
+    + `with the most similar probability (mean ${percent(bin.probability)}): ${round(bin.observed)} % `
+    + `(95 % interval ${round(bin.low)} to ${round(bin.high)} %).`);
+  const classes = Object.entries(model.prevalence ?? {}).slice(two ? 1 : 0);
+  $("prevalence").textContent = !classes.length ? "" : unbroken("Assumes a prevalence of "
+    + classes.map(([name, proportion]) => `${+(100 * proportion).toFixed(1)} % for ${name}`).join(", ") + ".");
+}
+
+function showSimilar(similar, reason) {
+  const cosine = similar?.metric === "cosine";
+  $("cases").replaceChildren(...(similar?.cases ?? []).map(({ label, row, split, thumbnail, value }) => element("li", null, {},
+    element("img", null, { src: thumbnail, alt: `${label}, image ${row} of the ${split} split` }),
+    element("p", label),
+    element("p", `${cosine ? "cosine similarity" : "distance"} ${value.toFixed(3)}`, { className: "small" }))));
+  $("similar-note").textContent = !similar ? `No similar images: ${reason}`
+    : cosine ? "By the classifier's embedding: a cosine similarity of 1 means identical embeddings up to their length."
+      : "By the classifier's embedding: a distance of 0 means identical embeddings.";
+}
+
+$("alpha").addEventListener("input", ({ target }) => { $("heat").style.opacity = target.value / 100; });
+$("heat").style.opacity = $("alpha").value / 100;
