@@ -5,9 +5,9 @@
 Trains with the settings of params.yaml (after `dvc repro cluster`), except for the number of epochs, the
 strength of every augmentation, which is multiplied by AUGMENTATION, and the learning rate, which is
 multiplied by RATE. A second pool with an augmentation of 0 is a known difference. A second pool with a rate
-of 1.001 differs by a change without an effect: run i of both has the same seed. FILE.npz has `labels` (N,) and `probabilities` (runs, N) of class 1 for the test radiographs,
-before calibration. Weights are kept in build/train_pool, under a key of data and parameters, so that a killed
-run continues.
+of 1.001 differs by a change without an effect: run i of both has the same seed. FILE.npz has `labels` (N,)
+and `probabilities` (runs, N) of class 1 for the test radiographs, before calibration. Weights are kept in
+build/train_pool, under a key of data and parameters, so that a killed run continues.
 """
 
 import argparse

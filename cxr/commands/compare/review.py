@@ -110,6 +110,8 @@ def answer(split: Comparison) -> str:
             f"No verdict: one side has {count(fewest, 'member')}, and a p-value needs {MEMBERS} members on "
             f"each ({title} {result.difference:+.4f})."
         )
+    if not result.standard_error:
+        return f"No difference in {title}: A and B rank the radiographs alike."
     low, high = result.interval
     numbers = (
         f"{title} {result.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}, p {p_value(row.p, '= ')}"
@@ -179,7 +181,7 @@ def _changed(split: Comparison) -> str:
 
 def _needed(row: MetricRow, split: str) -> str:
     if not row.estimate.difference:
-        return "there is no difference at all"
+        return "none was observed"
     images = row.images_needed and f"about {_rounded(row.images_needed)} {split} radiographs"
     members = row.members_needed and f"about {_rounded(row.members_needed)} members a side"
     if images and members:

@@ -1,8 +1,8 @@
 """The paired estimate agrees with the published output of R's MRMCaov on Van Dyke's data.
 
 Van Dyke et al. (1993): 5 readers rated 69 healthy and 45 diseased cases from 1 to 5 with 2 kinds of magnetic
-resonance imaging. The ratings are those of RJafroc's dataset02; the expected numbers are printed in the article
-about MRMCaov (its covariances by DeLong's method) and in RJafroc's own reference output.
+resonance imaging. The ratings are those of RJafroc's dataset02; the expected numbers are printed in the
+article about MRMCaov (covariances by DeLong's method) and in RJafroc's own reference output.
 """
 
 import numpy as np
