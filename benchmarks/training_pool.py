@@ -1,12 +1,13 @@
 """Many short trainings that differ only in their seed, for benchmarks/compare_false_alarms.py.
 
-    python -m benchmarks.training_pool FILE.npz [--runs 64] [--epochs 4] [--augmentation 1]
+    python -m benchmarks.training_pool FILE.npz [--runs 64] [--epochs 4] [--augmentation 1] [--rate 1]
 
-Trains with the settings of params.yaml (after `dvc repro cluster`), except for the number of epochs and the
-strength of every augmentation, which is multiplied by AUGMENTATION: a second pool with 0 is a known
-difference. FILE.npz has `labels` (N,) and `probabilities` (runs, N) of class 1 for the test radiographs,
-before calibration. Weights are kept in build/train_pool, under a key of data and parameters, so that a killed
-run continues.
+Trains with the settings of params.yaml (after `dvc repro cluster`), except for the number of epochs, the
+strength of every augmentation, which is multiplied by AUGMENTATION, and the learning rate, which is
+multiplied by RATE. A second pool with an augmentation of 0 is a known difference. A second pool with a rate
+of 1.001 differs by a change without an effect: run i of both has the same seed. FILE.npz has `labels` (N,)
+and `probabilities` (runs, N) of class 1 for the test radiographs, before calibration. Weights are kept in
+build/train_pool, under a key of data and parameters, so that a killed run continues.
 """
 
 import argparse
@@ -38,10 +39,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--augmentation", type=float, default=1.0)
+    parser.add_argument("--rate", type=float, default=1.0)
     arguments = parser.parse_args()
     params = load_params()
     params = params.replace(
-        train=params.train.replace(epochs=arguments.epochs),
+        train=params.train.replace(epochs=arguments.epochs, lr=params.train.lr * arguments.rate),
         augment=scaled(params.augment, arguments.augmentation),
     )
     device = configure(params.compute.device, params.compute.threads)

@@ -159,11 +159,15 @@ def drawn_predictions(
     return Predictions(names, np.arange(images) + 1000, splits, labels, p.mean(axis=0), p)
 
 
-def write_run(predictions: Predictions, changes: dict[str, Any] | None = None) -> None:
-    """What a run leaves in Git, in the working directory: predictions, test metrics, parameters."""
+def write_run(
+    predictions: Predictions, changes: dict[str, Any] | None = None, threshold: float = 0.5
+) -> None:
+    """What a run leaves in Git, in the working directory: predictions, metrics, parameters."""
     save_predictions(predictions)
     test = summarise(predictions.of("test"), 0.5 if len(predictions.classes) == 2 else None, 2)
     write_json("metrics/test.json", test.headline())
+    released = threshold if len(predictions.classes) == 2 else None
+    write_json("metrics/details.json", {"test": {"threshold": released}})
     write_params(Path(), changes or {})
 
 
@@ -171,9 +175,10 @@ def write_images(predictions: Predictions) -> None:
     """data/ in the working directory: of each row a radiograph of the grey level row % 256. Rows that
     `predictions` do not speak of are train's."""
     count = predictions.rows.max() + 1
-    table = [("train", predictions.classes[0], "", "", "")] * count
+    hashes = [hashlib.sha256(str(row).encode()).hexdigest() for row in range(count)]
+    table = [("train", predictions.classes[0], "", digest, "") for digest in hashes]
     for row, split, label in zip(predictions.rows, predictions.splits, predictions.labels, strict=True):
-        table[row] = (split, predictions.classes[label], "", "", "")
+        table[row] = (split, predictions.classes[label], "", hashes[row], "")
     levels = np.arange(count, dtype=np.uint8)[:, None, None]
     save_dataset(np.broadcast_to(levels, (count, 16, 16)), table, "plain")
 

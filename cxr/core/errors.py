@@ -19,9 +19,14 @@ class PixelCountError(UserError):
 
 def run(main: Callable[[], None]) -> None:
     """Run a stage's `main`. A `UserError` is printed as one line and ends the process with code 1, Ctrl-C
-    with code 130."""
+    with code 130. A reader that has read enough (`| head`) ends it without a word, as other programs end."""
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still in the buffer would be written at exit, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + 13) from None  # as shells report SIGPIPE
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

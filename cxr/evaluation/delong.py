@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from cxr.core.probabilities import SMALLEST
+from cxr.core.probabilities import SMALLEST, decide
 
 LOWER_IS_BETTER = ("brier", "nll")
 
@@ -25,14 +25,16 @@ class Contributions:
     images: np.ndarray
 
 
-def contributions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Contributions]:
+def contributions(
+    labels: np.ndarray, probabilities: np.ndarray, threshold: float | None
+) -> dict[str, Contributions]:
     """The compared metrics of metrics/test.json, and the log loss `nll`; AUC, the primary one, is first.
 
-    labels: (N,) int. probabilities: (M, N, classes) float64. The decision is the most probable class.
+    labels: (N,) int. probabilities: (M, N, classes) float64. threshold: of the decision (`decide`).
     """
     classes = probabilities.shape[2]
     images, counts = len(labels), np.bincount(labels, minlength=classes)
-    right = probabilities.argmax(axis=2) == labels
+    right = np.stack([decide(of_member, threshold) for of_member in probabilities]) == labels
     squares = ((probabilities - np.eye(classes)[labels]) ** 2).sum(axis=2)
     of_truth = probabilities[:, np.arange(images), labels]
     sums = {"accuracy": right / images, "balanced_accuracy": right / counts[labels] / classes}
@@ -62,13 +64,26 @@ def auc_contributions(positive: np.ndarray, scores: np.ndarray) -> Contributions
     return Contributions(values.round(12), contributions)
 
 
-def case_variance(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def case_variance(images: np.ndarray, labels: np.ndarray, patients: np.ndarray | None = None) -> np.ndarray:
     """(...) float64: the variance of the sum of `images` over samples of cases with as many of each class.
 
-    images: (..., N) float64, contributions. labels: (N,) int, at least two of each class.
+    images: (..., N) float64, contributions. labels: (N,) int, at least two of each class. patients: (N,) int,
+    equal for images of one patient; None: every image is a patient of its own. With patients the sampling
+    unit is the patient: contributions are summed within patients before their variance is taken (Obuchowski,
+    1997, https://doi.org/10.2307/2533958), with the covariance between classes for patients that have images
+    of several.
     """
     groups = [labels == label for label in np.unique(labels)]
-    return np.sum([group.sum() * images[..., group].var(axis=-1, ddof=1) for group in groups], axis=0)
+    if patients is None:
+        return np.sum([group.sum() * images[..., group].var(axis=-1, ddof=1) for group in groups], axis=0)
+    names, codes = np.unique(patients, return_inverse=True)
+    member = np.eye(len(names))[codes]  # (N, patients)
+    factors = np.array([(count := len(np.unique(codes[group]))) / max(count - 1, 1) for group in groups])
+    sums = []
+    for group, factor in zip(groups, factors, strict=True):
+        excess = images[..., group] - images[..., group].mean(axis=-1, keepdims=True)
+        sums.append(np.sqrt(factor) * (excess @ member[group]))
+    return (np.sum(sums, axis=0) ** 2).sum(axis=-1)
 
 
 @dataclass(frozen=True)

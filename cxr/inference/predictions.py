@@ -14,12 +14,15 @@ from cxr.core.errors import UserError
 from cxr.core.files import write_csv
 
 PATH = Path("metrics/predictions.csv")
+DIGITS = 16  # of a hash; two of a million images agree in them by chance once in 40 million data sets
 
 
 @dataclass(frozen=True)
 class Predictions:
     """rows, labels: (N,) int, the data set's row and the index into `classes`. splits: (N,) str. ensemble:
-    (N, C) and members: (M, N, C) float64, calibrated probabilities, all with the released temperature."""
+    (N, C) and members: (M, N, C) float64, calibrated probabilities, all with the released temperature.
+    hashes: (N,) str, the first `DIGITS` digits of the SHA-256 of the image. patients: (N,) int, equal for
+    images of one patient; None if the source does not know them. Both are None in files of old runs."""
 
     classes: list[str]
     rows: np.ndarray
@@ -27,31 +30,44 @@ class Predictions:
     labels: np.ndarray
     ensemble: np.ndarray
     members: np.ndarray
+    hashes: np.ndarray | None = None
+    patients: np.ndarray | None = None
 
     def of(self, split: str) -> "Predictions":
-        mask = self.splits == split
+        return self.at(np.flatnonzero(self.splits == split))
+
+    def at(self, positions: np.ndarray) -> "Predictions":
+        """The images at `positions`, (n,) int, in this order."""
         return Predictions(
             self.classes,
-            self.rows[mask],
-            self.splits[mask],
-            self.labels[mask],
-            self.ensemble[mask],
-            self.members[:, mask],
+            self.rows[positions],
+            self.splits[positions],
+            self.labels[positions],
+            self.ensemble[positions],
+            self.members[:, positions],
+            None if self.hashes is None else self.hashes[positions],
+            None if self.patients is None else self.patients[positions],
         )
 
 
 def save_predictions(predictions: Predictions, path: Path = PATH) -> None:
     names = predictions.classes
-    header = ["row", "split", "label", *(f"p_{name}" for name in names)]
+    header = ["row", "split", "label"]
+    known = {"sha256": predictions.hashes, "patient": predictions.patients}
+    header += [name for name, column in known.items() if column is not None]
+    extra = list(zip(*(column for column in known.values() if column is not None), strict=True))
+    header += [f"p_{name}" for name in names]
     header += [f"m{i}_p_{name}" for i in range(len(predictions.members)) for name in names]
     probabilities = np.concatenate([predictions.ensemble, *predictions.members], axis=1)
     write_csv(
         path,
         header,
         (
-            (row, split, names[label], *values)
-            for row, split, label, values in zip(
-                predictions.rows, predictions.splits, predictions.labels, probabilities, strict=True
+            (row, split, names[label], *of_image, *values)
+            for row, split, label, of_image, values in zip(
+                *(predictions.rows, predictions.splits, predictions.labels),
+                *(extra or [()] * len(predictions.rows), probabilities),
+                strict=True,
             )
         ),
     )
@@ -78,6 +94,8 @@ def parse_predictions(text: str) -> Predictions:
             labels=np.array([classes.index(row["label"]) for row in table]),
             ensemble=_matrix(table, "", classes),
             members=np.stack([_matrix(table, f"m{i}_", classes) for i in range(count)]),
+            hashes=np.array([row["sha256"] for row in table]) if "sha256" in columns else None,
+            patients=np.array([int(row["patient"]) for row in table]) if "patient" in columns else None,
         )
     except (LookupError, TypeError, ValueError) as error:  # TypeError: a line that is too short
         raise ValueError("not a table of predictions") from error

@@ -128,7 +128,7 @@ def test_variance_from_a_single_case_raises():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_values_are_those_of_the_evaluation(classes):
     data = drawn_predictions([1.0, 2.0, 3.0], classes=classes)
-    result = contributions(data.labels, data.members)
+    result = contributions(data.labels, data.members, None)
     for i, p in enumerate(data.members):
         expected = headline(data.labels, p, data.classes, 0.5 if classes == 2 else None)
         expected["nll"] = log_loss(data.labels, p)
@@ -146,13 +146,13 @@ def test_variance_is_that_of_a_paired_stratified_bootstrap(classes):
     b = drawn_predictions([1.4, 1.2, 1.3], seed=1, images=150, classes=classes)
     both = np.concatenate([a.members, b.members])
     weights = np.array([-1 / 2, -1 / 2, 1 / 3, 1 / 3, 1 / 3])
-    result = contributions(a.labels, both)
+    result = contributions(a.labels, both, None)
     generator = np.random.default_rng(0)
     groups = [np.flatnonzero(a.labels == label) for label in range(classes)]
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in result}
     for _ in range(800):
         rows = np.concatenate([generator.choice(group, len(group)) for group in groups])
-        for name, metric in contributions(a.labels[rows], both[:, rows]).items():
+        for name, metric in contributions(a.labels[rows], both[:, rows], None).items():
             drawn[name].append(metric.values)
     for name, metric in result.items():
         samples = np.array(drawn[name])
@@ -169,5 +169,5 @@ def test_equally_good_members_have_equal_values():
     p[..., 1] += 0.4 * np.where(labels == 1, 1, -1)
     p[0, 4], p[1, 9] = [0.8, 0.2], [0.8, 0.2]
     p[..., 0] = 1 - p[..., 1]
-    for metric in contributions(labels, p).values():
+    for metric in contributions(labels, p, None).values():
         assert metric.values[0] == metric.values[1]

@@ -1,18 +1,25 @@
-"""The radiographs whose decision changed between two runs, as one figure for visual review."""
+"""The differences between two runs and the radiographs whose decision changed, as one figure for review."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from cxr.commands.compare.comparison import SPLITS, Comparison, flips
+from cxr.commands.compare.comparison import Comparison, flips
+from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.errors import UserError
+from cxr.core.files import read_csv
+from cxr.evaluation.delong import LOWER_IS_BETTER
 from cxr.figures import style
+from cxr.figures.differences import Difference, draw_differences
 from cxr.figures.radiographs import show_image
 from cxr.figures.style import save_figure
-from cxr.inference.predictions import Predictions, check_predictions
+from cxr.inference.predictions import DIGITS, check_predictions
+
+Images = np.ndarray | Mapping[int, np.ndarray]
 
 COLUMNS = 6
 SHOWN = 48  # of each direction; `cxr compare --json` lists all
@@ -23,15 +30,33 @@ DIRECTIONS = {
 }
 
 
-def draw_contact_sheet(path: Path | str, split: Comparison, images: np.ndarray) -> None:
-    """A PNG of the radiographs of `split` with another decision in B than in A, the greatest change of
-    probability first. images: (N, H, W) uint8, by row of the data set."""
+def draw_contact_sheet(path: Path | str, split: Comparison, images: Images) -> None:
+    """A PNG of the differences in all metrics, and of the radiographs of `split` with another decision in B
+    than in A, the greatest change of probability first. images: (H, W) uint8 each, by row of the data set."""
     changed = {direction: flips(split, getattr(split, direction)) for direction in DIRECTIONS}
     lines = [max(1, -(-len(listed[:SHOWN]) // COLUMNS)) for listed in changed.values()]
     heights = [0.5 + 2.35 * n if listed else 0.7 for n, listed in zip(lines, changed.values(), strict=True)]
-    figure = Figure(figsize=(1.6 * COLUMNS, 0.5 + sum(heights)), layout="constrained")
-    figure.suptitle(f"Decisions on {split.split} that changed from A to B; p: probability of the true class")
-    parts = np.asarray(figure.subfigures(2, 1, height_ratios=heights))
+    heights = [1.2 + 0.3 * len(split.rows), *heights]
+    figure = Figure(figsize=(1.6 * COLUMNS, 0.7 + sum(heights)), layout="constrained")
+    figure.suptitle(
+        f"{split.split}: difference between the means over members, and decisions of the ensembles that "
+        "changed\n(p: probability of the true class)",
+        fontsize=11,
+    )
+    above, *parts = np.asarray(figure.subfigures(3, 1, height_ratios=heights))
+    draw_differences(
+        above.subplots(),
+        [
+            Difference(
+                f"{row.metric} (lower is better)" if row.metric in LOWER_IS_BETTER else row.metric,
+                row.estimate.difference,
+                row.estimate.interval if row.estimate.testable else None,
+                row.verdict,
+            )
+            for row in split.rows
+        ],
+        "B - A, with 95 % interval",
+    )
     for part, count, (direction, listed) in zip(parts, lines, changed.items(), strict=True):
         wrong, title, colour = DIRECTIONS[direction]
         more = f", the {SHOWN} most changed" if len(listed) > SHOWN else ""
@@ -41,9 +66,7 @@ def draw_contact_sheet(path: Path | str, split: Comparison, images: np.ndarray) 
     save_figure(figure, path)
 
 
-def _grid(
-    cells: np.ndarray, listed: list[dict[str, Any]], wrong: str, images: np.ndarray, colour: str
-) -> None:
+def _grid(cells: np.ndarray, listed: list[dict[str, Any]], wrong: str, images: Images, colour: str) -> None:
     for ax in cells:
         ax.set_axis_off()
     for ax, flip in zip(cells, listed[:SHOWN], strict=False):
@@ -56,16 +79,27 @@ def _grid(
         )
 
 
-def images_of(predictions: Predictions) -> np.ndarray:
-    """data/images.npy of the working directory, (N, H, W) uint8.
+def images_of(splits: list[Comparison]) -> Images:
+    """The compared images from data/ of the working directory, (H, W) uint8 each, by row in A.
 
-    Raises `UserError` if it is missing, or if `predictions` are not about the val and test radiographs of
-    data/labels.csv.
+    Raises `UserError` if data/ is missing, or does not hold all of them.
     """
     data = load_dataset()
+    if all(split.a.hashes is not None for split in splits):
+        places = {row["sha256"][:DIGITS]: place for place, row in enumerate(read_csv(dataset.LABELS))}
+        images = {}
+        for split in splits:
+            for row, digits in zip(split.a.rows.tolist(), np.asarray(split.a.hashes).tolist(), strict=True):
+                if digits not in places:
+                    raise UserError(
+                        f"{dataset.LABELS}: without radiographs of {split.split} that are compared; run `dvc "
+                        "repro split` with the params.yaml of A, or leave out --sheet"
+                    )
+                images[row] = data.images[places[digits]]
+        return images
     try:
-        for split in SPLITS:
-            check_predictions(predictions, data, split=split)
+        for split in splits:
+            check_predictions(split.a, data, split=split.split)
     except UserError as error:
         difference = str(error).partition(";")[0]
         raise UserError(

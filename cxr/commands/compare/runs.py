@@ -17,18 +17,26 @@ from cxr.inference.predictions import Predictions, parse_predictions
 from cxr.reports import ledger
 
 TEST = Path("metrics/test.json")
+DETAILS = Path("metrics/details.json")
+LOCK = Path("dvc.lock")
+WEIGHTS = "models/classifier.safetensors"
 
 
 @dataclass(frozen=True)
 class Run:
     """name: as the user gave it, or "the workspace". commit: the full hash; None for the workspace. params:
-    values by dotted key. test: the content of metrics/test.json."""
+    values by dotted key. test: the content of metrics/test.json. threshold: of the released decision, None
+    for the most probable class. stated: whether metrics/details.json names it; if not, the threshold is None.
+    weights: the hash of the networks in dvc.lock, None if it is unknown."""
 
     name: str
     commit: str | None
     predictions: Predictions
     params: dict[str, Any]
     test: dict[str, Any]
+    threshold: float | None = None
+    stated: bool = True
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,12 +59,22 @@ def read_run(revision: str | None) -> Run:
     def content(path: Path) -> bytes:
         return _at(commit, path, name) if commit else _here(path)
 
+    def optional(path: Path) -> bytes:
+        try:
+            return content(path)
+        except UserError:
+            return b""
+
+    threshold, stated = _threshold(optional(DETAILS))
     return Run(
         name,
         commit,
         _predictions(content(predictions.PATH), name),
         _params(content(params.PATH), name),
         _test(content(TEST), name),
+        threshold,
+        stated,
+        _weights(optional(LOCK)),
     )
 
 
@@ -99,20 +117,6 @@ def changed_params(a: Run, b: Run) -> dict[str, tuple[Any, Any]]:
     keys = dict.fromkeys([*a.params, *b.params])
     pairs = {key: (a.params.get(key), b.params.get(key)) for key in keys}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def check_same_data(a: Run, b: Run) -> None:
-    """Raises `UserError` if, by their parameters, a row of the data set is not the same radiograph in both
-    runs."""
-    source = a.params.get("download.source")
-    wanted = ["download.source", "split."]
-    wanted += {"phantom": ["phantom."], "folder": ["download.folder"]}.get(str(source), [])
-    for key, (of_a, of_b) in changed_params(a, b).items():
-        if key.startswith(tuple(wanted)) and None not in (of_a, of_b):
-            raise UserError(
-                f"params.yaml: {key} is {of_a} at {a.name} and {of_b} at {b.name}, so a row is not the same "
-                "radiograph; only runs on the same radiographs can be compared"
-            )
 
 
 def evaluations_on_test(a: Run, b: Run) -> EvaluationsOnTest:
@@ -206,6 +210,23 @@ def _test(content: bytes, name: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise _broken(TEST, name)
     return tree
+
+
+def _threshold(content: bytes) -> tuple[float | None, bool]:
+    """The released threshold, and whether it is stated: runs of early versions do not state it."""
+    try:
+        found = json.loads(content)["test"]["threshold"]
+    except (ValueError, LookupError, TypeError):
+        return None, False
+    return (None if found is None else float(found)), True
+
+
+def _weights(content: bytes) -> str | None:
+    try:
+        stages = YAML(typ="safe").load(content)["stages"]
+        return next(str(out["md5"]) for out in stages["train"]["outs"] if out["path"] == WEIGHTS)
+    except (YAMLError, LookupError, TypeError, StopIteration):
+        return None
 
 
 def _broken(path: Path, name: str) -> UserError:

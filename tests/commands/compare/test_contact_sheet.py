@@ -12,7 +12,8 @@ from cxr.commands.compare import contact_sheet
 from cxr.commands.compare.comparison import Comparison, compare_runs
 from cxr.commands.compare.contact_sheet import draw_contact_sheet
 from cxr.core import dataset
-from cxr.inference.predictions import Predictions
+from cxr.core.files import read_csv
+from cxr.inference.predictions import DIGITS, Predictions
 from tests.builders import drawn_predictions, refused, write_images
 
 POOR = [1.0, 1.1]
@@ -28,7 +29,7 @@ def data(tmp_path, monkeypatch) -> Predictions:
 
 
 def on_test(a: Predictions, b: Predictions) -> Comparison:
-    return compare_runs(a, b, ("A", "B"))[0]
+    return compare_runs(a, b, "unpaired", (None, None))[0]
 
 
 def heights(path: str, level: int) -> np.ndarray:
@@ -79,7 +80,7 @@ def test_of_many_the_most_changed_are_shown():
 
 def test_equal_content_gives_equal_bytes_even_without_any_changed_decision(data):
     split = on_test(data, data)
-    images = contact_sheet.images_of(data)
+    images = contact_sheet.images_of([split])
     for name in ("first.png", "second.png"):
         draw_contact_sheet(name, split, images)
     assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
@@ -89,7 +90,7 @@ def test_equal_content_gives_equal_bytes_even_without_any_changed_decision(data)
 def test_missing_images_are_an_error(data, path):
     path.unlink()
     with refused(f"{path}: no data set here", "dvc repro"):
-        contact_sheet.images_of(data)
+        contact_sheet.images_of([on_test(data, data)])
 
 
 @pytest.mark.parametrize(
@@ -98,11 +99,34 @@ def test_missing_images_are_an_error(data, path):
         lambda p: replace(p, rows=p.rows + 1),
         lambda p: replace(p, rows=p.rows - 1),
         lambda p: replace(p, labels=1 - p.labels),
-        lambda p: replace(p, splits=np.where(p.splits == "val", "test", "val")),
         lambda p: replace(p, classes=["normal", "diseased"]),
     ],
 )
 def test_images_of_another_data_set_are_an_error(data, change):
-    assert len(contact_sheet.images_of(data)) == 1300
+    assert len(contact_sheet.images_of([on_test(data, data)])) == 1300
+    other = change(data)
     with refused("metrics/predictions.csv does not belong to data/labels.csv: other ", "dvc repro split"):
-        contact_sheet.images_of(change(data))
+        contact_sheet.images_of([on_test(other, other)])
+
+
+def test_images_are_found_by_their_hash(data):
+    """Although the rows are those of another data set."""
+    places = {row["row"]: row["sha256"][:DIGITS] for row in read_csv(dataset.LABELS)}
+    hashes = np.array([places[str(row)] for row in data.rows])
+    other = replace(data, rows=data.rows[::-1], hashes=hashes)
+    images = contact_sheet.images_of([on_test(other, other)])
+    for row, original in zip(other.of("test").rows[:5], data.of("test").rows[:5], strict=True):
+        assert images[row][0, 0] == original % 256
+    unknown = replace(other, hashes=np.array(["0" * DIGITS] * len(hashes)))
+    with refused("data/labels.csv: without radiographs of test that are compared", "leave out --sheet"):
+        contact_sheet.images_of([on_test(unknown, unknown)])
+
+
+def test_differences_are_drawn_above_the_images():
+    """In grey where they are inconclusive (`cxr.figures.differences`)."""
+    good, poor = drawn_predictions([3.0, 3.1, 3.2], seed=1), drawn_predictions([1.0, 1.1, 0.9])
+    images = np.full((1300, 16, 16), 200, np.uint8)
+    draw_contact_sheet("better.png", on_test(poor, good), images)
+    draw_contact_sheet("equal.png", on_test(good, drawn_predictions([3.0, 3.1, 3.2], seed=2)), images)
+    grey, colour = (len(heights(name, 153)) for name in ("equal.png", "better.png"))  # style.GREY
+    assert grey > 1.5 * colour

@@ -133,31 +133,23 @@ def test_parameters_that_differ(repository):
     assert runs.changed_params(a, b)["old.key"] == (1, None)
 
 
-@pytest.mark.parametrize(
-    ("changes", "key"),
-    [
-        ({"download.source": "phantom"}, "download.source"),
-        ({"split.seed": 4}, "split.seed"),
-        ({"phantom.seed": 3}, None),  # not the source of the radiographs
-        ({"download.size": 64}, None),  # the same radiographs, larger
-    ],
-)
-def test_other_data_are_an_error(repository, changes, key):
-    write_run(drawn_predictions([1.0, 1.2]), changes)
-    a, b = read_run("main"), read_run(None)
-    if key is None:
-        runs.check_same_data(a, b)
-    else:
-        with refused(f"params.yaml: {key}", "at main", "at the workspace", "not the same radiograph"):
-            runs.check_same_data(a, b)
+def test_the_released_threshold_is_read(repository):
+    write_run(drawn_predictions([1.0, 1.2]), threshold=0.31)
+    run = read_run(None)
+    assert (run.threshold, run.stated) == (0.31, True)
+    Path("metrics/details.json").unlink()
+    run = read_run(None)
+    assert (run.threshold, run.stated) == (None, False)
 
 
-def test_other_synthetic_radiographs_are_other_images(repository):
-    write_run(drawn_predictions([1.0, 1.2]), {"download.source": "phantom", "phantom.seed": 1})
-    a = read_run(None)
-    write_run(drawn_predictions([1.0, 1.2]), {"download.source": "phantom", "phantom.seed": 2})
-    with refused("phantom.seed"):
-        runs.check_same_data(a, read_run(None))
+def test_the_hash_of_the_weights_is_that_of_the_lock_file(repository):
+    assert read_run(None).weights is None
+    out = {"path": "models/classifier.safetensors", "md5": "abc"}
+    YAML().dump({"stages": {"train": {"outs": [{"path": "x", "md5": "y"}, out]}}}, Path("dvc.lock"))
+    assert read_run(None).weights == "abc"
+    assert read_run("main").weights is None
+    Path("dvc.lock").write_text("<<<<<<< HEAD\n")
+    assert read_run(None).weights is None
 
 
 def test_test_set_evaluations_are_counted(repository):
