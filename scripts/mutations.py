@@ -83,7 +83,7 @@ def load_outcomes(room: str) -> dict[str, Outcome]:
     """By `Mutation.id`; of mutations that are no longer in the list, too."""
     path = TABLES / f"{room}.csv"
     rows = read_csv(path) if path.is_file() else []
-    return {row["id"]: Outcome(*list(row.values())[:-1], float(row["seconds"])) for row in rows}
+    return {row["id"]: Outcome(seconds=float(row.pop("seconds")), **row) for row in rows}
 
 
 def save_outcomes(room: str, outcomes: dict[str, Outcome]) -> None:
