@@ -1,5 +1,4 @@
-"""The figures of the stage explain show what their titles say, also where the decision is not the most probable
-class."""
+"""The figures of the stage explain show what their titles say, also of decisions below one half."""
 
 from dataclasses import dataclass
 
