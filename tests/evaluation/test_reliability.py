@@ -15,7 +15,7 @@ from cxr.evaluation.reliability import (
     reliability_curve,
     scores,
 )
-from cxr.evaluation.statistics import wilson
+from cxr.evaluation.statistics import blocks, wilson
 from cxr.inference.prevalence import case_weights, shifted
 
 UNIFORM = np.array([0.5, 0.5])
@@ -181,3 +181,18 @@ def test_a_bins_interval_takes_the_effective_number_of_weighted_images():
         low, high = map(float, wilson(observed, of_bin.sum() ** 2 / (of_bin**2).sum()))
         assert (result.low[b], result.high[b]) == pytest.approx((low, high))
         assert result.images[b] == len(rows)
+
+
+def test_the_interval_at_a_prevalence_is_of_weighted_resamples():
+    labels, p = images(300, 2)
+    wanted = np.array([0.9, 0.1])
+    result, weights = calibration_scores(labels, p, 200, prevalence=wanted), case_weights(labels, wanted)
+    for name, of_image in (
+        ("brier", (p[:, 1] - labels) ** 2),
+        ("nll", -np.log(p[np.arange(300), labels])),
+    ):
+        (counts,) = blocks(labels, 200)
+        samples = (counts * weights) @ of_image / (counts * weights).sum(axis=1)
+        assert result[name]["value"] == pytest.approx(np.average(of_image, weights=weights))
+        ends = np.percentile(samples, [2.5, 97.5])
+        assert (result[name]["low"], result[name]["high"]) == pytest.approx(tuple(ends))
