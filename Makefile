@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro serve test test-slow lint fresh reproduce environment readme ablation-clip review image
+.PHONY: help setup demo repro serve test test-slow mutate lint fresh reproduce environment readme ablation-clip review image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: setup ## run the tests, on two cores
 
 test-slow: setup ## run the tests that take minutes: every recipe at full input size
 	pytest -m slow
+
+mutate: setup ## put the errors of tests/mutations/ into the code, one by one: do its tests notice? (an hour)
+	python -m scripts.mutate --jobs 2
 
 serve: setup ## run the HTTP service on the model of repro, else of demo; PORT=8000
 	@home=$$(for each in . build/demo; do test -f $$each/models/classifier.onnx && echo $$each; done | head -1); \

@@ -71,17 +71,17 @@ def main() -> None:
         },
     )
     subgroup_table("plots/subgroups.png", subgroups, accuracy, "Accuracy in subgroups of test")
-    draw_failures(data, test, errors, nearest, gallery.meta.measure)
+    draw_failures(data, test, decisions, errors, nearest, gallery.meta.measure)
     correct = {
         "classified correctly: the first radiographs of each class": np.concatenate(
             [np.flatnonzero(right & (test.labels == label))[:CORRECT] for label in range(len(test.classes))]
         )
     }
     mapped = {title: positions[:MAPPED] for title, positions in errors.items()}
-    draw_gradcam(data, test, mapped | correct, model, device)
+    draw_gradcam(data, test, decisions, mapped | correct, model, device)
 
     images = data.images[test.rows]
-    report = sanity_check(model, images, test.labels, test.ensemble, device)
+    report = sanity_check(model, images, test.labels, test.ensemble, decisions, device)
     pointing = None
     if opacities is not None:
         shown, resamples = opacities[test.rows], params.evaluate.bootstrap
@@ -120,6 +120,7 @@ def nearest_to_errors(
 def draw_failures(
     data: Dataset,
     test: Predictions,
+    decisions: np.ndarray,
     errors: Mapping[str, np.ndarray],
     nearest: Mapping[int, tuple[int, float]],
     measure: str,
@@ -133,7 +134,7 @@ def draw_failures(
                 f"{measure} {value:.3f}\n{data.classes[data.labels[row]]}",
                 frame=style.PLAIN if data.labels[row] == test.labels[i] else style.MARKED,
             )
-            cases[title].append((Tile(data.images[test.rows[i]], caption(test, i)), neighbour))
+            cases[title].append((Tile(data.images[test.rows[i]], caption(test, decisions, i)), neighbour))
     panels.sections(
         "plots/failures.png",
         cases,
@@ -147,6 +148,7 @@ def draw_failures(
 def draw_gradcam(
     data: Dataset,
     test: Predictions,
+    decisions: np.ndarray,
     chosen: Mapping[str, np.ndarray],
     model: Classifier,
     device: torch.device,
@@ -156,11 +158,12 @@ def draw_gradcam(
         if not len(positions):
             continue
         images = data.images[test.rows[positions]]
-        pair = contrasted_classes(test.labels[positions], test.ensemble[positions])
+        decided = decisions[positions]
+        pair = decided, contrasted_classes(test.labels[positions], test.ensemble[positions], decided)
         maps = [gradcam(model, images, classes, device) for classes in pair]
         cases[title] = [
             (
-                Tile(images[n], caption(test, i)),
+                Tile(images[n], caption(test, decisions, i)),
                 *(map_tile(images[n], test.classes[pair[k][n]], maps[k][n]) for k in (0, 1)),
             )
             for n, i in enumerate(positions)
@@ -168,14 +171,15 @@ def draw_gradcam(
     panels.sections(
         "plots/gradcam.png",
         cases,
-        "Class activation maps (Grad-CAM) of the predicted class, and of the true class\n"
-        "(where that is the predicted one, of the second most probable class)",
+        "Class activation maps (Grad-CAM) of the decision, and of the true class\n"
+        "(where that is the decision, of the most probable other class)",
         per_row=2,
     )
 
 
-def caption(test: Predictions, i: int) -> str:
-    decision = int(test.ensemble[i].argmax())
+def caption(test: Predictions, decisions: np.ndarray, i: int) -> str:
+    """The decision with its probability, which may be below one half, and the true class."""
+    decision = int(decisions[i])
     return f"{test.classes[decision]} {test.ensemble[i, decision]:.3f}\ntrue: {test.classes[test.labels[i]]}"
 
 

@@ -24,13 +24,15 @@ def sanity_check(
     images: np.ndarray,
     labels: np.ndarray,
     probabilities: np.ndarray,
+    decisions: np.ndarray,
     device: torch.device,
 ) -> dict[str, Any]:
     """metrics/explain.json: how similar the maps of the decision are to those of the other class, and to
     those of the same networks with a new head and with new weights, for the same images drawn at random.
 
-    images: (N, size, size) uint8. labels: (N,) int. probabilities: (N, classes) float. `empty`: the fraction
-    of the maps of the decision that are 0 everywhere; the other entries are those of `similarity`.
+    images: (N, size, size) uint8. labels, decisions: (N,) int. probabilities: (N, classes) float. `empty`:
+    the fraction of the maps of the decision that are 0 everywhere; the other entries are those of
+    `similarity`.
 
     `other_class` proves little with two classes: one's logit is trained to be about the opposite of the
     other's, with a single logit it is exactly that, so that their maps have to differ. The evidence is
@@ -38,13 +40,14 @@ def sanity_check(
     """
     count = min(IMAGES, len(images))
     drawn = np.sort(np.random.default_rng(0).choice(len(images), count, replace=False))
-    decisions, others = contrasted_classes(labels[drawn], probabilities[drawn])
-    maps = gradcam(classifier, images[drawn], decisions, device)
+    decided = decisions[drawn]
+    others = contrasted_classes(labels[drawn], probabilities[drawn], decided)
+    maps = gradcam(classifier, images[drawn], decided, device)
     compared = {"other_class": gradcam(classifier, images[drawn], others, device)}
     for name, part in (("random_head", "head"), ("random_weights", "all")):
         networks = [randomised(classifier, part, seed) for seed in range(DRAWS)]
         compared[name] = np.concatenate(
-            [gradcam(network, images[drawn], decisions, device) for network in networks]
+            [gradcam(network, images[drawn], decided, device) for network in networks]
         )
     return {
         "images": count,
@@ -56,11 +59,12 @@ def sanity_check(
     }
 
 
-def contrasted_classes(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) int, the decision for each image, and (N,) int, the class to compare it with: the true one or,
-    where the decision is correct, the second most probable. labels: (N,) int, probabilities: (N, classes)."""
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    return order[:, 0], np.where(order[:, 0] == labels, order[:, 1], labels)
+def contrasted_classes(labels: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray) -> np.ndarray:
+    """(N,) int, the class to compare the decision with: the true one or, where the decision is correct, the
+    most probable of the others. labels, decisions: (N,) int, probabilities: (N, classes)."""
+    others = probabilities.copy()
+    others[np.arange(len(decisions)), decisions] = -1
+    return np.where(decisions == labels, others.argmax(axis=1), labels)
 
 
 def randomised(classifier: Classifier, part: str, seed: int) -> Classifier:

@@ -13,6 +13,7 @@ from cxr.commands import figures
 from cxr.commands.figures import Explained, SimilarImages
 from cxr.figures.style import COLOURS
 from tests.builders import noise_images, refused
+from tests.pictures import cornered, is_grey, recorded
 
 CLASSES = ["normal", "pneumonia", "tuberculosis"]
 
@@ -122,3 +123,58 @@ def test_memory_is_free_after_drawing(tmp_path):
     finally:
         tracemalloc.stop()
         gc.enable()
+
+
+def test_each_row_shows_its_radiograph_its_map_and_the_models_input(tmp_path):
+    heats = np.zeros((2, 8, 8), np.float32)
+    heats[0, 6:, :3] = 1  # lower left; the second map is empty
+    rows = [
+        Explained(
+            f"{number}.png", cornered(8, 60 + number, 220), cornered(8, 10 + number, 200), heat, name, p
+        )
+        for number, (heat, name, p) in enumerate(zip(heats, CLASSES, (0.612, 0.931), strict=False))
+    ]
+    with recorded() as saved:
+        figures.explanation_figure(tmp_path / "map.png", rows)
+    panels = saved["map.png"].panels
+    for number, row in enumerate(rows):
+        plain, mapped, seen = panels[3 * number : 3 * number + 3]
+        assert plain.title == f"{number}.png (centre square)"
+        assert is_grey(plain.shown(8), row.image)
+        assert seen.title == "input of the model: 8 x 8 pixels"
+        assert is_grey(seen.shown(8), row.seen)
+        regions = ("regions that raise", "no region raises")[number]
+        assert mapped.title == f"{regions} the score of {row.decision}: p = {row.probability:.3f}"
+        shown = mapped.shown(8)
+        assert is_grey(shown[:5], row.image[:5])
+        assert is_grey(shown[:, 5:], row.image[:, 5:])
+        assert is_grey(shown, row.image) == (not row.activation.any())
+
+
+def test_neighbours_stand_beside_their_query_nearest_first(tmp_path):
+    def query(start: int) -> SimilarImages:
+        levels = range(start, start + 35, 5)
+        return SimilarImages(
+            f"query {start}.png",
+            cornered(8, start, 250),
+            cornered(8, start + 2, 240),
+            [cornered(8, level, 230) for level in levels],
+            [CLASSES[level % 3] for level in levels],
+            [f"caption {level}" for level in levels],
+        )
+
+    queries = [query(10), query(100)]
+    with recorded() as saved:
+        figures.neighbour_figure(tmp_path / "n.png", queries, CLASSES)
+    picture = saved["n.png"]
+    for one in queries:
+        assert is_grey(picture.titled(one.name).shown(8), one.image)
+        row = [panel for panel in picture.panels if panel.title]
+        start = [panel.title for panel in row].index(one.name)
+        assert is_grey(row[start + 1].shown(8), one.seen)
+        for panel, image, name, caption in zip(
+            row[start + 2 : start + 9], one.neighbours, one.classes, one.captions, strict=True
+        ):
+            assert panel.title == caption
+            assert is_grey(panel.shown(8)[1:-1, 1:-1], image[1:-1, 1:-1])
+            assert panel.framed(COLOURS[CLASSES.index(name)], 8)

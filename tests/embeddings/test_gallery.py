@@ -250,3 +250,8 @@ def test_files_that_are_missing_damaged_or_not_a_pair_are_an_error(tmp_path, mon
     META.write_text(json.dumps({key: value for key, value in meta.items() if key != "source_sha256"}))
     with refused("models/index.json has other keys than this version writes"):
         Gallery.load()
+
+
+def test_search_is_exact_up_to_fifty_thousand_images():
+    """docs/search.md: an exact search of so many takes 5 ms."""
+    assert [choose_kind(count) for count in (10, 501, 4_708, 50_000, 50_001)] == ["flat"] * 4 + ["ivf"]

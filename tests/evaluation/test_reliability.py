@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import expit
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 from sklearn.metrics import brier_score_loss, log_loss
 
 from cxr.evaluation.reliability import (
@@ -15,6 +15,7 @@ from cxr.evaluation.reliability import (
     reliability_curve,
     scores,
 )
+from cxr.evaluation.statistics import blocks, wilson
 from cxr.inference.prevalence import case_weights, shifted
 
 UNIFORM = np.array([0.5, 0.5])
@@ -150,3 +151,48 @@ def test_diagram_leaves_out_bins_without_images():
     np.testing.assert_allclose(result.probability, [0.3, 0.6])
     assert result.observed.tolist() == [0, 1]
     assert result.error == pytest.approx(0.35)
+
+
+def test_chance_level_of_undecided_probabilities_is_that_of_a_fair_coin():
+    """Of 100 images of probability one half, all in one bin, the ECE is |heads / 100 - 1/2|."""
+    p = np.full((100, 2), 0.5)
+    result = ece_by_chance(np.arange(100) % 2, p, 4000)
+    heads = np.arange(101)
+    error, probability = np.abs(heads / 100 - 0.5), binom.pmf(heads, 100, 0.5)
+    assert result["mean"] == pytest.approx(error @ probability, rel=0.03)
+    # P(error <= .09) = .943, P(error <= .10) = .965
+    assert result["high"] == pytest.approx(0.10)
+
+
+def test_a_bins_interval_takes_the_effective_number_of_weighted_images():
+    labels, p = images(900, 1.5)
+    wanted = np.array([0.8, 0.2])
+    result, weights = reliability_curve(labels, p, wanted), case_weights(labels, wanted)
+    assert weights.max() > 2 * weights.min()
+    order = np.argsort(p[:, 1])
+    middle = weights[order].cumsum() - weights[order] / 2
+    bins = (BINS * middle / weights.sum()).astype(int)
+    for b in range(BINS):
+        rows = order[bins == b]
+        of_bin = weights[rows]
+        observed = np.average(labels[rows], weights=of_bin)
+        assert result.observed[b] == pytest.approx(observed)
+        assert result.probability[b] == pytest.approx(np.average(p[rows, 1], weights=of_bin))
+        low, high = map(float, wilson(observed, of_bin.sum() ** 2 / (of_bin**2).sum()))
+        assert (result.low[b], result.high[b]) == pytest.approx((low, high))
+        assert result.images[b] == len(rows)
+
+
+def test_the_interval_at_a_prevalence_is_of_weighted_resamples():
+    labels, p = images(300, 2)
+    wanted = np.array([0.9, 0.1])
+    result, weights = calibration_scores(labels, p, 200, prevalence=wanted), case_weights(labels, wanted)
+    for name, of_image in (
+        ("brier", (p[:, 1] - labels) ** 2),
+        ("nll", -np.log(p[np.arange(300), labels])),
+    ):
+        (counts,) = blocks(labels, 200)
+        samples = (counts * weights) @ of_image / (counts * weights).sum(axis=1)
+        assert result[name]["value"] == pytest.approx(np.average(of_image, weights=weights))
+        ends = np.percentile(samples, [2.5, 97.5])
+        assert (result[name]["low"], result[name]["high"]) == pytest.approx(tuple(ends))

@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
+from skimage.metrics import structural_similarity
 
-from cxr.evaluation.sanity import contrasted_classes, randomised, similarity
-from tests.builders import small_classifier
+from cxr.core.probabilities import decide
+from cxr.evaluation import sanity
+from cxr.evaluation.sanity import contrasted_classes, randomised, sanity_check, similarity
+from cxr.inference.gradcam import gradcam
+from cxr.models.classifier import predict
+from tests.builders import noise_images, small_classifier
+
+CPU = torch.device("cpu")
 
 
 def maps(seed: int, count: int = 6) -> np.ndarray:
@@ -63,7 +70,34 @@ def test_only_the_part_is_random(part):
     assert not torch.equal(first["members.0.head.weight"], first["members.1.head.weight"])
 
 
-def test_other_class_is_the_true_one_or_the_second_most_probable():
-    p = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.1, 0.3, 0.6]])
-    decisions, others = contrasted_classes(np.array([2, 0, 2]), p)
-    assert (decisions.tolist(), others.tolist()) == ([0, 0, 2], [2, 1, 1])
+def test_other_class_is_the_true_one_or_the_most_probable_besides_the_decision():
+    p = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2], [0.5, 0.3, 0.2]])
+    decisions, labels = np.array([0, 0, 2, 1, 1]), np.array([2, 0, 2, 0, 1])
+    assert contrasted_classes(labels, p, decisions).tolist() == [2, 1, 1, 0, 0]
+
+
+def test_each_entry_compares_the_decisions_maps_with_those_of_its_name():
+    model, images = small_classifier(), noise_images(12)
+    labels = np.arange(12) % 2
+    p = predict(model, images, CPU).mean
+    decisions = decide(p, 0.3)
+    assert (decisions != p.argmax(axis=1)).any()
+    report = sanity_check(model, images, labels, p, decisions, CPU)
+    maps = gradcam(model, images, decisions, CPU)
+    assert report["images"] == 12
+    assert report["empty"] == np.mean([not one.any() for one in maps])
+    for name, part in (("other_class", None), ("random_head", "head"), ("random_weights", "all")):
+        against = (
+            [gradcam(randomised(model, part, seed), images, decisions, CPU) for seed in range(sanity.DRAWS)]
+            if part
+            else [gradcam(model, images, 1 - decisions, CPU)]
+        )
+        pairs = [pair for others in against for pair in zip(maps, others, strict=True)]
+        pairs = [(a, b) for a, b in pairs if np.ptp(a) and np.ptp(b)]
+        assert report[name]["pairs"] == len(pairs) > 0
+        correlations = [spearmanr(a.ravel(), b.ravel()).statistic for a, b in pairs]
+        assert report[name]["rank_correlation"] == pytest.approx(np.mean(correlations), abs=1e-3)
+        ssims = [structural_similarity(a, b, data_range=1.0) for a, b in pairs]
+        assert report[name]["ssim"] == pytest.approx(np.mean(ssims), abs=1e-3)
+    values = [report[name]["rank_correlation"] for name in ("other_class", "random_head", "random_weights")]
+    assert len({round(value, 2) for value in values}) == 3

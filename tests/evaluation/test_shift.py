@@ -1,5 +1,6 @@
 """Samples of one distribution are indistinguishable, shifted ones are not; distances equal their formula."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -133,3 +134,41 @@ def test_large_images_are_resized_and_small_ones_are_not():
     assert (small.shape, small.dtype) == ((2, 28, 28), np.uint8)
     assert small.mean() == pytest.approx(large.mean(), abs=2)
     assert shift.shrunk(small) is small
+
+
+def test_the_axes_are_those_of_train_whatever_test_holds(tmp_path, monkeypatch):
+    """What is compared of train and val does not change with the pixels or the embeddings of test."""
+    monkeypatch.setattr(shift, "PERMUTATIONS", 19)
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (30, 20), "val": (10, 12), "test": (14, 12)}, ["a", "b"], size=8)
+    data = load_dataset()
+    rows, test = drawn_rows(data), data.splits == "test"
+    images = data.images.copy()
+    images[test] = images[test][:, ::-1] // 2
+    embeddings = np.random.default_rng(0).normal(size=(len(rows), 40))
+    before = compare_splits(data, rows, embeddings, rows)
+    after = compare_splits(
+        replace(data, images=images), rows, np.where(test[:, None], embeddings**2 * 30, embeddings), rows
+    )
+    for space in ("pixels", "embeddings"):
+        assert after[space]["train_val"] == before[space]["train_val"]
+        assert after[space]["train_test"] != before[space]["train_test"]
+
+
+def test_spaces_and_classes_are_what_they_are_called(tmp_path, monkeypatch):
+    """The pixels of one class move, the embeddings of the other one."""
+    monkeypatch.setattr(shift, "PERMUTATIONS", 19)
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (40, 40), "val": (12, 12), "test": (30, 30)}, ["a", "b"])
+    data = load_dataset()
+    rows, of_test = drawn_rows(data), data.splits == "test"
+    images = data.images.copy()
+    images[of_test & (data.labels == 0)] //= 3
+    embeddings = np.random.default_rng(0).normal(size=(len(rows), 4))
+    embeddings[of_test & (data.labels == 1)] += 6
+    report = compare_splits(replace(data, images=images), rows, embeddings, rows)
+    for space, moved, stayed in (("pixels", "a", "b"), ("embeddings", "b", "a")):
+        result = report[space]["train_test"]
+        assert result[moved]["auc"] > 0.9
+        assert result[stayed]["auc"] < 0.8
+        assert result[moved]["energy_distance"] > 5 * result[stayed]["energy_distance"]

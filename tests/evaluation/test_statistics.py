@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 
 from cxr.evaluation import statistics
 from cxr.evaluation.reliability import calibration_error
-from cxr.evaluation.statistics import Z, predictive_value, wilson
+from cxr.evaluation.statistics import Z, holm, predictive_value, wilson
 
 LABELS = np.repeat([0, 1, 2], [7, 20, 13])[np.random.default_rng(0).permutation(40)]
 
@@ -134,3 +134,8 @@ def test_interval_contains_the_value_and_has_a_width(counts):
 
 def test_without_images_there_is_no_value():
     assert predictive_value(0, 90, 0, 50, 0.3) is None
+
+
+def test_holm_as_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1, 1]

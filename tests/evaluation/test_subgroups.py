@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
+from cxr.core.dataset import Dataset
 from cxr.evaluation import subgroups
-from cxr.evaluation.subgroups import Subgroup, Subgroups, measure_subgroups, worst_subgroup
+from cxr.evaluation.subgroups import (
+    Subgroup,
+    Subgroups,
+    cut_into_subgroups,
+    measure_subgroups,
+    worst_subgroup,
+)
 
 
 def table(**changes: tuple[int, int, float]) -> Subgroups:
@@ -92,3 +99,26 @@ def test_worst_subgroup_is_the_most_significant_not_the_smallest():
         "Accuracy is significantly lower in no subgroup; p is lowest in group = tiny: 0.500 "
     )
     assert worst_subgroup(table(a=(5, 0, 1.0)), 1.0) == "Accuracy is the same in all subgroups."
+
+
+def test_thirds_are_cut_on_train_and_images_of_test_are_put_into_them():
+    """Train has grey levels 0, 10, ..., 80; of test every image is brighter, and has more contrast."""
+    train = [np.full((2, 2), level) for level in range(0, 90, 10)]
+    test = [np.array([[level - 40, level + 40], [level, level]]) for level in (41, 130)]
+    images = np.array([*train, *test], np.uint8)
+    splits, labels = np.array(["train"] * 9 + ["test"] * 2), np.array([0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0])
+    data = Dataset(images, labels, ["normal", "sick"], splits, "plain")
+    names = np.array([f"group_{row}" for row in range(11)], dtype=object)
+    groups, cuts = cut_into_subgroups(data, names, [str(row) for row in range(10)] + ["3"])
+    assert cuts["brightness"] == pytest.approx([80 / 3, 160 / 3])
+    assert cuts["contrast"] == pytest.approx([0, 0])
+    assert groups["brightness"].tolist() == ["middle", "high"]
+    assert groups["contrast"].tolist() == ["high", "high"]
+    assert groups["class"].tolist() == ["sick", "normal"]
+    assert groups["sub-class"].tolist() == ["group_9", "group_10"]
+    assert groups["duplicates"].tolist() == ["unique", "copy in another split"]
+
+
+def test_accuracy_is_the_proportion_of_correct_decisions():
+    (result,) = measure_subgroups(np.arange(10) < 7, {"all": np.full(10, "x")})["all"].values()
+    assert (result["accuracy"], result["errors"]) == (0.7, 3)

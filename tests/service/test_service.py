@@ -35,6 +35,7 @@ from service.app import create_app
 from service.served import Served
 from service.settings import Settings
 from tests.builders import ROOT, files_below, make_export_unlike, noise_images, refused
+from tests.pictures import cornered, is_grey
 
 CPU = torch.device("cpu")
 
@@ -471,3 +472,48 @@ def test_the_documentation_loads_nothing_from_elsewhere(service):
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "//" not in answer.text.replace("</", "").split("fetch(")[-1]
     assert service.get("/redoc").status_code == 404
+
+
+def test_the_threshold_itself_is_positive_and_the_map_is_the_decisions(service, monkeypatch):
+    """Once at its own probability as the threshold, once just above: one is not the most probable class."""
+    content = encoded(noise_images(1, 40)[0], "PNG")
+    served = service.app.state.service.loaded()
+    image = read_original_bytes(content, "image").resized(16, "medmnist")[None]
+    p = served.model(image).probabilities[0, 1]
+    maps = [explained(service, content, f"label={name}") for name in ("normal", "pneumonia")]
+    assert not np.array_equal(*maps)
+    for threshold, label in ((p, 1), (np.nextafter(p, np.float32(1)), 0)):
+        points = {"one_half": 0.5, "target_sensitivity": float(threshold)}
+        facts = replace(served.model.facts, threshold=float(threshold), operating_points=points)
+        monkeypatch.setattr(served.model, "facts", facts)
+        answer = ask(service, content).json()
+        assert answer["decision"] == ("normal", "pneumonia")[label]
+        assert answer["operating_point"] == {
+            "rule": "target_sensitivity",
+            "threshold": pytest.approx(float(threshold)),
+            "positive": "pneumonia",
+        }
+        assert np.array_equal(explained(service, content, ""), maps[label])
+
+
+def test_metrics_are_left_out_where_the_exported_hash_is_another(home):
+    export = read_json(home / "metrics/export.json")
+    (home / "metrics/export.json").write_text(json.dumps(export | {"sha256": "0" * 64}))
+    with client(home) as service:
+        assert service.get("/metadata").json()["metrics_summary"] is None
+        assert ask(service, encoded(noise_images(1)[0], "PNG")).json()["observed"] is None
+
+
+def test_overlay_shows_the_corner_where_it_is():
+    original = read_original_bytes(encoded(cornered(32), "PNG"), "image")
+    activation = np.zeros((8, 8), np.float32)
+    activation[6:, :3] = 1  # lower left, wider than high
+    png = overlay.overlay(original, activation, alpha=0.6)
+    shown = np.asarray(Image.open(io.BytesIO(png))).astype(int)
+    plain = cornered(32)
+    assert is_grey(shown[:20], plain[:20])
+    assert is_grey(shown[:, 16:], plain[:, 16:])
+    yellow = 0.6 * overlay.coloured(np.array([1.0]))[0] + 0.4 * plain[30, 2]
+    np.testing.assert_allclose(shown[27:, :8].reshape(-1, 3), np.tile(yellow, (40, 1)), atol=2)
+    similar = np.asarray(Image.open(io.BytesIO(overlay.png(plain))))
+    assert np.array_equal(similar, plain)

@@ -174,10 +174,8 @@ def build_gallery(data: dataset.Dataset, embedding: str = "classifier", val: boo
     return Gallery.build(vectors, rows, embedding, "cosine", "flat")
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Everything the stage reads, of an untrained classifier."""
-    monkeypatch.chdir(tmp_path)
+def build(folder: Path) -> tuple[Path, KMeans, np.ndarray]:
+    """Everything the stage reads, of an untrained classifier, in the working directory `folder`."""
     names = ["normal", "pneumonia"]
     write_packed({"train": (20, 30), "val": (6, 6), "test": (10, 15)}, names)
     save_classifier(small_classifier())
@@ -186,7 +184,7 @@ def run(tmp_path, monkeypatch):
     columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
     write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
     settings = {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"}
-    write_params(tmp_path, settings | {"clip_embed.dimensions": 4})
+    write_params(folder, settings | {"clip_embed.dimensions": 4})
     evaluate.main()
     data = load_dataset()
     points = np.random.default_rng(0).normal(size=(len(data.labels), 4)).astype(np.float32)
@@ -196,7 +194,13 @@ def run(tmp_path, monkeypatch):
     write_npy("data/centroids.npy", fit.cluster_centers_)
     write_json("metrics/cluster.json", {"pneumonia": {"k": 3}})
     build_gallery(data).save()
-    return tmp_path, fit, points
+    return folder, fit, points
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return build(tmp_path)
 
 
 def test_stage_counts_what_a_loop_counts(run):
@@ -346,3 +350,17 @@ def test_the_nearest_image_comes_from_whatever_gallery_there_is(run, embedding, 
 def test_without_errors_nothing_is_searched(run):
     data, test = load_dataset(), load_predictions().of("test")
     assert nearest_to_errors({}, Gallery.load(), test, data, load_params(), CPU) == {}
+
+
+def test_subclasses_of_two_classes_are_numbered_within_their_class(run):
+    data, generator = load_dataset(), np.random.default_rng(0)
+    centroids = 10 * np.eye(5, 4, dtype=np.float32)
+    centroids[4] = -10
+    of_class = {0: [0, 1], 1: [2, 3, 4]}
+    number = np.array([generator.integers(len(of_class[label])) for label in data.labels])
+    nearest = [of_class[label][k] for label, k in zip(data.labels, number, strict=True)]
+    write_npy("data/embeddings.npy", centroids[nearest] + generator.normal(size=(len(number), 4)) / 10)
+    write_npy("data/centroids.npy", centroids)
+    write_json("metrics/cluster.json", {"normal": {"k": 2}, "pneumonia": {"k": 3}})
+    expected = [f"{data.classes[label]}_{k}" for label, k in zip(data.labels, number, strict=True)]
+    assert subclass_of_each(data).tolist() == expected

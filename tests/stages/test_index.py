@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 from sklearn.metrics import pairwise_distances, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.files import read_json, write_json, write_npy
-from cxr.embeddings.gallery import INDEX, META, Gallery
+from cxr.embeddings.gallery import INDEX, META, Gallery, Meta, SearchResult, Vectors
 from cxr.embeddings.retrieval import DEPTHS
 from cxr.embeddings.vectors import embed_new
 from cxr.figures import retrieval as retrieval_figures
@@ -267,3 +268,75 @@ def test_zoomed_copies_are_not_in_the_index(run):
         run(tta=tta)
         indices.append(INDEX.read_bytes())
     assert indices[0] == indices[1] != indices[2]
+
+
+@pytest.mark.parametrize(("embedding", "metric"), [("encoder", "cosine"), ("classifier", "l2")])
+def test_figures_and_recall_are_of_the_saved_gallery(run, monkeypatch, embedding, metric):
+    drawn, measured = [], []
+    monkeypatch.setattr(retrieval_figures, "draw_retrieval", lambda search, **_: drawn.append(search))
+    monkeypatch.setattr(
+        index, "recalls_at_10", lambda *arguments: measured.append(arguments) or {"ivf": 1.0, "hnsw": 1.0}
+    )
+    data = run(metric=metric, embedding=embedding)
+    train, test = data.rows("train"), data.rows("test")
+    of_gallery, of_queries = (features(data, rows)[embedding] for rows in (train, test))
+    (search,) = drawn
+    assert np.array_equal(search.queries, test)
+    assert np.array_equal(search.images, data.images)
+    assert search.measure == ("cosine" if metric == "cosine" else "distance")
+    distances = cdist(of_queries, of_gallery, "cosine" if metric == "cosine" else "euclidean")
+    shown = np.sort(distances, axis=1)[:, :10]
+    np.testing.assert_allclose(search.values, 1 - shown if metric == "cosine" else shown, atol=1e-5)
+    nearest = train[np.argsort(distances, axis=1)[:, :10]]
+    assert (search.neighbours == nearest).mean() > 0.95  # but for near ties
+    ((gallery_vectors, query_vectors, used),) = measured
+    np.testing.assert_allclose(gallery_vectors.values, of_gallery, atol=1e-6)
+    np.testing.assert_allclose(query_vectors.values, of_queries, atol=1e-6)
+    assert used == metric
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_the_hardest_queries_have_the_fewest_hits_then_the_most_similar_wrong_image(run, monkeypatch, metric):
+    data = run()
+    drawn = {}
+    monkeypatch.setattr(retrieval_figures, "draw_retrieval", lambda _, **rest: drawn.update(rest))
+    queries, train = data.rows("test"), data.rows("train")
+    of_class = [train[data.labels[train] == label] for label in (0, 1)]
+    hits = np.full(len(queries), 9)
+    hits[:6], hits[-6:] = (5, 1, 4, 1, 1, 0), (3, 3, 3, 2, 6, 7)
+    rows = np.array(
+        [
+            np.r_[of_class[label][: hits[i]], of_class[1 - label][: 10 - hits[i]]]
+            for i, label in enumerate(data.labels[queries])
+        ]
+    )
+    values = np.tile(np.random.default_rng(0).random((len(queries), 1)), 10)
+    meta = Meta("classifier", metric, "flat", 5, "", train.tolist())
+    index.draw_figures(data, queries, SearchResult(rows, values), meta)
+    nearness = values[:, 0] * (1 if metric == "cosine" else -1)
+    expected = []
+    for label in (0, 1):
+        few = [i for i, query in enumerate(queries) if data.labels[query] == label and hits[i] < 5]
+        expected += sorted(few, key=lambda i: (hits[i], -nearness[i]))[:3]
+    assert drawn["hardest"] == expected
+    assert len(expected) > 4
+    names = drawn["subclasses"]
+    assert [names[queries[i]] for i in drawn["first"]] == sorted(set(names[queries].tolist()) - {""})
+    assert drawn["names"].tolist() == [data.classes[label] for label in data.labels]
+
+
+def test_recall_compares_each_approximate_kind_with_the_exact_one(monkeypatch):
+    """Stand-ins for the kinds: ivf finds eight of the ten nearest, hnsw five."""
+
+    class Stand:
+        def __init__(self, kind: str) -> None:
+            self.kind = kind
+
+        def search(self, queries: Vectors, k: int) -> SearchResult:
+            wrong = {"flat": 0, "ivf": 2, "hnsw": 5}[self.kind]
+            rows = np.tile(np.r_[np.arange(k - wrong), 100 + np.arange(wrong)], (len(queries.values), 1))
+            return SearchResult(rows, np.ones(rows.shape, np.float32))
+
+    monkeypatch.setattr(index.Gallery, "build", lambda *arguments: Stand(arguments[-1]))
+    vectors = Vectors(np.zeros((20, 3), np.float32), "")
+    assert index.recalls_at_10(vectors, vectors, "cosine") == {"ivf": 0.8, "hnsw": 0.5}

@@ -6,17 +6,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from matplotlib import colormaps
 from PIL import Image
 
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.files import read_json
 from cxr.evaluation.statistics import wilson
+from cxr.figures.case import draw_case
+from cxr.figures.style import HEAT
 from cxr.inference import predictions
+from cxr.inference.calibration import Calibration, save_calibration
+from cxr.inference.gradcam import gradcam
 from cxr.inference.predictions import load_predictions
+from cxr.inference.typicality import typicality
+from cxr.inference.typicality_model import load_typicality, measure
+from cxr.models.classifier import load_classifier, predict
 from cxr.reports import writers
+from cxr.reports.measurements import zone_fractions
 from stages import report
 from tests.builders import files_below, make_all_unlike, refused, write_report_run
+from tests.pictures import is_grey, recorded
+
+CPU = torch.device("cpu")
 
 WRITTEN = ("reports/cases.md", "reports/cases.jsonl", "metrics/report.json")
 
@@ -161,3 +174,75 @@ def test_a_calibration_without_prevalence_is_an_error(place):
     with refused("models/calibration.json: states no prevalence", "dvc repro calibrate"):
         report.main()
     assert not any(Path(name).exists() for name in WRITTEN)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The cases of a threshold at which the decision is not always the most probable class, and the
+    figures."""
+    figures = []
+    with pytest.MonkeyPatch.context() as patch, recorded() as saved:
+        patch.chdir(tmp_path_factory.mktemp("drawn"))
+        write_report_run({"report.cases": 8})
+        test = load_predictions().of("test")
+        threshold = float(np.quantile(test.ensemble[:, 1], 0.8))
+        save_calibration(Calibration(1.0, threshold, [0.5, 0.5], [0.4, 0.6]))
+
+        def draw(path: Path, *rest: object) -> None:
+            draw_case(path, *rest)
+            figures.append(saved[path.name])
+
+        patch.setattr(report, "draw_case", draw)
+        report.main()
+        return lines(), figures, load_dataset(), test, threshold, load_classifier(), load_typicality()
+
+
+def test_decision_and_map_are_those_of_the_released_threshold(drawn):
+    cases, figures, data, test, threshold, model, _ = drawn
+    different = 0
+    for line, picture in zip(cases, figures, strict=True):
+        p = test.ensemble[list(test.rows).index(line["row"])]
+        decision = int(p[1] >= threshold)
+        different += decision != p.argmax()
+        assert line["classifier"] == data.classes[decision]
+        image = data.images[line["row"]]
+        (heat,) = gradcam(model, image[None], np.array([decision]), CPU)
+        assert line["gradcam"] == pytest.approx(zone_fractions(heat), abs=1e-5)
+        assert is_grey(picture.titled("Radiograph, 16 x 16").shown(16), image)
+        panel = picture.titled(f"Grad-CAM of {data.classes[decision]}")
+        alpha = 0.6 * heat[..., None]
+        expected = (1 - alpha) * image[..., None] + alpha * 255 * colormaps[HEAT](heat)[..., :3]
+        assert np.abs(panel.shown(16) - expected)[1:-1, 1:-1].mean() < 3
+    assert different > 1
+
+
+def test_figures_show_the_neighbours_of_their_line(drawn):
+    cases, figures, data, *_ = drawn
+    for line, picture in zip(cases, figures, strict=True):
+        panels = picture.panels[2:]
+        for panel, neighbour in zip(panels, line["neighbours"], strict=True):
+            assert panel.title == f"{neighbour['label']} {neighbour['cosine']:.3f}"
+            assert neighbour["label"] == data.classes[data.labels[neighbour["row"]]]
+            assert is_grey(panel.shown(16), data.images[neighbour["row"]])
+
+
+def test_image_statistics_are_ranked_among_train_alone(drawn):
+    cases, _, data, *_ = drawn
+    train = data.images[data.rows("train")]
+    for line in cases:
+        image = data.images[line["row"]]
+        for name, statistic in (("mean", np.mean), ("contrast", np.std)):
+            entry = line["image_statistics"][name]
+            assert entry["value"] == pytest.approx(statistic(image), abs=1e-5)
+            ranks = [statistic(other) < statistic(image) for other in train]
+            assert entry["below"] == pytest.approx(np.mean(ranks), abs=1e-6)
+
+
+def test_typicality_and_prevalence_are_those_of_the_case(drawn):
+    cases, _, data, *_, model, reference = drawn
+    rows = [line["row"] for line in cases]
+    outputs = predict(model, data.images[rows], CPU)
+    marks = typicality(measure(reference, model, data.images[rows], outputs, CPU), reference.val.numpy())
+    assert [line["typicality"] for line in cases] == pytest.approx([mark.p_value for mark in marks], abs=1e-6)
+    assert len({line["typicality"] for line in cases}) > 2
+    assert all(line["prevalence"] == {"normal": 0.4, "pneumonia": 0.6} for line in cases)

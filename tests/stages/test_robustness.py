@@ -14,6 +14,7 @@ from cxr.core.files import read_csv, read_json
 from cxr.evaluation.corruptions import CORRUPTED, KINDS, SEVERITIES, corrupt
 from cxr.evaluation.robustness import balanced_errors, macro_auc, mean_errors
 from cxr.evaluation.statistics import blocks
+from cxr.figures import style
 from cxr.inference import calibration
 from cxr.inference.calibration import load_calibration, save_calibration
 from cxr.models.classifier import load_classifier, predict
@@ -21,6 +22,7 @@ from stages import corrupt as corrupt_stage
 from stages import robustness
 from stages.robustness import robustness_report
 from tests.builders import save_classifier, small_classifier, write_packed, write_params
+from tests.pictures import recorded
 
 
 def drawn(classes: int, conditions: int, images: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -163,3 +165,26 @@ def test_predictions_of_another_data_set_are_refused(run):
     write_packed({"train": (20, 30), "val": (12, 14), "test": (15, 20)}, ["normal", "sick"])
     with pytest.raises(UserError, match=r"data/corrupted\.npy: belongs to another data set; run `dvc repro"):
         robustness.main()
+
+
+def test_the_figure_has_each_kinds_own_errors_and_their_95_percent_interval(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    errors = generator.random((41, 1 + len(KINDS) * len(SEVERITIES)))
+    kinds = list(KINDS)
+    overlaps = {kind: "augment.noise 0.1" if number % 2 else None for number, kind in enumerate(kinds)}
+    with recorded() as saved:
+        robustness.draw_robustness(errors, overlaps)
+    panels = [panel for panel in saved["robustness.png"].panels if panel.title]
+    assert [panel.title.split("\n")[0] for panel in panels] == kinds
+    for number, panel in enumerate(panels):
+        of_kind = errors[:, 1 + 5 * number : 6 + 5 * number]
+        reference, line = panel.ax.lines
+        assert set(reference.get_ydata()) == {errors[0, 0]}
+        np.testing.assert_allclose(line.get_ydata(), of_kind[0])
+        assert line.get_color() == (style.PLAIN if number % 2 else style.MARKED)
+        assert ("augment.noise" in panel.title) == bool(number % 2)
+        (band,) = panel.ax.collections
+        ends = np.percentile(of_kind[1:], [2.5, 97.5], axis=0)
+        y = band.get_paths()[0].vertices[:, 1]
+        assert (y.min(), y.max()) == pytest.approx((ends[0].min(), ends[1].max()))

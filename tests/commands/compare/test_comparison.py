@@ -96,11 +96,6 @@ def test_rows_show_members_and_ensemble():
     assert row.ensemble.between_seed == ()
 
 
-def test_holm_as_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.5, 0.9]) == [1, 1]
-
-
 def test_only_secondary_metrics_are_corrected():
     comparison = compare_runs(
         drawn_predictions([1.0, 1.2, 1.1]), drawn_predictions([1.3, 1.5, 1.4], seed=1), UNPAIRED, THRESHOLDS
