@@ -40,12 +40,6 @@ def stage(tmp_path, monkeypatch):
     return run
 
 
-def test_number_of_workers_changes_no_byte(stage):
-    results = [stage(compute__workers=workers, train__members=4) for workers in (1, 2, 4)]
-    assert results[1] == results[0]
-    assert results[2] == results[0]
-
-
 def test_chosen_precision_is_trained_in_and_recorded(stage, capsys):
     of_precision = {}
     for precision in ("bf16", "float32"):
@@ -130,3 +124,9 @@ def test_subclasses_of_other_images_are_an_error_of_the_stage(tmp_path, monkeypa
         "data/subclasses.csv: its column row does not list the training images", "`dvc repro cluster`"
     ):
         train.main()
+
+
+def test_number_of_workers_changes_no_byte(stage):
+    results = [stage(compute__workers=workers, train__members=4) for workers in (1, 2, 4)]
+    assert results[1] == results[0]
+    assert results[2] == results[0]
