@@ -29,7 +29,7 @@ from cxr.inference.calibration import Calibration, load_calibration, save_calibr
 from cxr.inference.predictions import Predictions, load_predictions, save_predictions
 from cxr.inference.typicality import p_values
 from cxr.inference.typicality_model import load_typicality, measure, save_typicality
-from cxr.models.classifier import predict
+from cxr.models.classifier import load_classifier, predict
 from cxr.params import load_params
 from cxr.training.member import HISTORY_COLUMNS
 from stages import evaluate
@@ -272,6 +272,21 @@ def test_published_metrics_follow_from_the_predictions(run, classes):
         of_members = [member[name] for member in members]
         assert published[name]["mean"] == pytest.approx(statistics.mean(of_members), abs=1e-6)
     assert published.keys() == members[0].keys()
+
+
+@pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
+def test_predictions_are_calibrated(run, classes):
+    """The released temperature is 1.7, the prevalence is the prior: p ** (1 / 1.7), normalised."""
+    run(classes)
+    data, published = load_dataset(), load_predictions()
+    raw = predict(load_classifier(), data.images[data.rows("val", "test")], torch.device("cpu"))
+    for values, uncalibrated in (
+        (published.ensemble, raw.mean),
+        (published.members, raw.probabilities),
+    ):
+        powers = uncalibrated.astype(float) ** (1 / 1.7)
+        np.testing.assert_allclose(values, powers / powers.sum(axis=-1, keepdims=True), rtol=1e-4)
+        assert abs(values - uncalibrated).max() > 0.05
 
 
 @pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
