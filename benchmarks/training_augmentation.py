@@ -2,10 +2,11 @@
 
     python -m benchmarks.training_augmentation
 
-Milliseconds of processor time a radiograph on one thread: augmentation and preprocessing of 28-pixel radiographs with the
-settings of a recipe, at the stored size and at that of its network's input, beside one training step of its
-network (random weights, float32); and for `inception_frozen` the minutes of all its epochs on PneumoniaMNIST
-with `augment.views` 2 (each copy passes through the frozen base once) and 0 (a new copy in every epoch).
+Milliseconds of processor time a radiograph on one thread: augmentation and preprocessing of 28-pixel
+radiographs with the settings of a recipe, at the stored size and at that of its network's input, beside one
+training step of its network (random weights, float32); and for `inception_frozen` the minutes of all its
+epochs on PneumoniaMNIST with `augment.views` 2 (each copy passes through the frozen base once) and 0 (a new
+copy in every epoch).
 """
 
 import argparse
