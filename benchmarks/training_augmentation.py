@@ -10,8 +10,8 @@ copy in every epoch).
 
 With torch 2.15 on one core, beside other processes: maxvit_decomposition 1.2 ms at the stored size, 2.6 ms at
 224 pixels, of 644 ms for a training step; inception_frozen 1.0 ms, 2.6 ms at 299 pixels, of 99 ms. So the
-published place of augmentation costs 0.2 % and 1.6 %. inception_frozen takes 18 minutes with `augment.views` 2,
-97 with 0, both in float32; `train.precision` bf16 is faster.
+published place of augmentation costs 0.2 % and 1.6 %. inception_frozen takes 18 minutes with `augment.views`
+2, 97 with 0, both in float32; `train.precision` bf16 is faster.
 """
 
 import argparse
