@@ -4,9 +4,11 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
+from sklearn.metrics import classification_report
 
 from cxr import cli
 from cxr.params import load_params
@@ -70,6 +72,43 @@ def test_recipe_states_its_needs(name, monkeypatch):
     about = about_recipe(name)
     assert about.summary
     assert about.minutes > 0
+
+
+@pytest.mark.parametrize("name", ["maxvit_decomposition", "resnet18", "small_cnn"])
+def test_published_figures_agree_with_each_other(name, monkeypatch):
+    """All of them follow, to the digits published, from the numbers of correct test radiographs."""
+    monkeypatch.chdir(ROOT)
+    published = about_recipe(name).published
+    sick = round(published["sensitivity"] * 390)
+    healthy = round(published["accuracy"] * 624) - sick
+    truth = np.repeat([0, 0, 1, 1], [healthy, 234 - healthy, 390 - sick, sick])
+    decided = np.repeat([0, 1, 0, 1], [healthy, 234 - healthy, 390 - sick, sick])
+    assert_agree(published, truth, decided, ["normal", "pneumonia"])
+
+
+def test_published_figures_of_three_classes_follow_from_the_confusion_matrix(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    table = np.array([[572, 107, 48], [10, 455, 3], [259, 0, 593]])
+    truth, decided = (np.repeat(part.ravel(), table.ravel()) for part in np.indices((3, 3)))
+    names = ["normal", "pneumonia", "tuberculosis"]
+    assert_agree(about_recipe("efficientnet_two_phase").published, truth, decided, names)
+
+
+def assert_agree(published, truth, decided, names):
+    report = classification_report(truth, decided, target_names=names, output_dict=True)
+    keys = {"f1": "f1-score"}
+    for name, value in published.items():
+        metric, _, part = name.partition("_")
+        if name == "auc":
+            continue
+        if name in ("sensitivity", "specificity"):
+            expected = report[names[name == "sensitivity"]]["recall"]
+        elif name == "accuracy":
+            expected = report["accuracy"]
+        else:
+            group = part if part in names else f"{part} avg"
+            expected = report[group][keys.get(metric, metric)]
+        assert value == pytest.approx(expected, abs=0.0006), name
 
 
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES])

@@ -296,6 +296,22 @@ def test_without_a_gallery_of_the_same_model_similar_is_a_503(home):
         assert ask(service, image).status_code == 200
 
 
+def test_a_gallery_of_features_or_of_test_is_not_served(home):
+    """The ONNX file has no features that are not normalised, and the answers are called training images."""
+    image = encoded(noise_images(1)[0], "PNG")
+    meta = read_json(home / "models/index.json")
+    test = [row for row, entry in enumerate(read_csv(home / "data/labels.csv")) if entry["split"] == "test"]
+    for change, reason in (
+        ({"metric": "l2"}, "set index.metric to cosine"),
+        ({"rows": [test[0], *meta["rows"][1:]]}, "holds test radiographs; set index.gallery to train"),
+    ):
+        (home / "models/index.json").write_text(json.dumps(meta | change))
+        with client(home) as service:
+            answer = ask(service, image, "/similar")
+            assert answer.status_code == 503
+            assert reason in answer.json()["detail"]
+
+
 def test_a_model_without_maps_is_a_501(service, exported_run, monkeypatch):
     served = service.app.state.service.loaded()
     monkeypatch.setattr(served.model, "has_maps", False)
