@@ -1,5 +1,8 @@
 # The HTTP service without PyTorch. The model, its index and its metrics are mounted, not copied, so that the
 # same Docker image serves every model: see compose.yaml. scripts/docker_image.py runs these steps without Docker.
+# The tag of the base image moves with its updates. To build the same bytes again, append @sha256:... to both FROM
+# lines: `docker buildx imagetools inspect python:3.11-slim` prints it. It is not here since it has not been looked up
+# and tested: no registry of images could be reached where this file was written.
 FROM python:3.11-slim AS packages
 WORKDIR /app
 RUN pip install --no-cache-dir uv==0.13.8

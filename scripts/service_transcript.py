@@ -19,7 +19,7 @@ from scripts.running_service import serving
 
 PAGE = Path("docs/service.md")
 BEGIN, END = "<!-- written by `python -m scripts.service_transcript` -->\n", "<!-- end of transcript -->\n"
-THUMBNAIL = 40  # characters shown
+THUMBNAIL = 40  # characters shown of an image
 COMMANDS = (
     "curl $U/health",
     "curl $U/metadata",
@@ -27,6 +27,7 @@ COMMANDS = (
     "curl -F files=@radiograph.jpeg -F files=@README.md $U/predict/batch",
     "curl -F file=@radiograph.jpeg '$U/similar?k=2'",
     "curl -F file=@radiograph.jpeg '$U/explain?alpha=0.4' -o map.png && file map.png",
+    "curl -F file=@radiograph.jpeg $U/analyse",
     "curl -i -F image=@radiograph.jpeg $U/predict",
     "curl -F file=@README.md $U/predict",
     "curl $U/metrics | grep cxr_requests_total{",
@@ -62,13 +63,17 @@ def transcript(command: str, address: str, folder: str) -> str:
     return "".join(f"    {line}".rstrip() + "\n" for line in lines) + "\n"
 
 
-def shortened(answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer of /similar with short thumbnails, that of /predict/batch without repeated predictions."""
-    for case in answer.get("cases", []):
-        case["thumbnail"] = case["thumbnail"][:THUMBNAIL] + "..."
-    for result in answer.get("results", []):
-        if result["prediction"]:
-            result["prediction"] = "... as above ..."
+def shortened(answer: Any, name: str = "") -> Any:
+    """The answer with short images, and without predictions and similar cases that are parts of it: those
+    stand in the answers of /predict and /similar. name: of the field that it is the value of."""
+    if isinstance(answer, dict):
+        if name in ("prediction", "similar"):
+            return "... as above ..."
+        return {key: shortened(value, key) for key, value in answer.items()}
+    if isinstance(answer, list):
+        return [shortened(value) for value in answer]
+    if isinstance(answer, str) and answer.startswith("data:"):
+        return answer[:THUMBNAIL] + "..."
     return answer
 
 

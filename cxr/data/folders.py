@@ -29,15 +29,27 @@ def find_radiographs(folder: Path) -> list[Path]:
     """Every file of `radiograph.KINDS` below `folder`, at any depth, in the order of the paths.
 
     They are recognised by their suffix, DICOM files by suffix or content, since many have none. Hidden files
-    and folders, `__MACOSX` and DICOMDIR files are skipped.
+    and folders, `__MACOSX` and DICOMDIR files are skipped. Raises `UserError` for a link to a folder, and for a
+    FIFO, a device or a broken link that has the suffix of a radiograph: left out, they would be missed.
     """
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if not any(part.startswith(HIDDEN) for part in path.relative_to(folder).parts)
-        and path.is_file()
-        and (path.suffix.lower() in SUFFIXES or _is_dicom_file(path))
-    )
+    found = []
+    for path in folder.rglob("*"):
+        if any(part.startswith(HIDDEN) for part in path.relative_to(folder).parts):
+            continue
+        _check_link(path)
+        radiograph = path.suffix.lower() in SUFFIXES
+        if path.is_file():
+            if radiograph or _is_dicom_file(path):
+                found.append(path)
+        elif radiograph and not path.is_dir():
+            raise UserError(f"{path}: a FIFO, a device or a broken link, not a file; remove it")
+    return sorted(found)
+
+
+def _check_link(path: Path) -> None:
+    """Links to files are followed, since `dvc checkout` may make them."""
+    if path.is_symlink() and path.is_dir():
+        raise UserError(f"{path}: a link to a folder, which is not followed; put the folder itself there")
 
 
 def _is_dicom_file(path: Path) -> bool:
@@ -51,8 +63,12 @@ def _is_dicom_file(path: Path) -> bool:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in `folder` by name, without those that `find_radiographs` skips."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(HIDDEN) and path.is_dir())
+    """The folders in `folder` by name, without those that `find_radiographs` skips. Raises `UserError` for a
+    link to a folder."""
+    folders = sorted(path for path in folder.iterdir() if not path.name.startswith(HIDDEN) and path.is_dir())
+    for path in folders:
+        _check_link(path)
+    return folders
 
 
 def split_folders(root: Path) -> dict[str, Path]:

@@ -44,6 +44,7 @@ PNEUMONIA_COUNTS = {
 # Of the sorted lines <split>/<class>/<file name>, folders in lower case, joined by newlines. Of names instead
 # of pixels, so that a resized copy is still this set.
 PNEUMONIA_NAMES_SHA256 = "943a579a971d361b108e363a65ab318387d4070746e4340df68da8da1454b44b"
+MAX_RATIO = 10  # of an archive's unpacked size to its own; PNG and JPEG files, compressed already, give 1
 PATIENT = re.compile(r"((?:NORMAL2-)?IM-\d+|person\d+_(?:bacteria|virus))[-_].*")
 
 
@@ -89,6 +90,14 @@ def find_splits(folder: Path) -> Path:
 def _unpack(archive: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as file:
+            # zipfile reads no more of a member than its header states, so that this bounds what is written.
+            size, most = (
+                sum(member.file_size for member in file.infolist()),
+                MAX_RATIO * archive.stat().st_size,
+            )
+            if size > most:
+                reason = f"would unpack to {size:,} bytes, over {MAX_RATIO} times its size; not radiographs"
+                raise UserError(f"{archive} (from CXR_MIRROR): {reason}")
             file.extractall(folder)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{archive} (from CXR_MIRROR): cannot be unpacked ({error})") from None

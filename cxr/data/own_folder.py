@@ -57,7 +57,9 @@ def _splits(root: Path) -> dict[str, Path]:
 
 def _patients(root: Path, names: list[str]) -> list[str]:
     path = root / PATIENTS
-    if not path.is_file():
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: not a file")
+    if not path.exists():
         return [""] * len(names)
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)

@@ -58,11 +58,14 @@ def read_original(path: Path | str) -> Original:
     """Read a PNG or JPEG (grey, colour, palette or CMYK; 8 or 16 bit), a DICOM radiograph (`cxr.data.dicom`),
     or a WebP, BMP or TIFF (`cxr.data.webp_bmp_tiff`), recognised by its content.
 
-    Raises `UserError` if the file is missing or damaged, `FormatError` if it is of another kind,
+    Raises `UserError` if it is missing, damaged or no regular file, `FormatError` if it is of another kind,
     `PixelCountError` if it has more than `MAX_PIXELS`.
     """
+    path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):  # opening a FIFO would wait for its writer
+        raise UserError(f"{path}: a FIFO or a device, not a file")
     try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             return _read(file, str(path), MAX_PIXELS)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None

@@ -4,6 +4,7 @@ kagglehub itself runs here, against a local server in place of Kaggle.
 """
 
 import io
+import struct
 import tempfile
 import threading
 import zipfile
@@ -90,6 +91,29 @@ def test_archive_of_the_mirror_is_unpacked_temporarily(mirror, tmp_path, pattern
 
 def test_damaged_archive_is_an_error(mirror, tmp_path):
     (mirror / "images.zip").write_bytes(archive(PLAIN)[:-20])
+    with refused(f"{mirror / 'images.zip'} (from CXR_MIRROR): cannot be unpacked"), fetch_tree(HANDLE):
+        pass
+    assert files_below(tmp_path) == ["mirror/images.zip"]
+
+
+def test_an_archive_that_would_fill_the_disk_is_an_error(mirror, tmp_path):
+    path = mirror / "images.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file, file.open("train/a/1.png", "w") as member:
+        for _ in range(30):
+            member.write(bytes(1_000_000))
+    assert path.stat().st_size < 40_000
+    with refused(f"{path} (from CXR_MIRROR): would unpack to 30,000,000 bytes"), fetch_tree(HANDLE):
+        pass
+    assert files_below(tmp_path) == ["mirror/images.zip"]
+
+
+def test_an_archive_writes_no_more_than_it_states(mirror, tmp_path):
+    """Its headers state a size of 1 byte for 10 million."""
+    content, stream = bytes(10_000_000), io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("train/a/1.png", content)
+    data = stream.getvalue().replace(struct.pack("<I", len(content)), struct.pack("<I", 1))
+    (mirror / "images.zip").write_bytes(data)
     with refused(f"{mirror / 'images.zip'} (from CXR_MIRROR): cannot be unpacked"), fetch_tree(HANDLE):
         pass
     assert files_below(tmp_path) == ["mirror/images.zip"]

@@ -1,6 +1,7 @@
 """Equal radiographs of any format become equal stored images; other files are errors that name the file."""
 
 import io
+import os
 import struct
 import zlib
 
@@ -228,6 +229,9 @@ def test_missing_file_and_folder_are_an_error(tmp_path):
         read_radiograph(tmp_path / "none.png", 28)
     with refused(f"{tmp_path}: a folder, not a file"):
         read_radiograph(tmp_path, 28)
+    os.mkfifo(tmp_path / "fifo.png")
+    with refused(f"{tmp_path / 'fifo.png'}: a FIFO or a device, not a file"):
+        read_radiograph(tmp_path / "fifo.png", 28)
 
 
 def test_too_many_pixels_are_an_error_before_decoding(tmp_path, monkeypatch):
