@@ -265,7 +265,7 @@ def write_learning_curve() -> None:
     ]
     learning_curves(
         "plots/learning_curve.png",
-        {"log loss": curves[:2], "accuracy of the most probable class": curves[2:]},
+        {"log loss": curves[:2], "accuracy": curves[2:]},
         chosen,
         "Learning curve, measured on unaugmented images after every epoch",
     )

@@ -36,7 +36,7 @@ def confusion_matrix(path: Path | str, table: np.ndarray, classes: Sequence[str]
     ax.set(xlabel="decision", ylabel="true class (radiographs)")
     ax.set_xticks(np.arange(1, len(classes)) - 0.5, minor=True)
     ax.set_yticks(np.arange(1, len(classes)) - 0.5, minor=True)
-    ax.grid(which="minor", color="0.6", linewidth=0.8)
+    ax.grid(which="minor", color="0.4", linewidth=0.8)
     ax.tick_params(which="both", length=0)
     for spine in ax.spines.values():
         spine.set(visible=True, color="0.6")

@@ -132,6 +132,8 @@ def test_published_metrics_follow_from_published_predictions(tiny_run: Repositor
             "precision_pneumonia": reference.precision_score(truth, decided, zero_division=0),
             "f1_pneumonia": reference.f1_score(truth, decided, zero_division=0),
             "f1_macro": reference.f1_score(truth, decided, average="macro", zero_division=0),
+            "f1_weighted": reference.f1_score(truth, decided, average="weighted", zero_division=0),
+            "nll": reference.log_loss(truth, p),
             "balanced_accuracy": reference.balanced_accuracy_score(truth, decided),
             "mcc": reference.matthews_corrcoef(truth, decided),
             "brier": reference.brier_score_loss(truth, p),

