@@ -136,9 +136,8 @@ def write_clinical(val: Predictions, test: Predictions, threshold: float | None,
     write_json("metrics/clinical.json", reading)
     counts = reading["confusion"]
     lines = [{"prevalence": p, **predictive_values(**counts, prevalence=p)} for p in CURVE]
-    draw_clinical(
-        *("plots/clinical.png", lines, reading["predictive_values"], reading["net_benefit"]), test.classes[1]
-    )
+    marked, curves = reading["predictive_values"], reading["net_benefit"]
+    draw_clinical("plots/clinical.png", lines, marked, curves, test.classes[1])
 
 
 def write_reliability(test: Predictions, methods: dict[str, np.ndarray], prevalence: np.ndarray) -> None:

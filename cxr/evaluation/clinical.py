@@ -2,6 +2,8 @@
 prevalences, sensitivity at a fixed specificity and the reverse, net benefit.
 """
 
+from typing import Any
+
 import numpy as np
 
 from cxr.core.probabilities import decide
@@ -18,7 +20,7 @@ CURVE = np.linspace(0.01, 0.99, 99)  # prevalences and threshold probabilities o
 
 def clinical_reading(
     val: Predictions, test: Predictions, threshold: float, stated: np.ndarray
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """metrics/clinical.json, for two classes. threshold: of the released decision. stated: (2,) the class
     prevalences to which the probabilities refer."""
     (tn, fp), (fn, tp) = confusion(test.labels, decide(test.ensemble, threshold), 2).tolist()
