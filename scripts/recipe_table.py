@@ -149,6 +149,17 @@ def keep(row: list[object]) -> None:
     write_csv(RESULTS, COLUMNS, sorted([*others, row], key=lambda r: str(r[0])))
 
 
+def better_than_default(rows: list[dict[str, str]]) -> list[str]:
+    """A sentence on the recipes whose mean AUC is above that of the row `default`."""
+    areas = {row["recipe"]: float(row["auc_mean"]) for row in rows if row["recipe"] in recipe_names()}
+    default = next((float(row["auc_mean"]) for row in rows if row["recipe"] == "default"), None)
+    higher = {name: area for name, area in areas.items() if default is not None and area > default}
+    if not higher:
+        return []
+    named = ", ".join(f"`{name}` ({area:.4f})" for name, area in higher.items())
+    return ["", f"A higher mean AUC than `default` here ({default:.4f}) has {named}."]
+
+
 def table() -> str:
     rows = {row["recipe"]: row for row in read_csv(RESULTS)} if RESULTS.exists() else {}
     lines = [
@@ -172,6 +183,7 @@ def table() -> str:
             why = "not run yet" if about.weights == "none" else f"not run: needs {about.weights}"
             cells = ["", why, ""]
         lines.append(f"| `{name}` | {cells[0]} | {published} | {' | '.join(cells[1:])} |")
+    lines += better_than_default(list(rows.values()))
     lines += [
         "",
         "## Recipes whose weights were unavailable",
