@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from cxr.params import load_params
 from cxr.reports.ledger import load_ledger
@@ -53,6 +54,7 @@ def results() -> str:
         lines.append(f"| {title} | | | {value['value']:.4f} | {interval} |")
     chance = similar["precision_at_5"]["chance"]
     lines += [f"| `precision_at_5` of training radiographs drawn at random | | | {chance:.4f} | |", ""]
+    lines += calibration_and_variability(json.loads(Path("metrics/details.json").read_text())["test"])
     ledger = load_ledger()
     lines += [
         f"Test was read {len(ledger.readings)} times, and a decision followed {ledger.decisions} of these",
@@ -61,6 +63,25 @@ def results() -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def calibration_and_variability(details: dict[str, Any]) -> list[str]:
+    """Both calibration errors side by side, and how steady AUC and accuracy are, as sentences."""
+    as_is, weighted = (details["calibration"]["temperature"][name] for name in ("ece", "ece_at_prevalence"))
+    area = "auc" if "auc" in details["variability"] else "auc_ovr_macro"
+    seeds, cases = (
+        [details["variability"][name].get(key, 0.0) for name in (area, "accuracy")]
+        for key in ("between_seed_sd", "between_case_se")
+    )
+    return [
+        f"The calibration error `ece` is {as_is['value']:.4f} over the test images as they are and",
+        f"{weighted['value']:.4f} ({weighted['low']:.4f} to {weighted['high']:.4f}) weighted to the",
+        "prevalence to which the probabilities refer (`calibrate.prevalence`); neither stands for the other.",
+        f"`{area}` varies less than accuracy, between seeds (SD {seeds[0]:.4f} and {seeds[1]:.4f}) and",
+        f"between cases (SE {cases[0]:.4f} and {cases[1]:.4f}); whether it also tells better which of two",
+        "models is better was not measured.",
+        "",
+    ]
 
 
 if __name__ == "__main__":

@@ -5,17 +5,19 @@
 Runs each NAME with nothing but DVC's cache, in a copy of the repository under build/recipes/, with the seeds
 0, 1, ... until there are five members, and keeps their test metrics in docs/recipes.csv; then writes the
 table from that file. Without a NAME it only writes the table. A recipe whose weights were unavailable is
-listed as not run. A NAME may also be one of `STAND_INS`: the training of such a recipe with the one published
-file of weights that was available.
+listed as not run; `default` is the committed run. A NAME may also be one of `STAND_INS`: the training of such
+a recipe with the one published file of weights that was available.
 """
 
 import argparse
 import itertools
+import math
 import operator
 import statistics
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -110,6 +112,8 @@ def measured(name: str) -> list[list[object]]:
     if name in STAND_INS:
         recipe, changes = STAND_INS[name].recipe, STAND_INS[name].changes
     values = recipe_values(recipe) | changes
+    if recipe == name == "default":
+        return summarised(name, Path(), values, read_json("metrics/details.json")["test"]["members"])
     copy = RUNS / name
     workspace.copy_tracked(Path(), copy)
     switch_to(recipe, copy / "params.yaml")
@@ -124,7 +128,14 @@ def measured(name: str) -> list[list[object]]:
         workspace.call(copy, "dvc", "repro", "evaluate")
         members += read_json(copy / "metrics/details.json")["test"]["members"]
     print(f"{name}: {(time.monotonic() - start) / 60:.1f} minutes", file=sys.stderr)
-    spec = load_spec(copy / "models/classifier.json")
+    return summarised(name, copy, values, members)
+
+
+def summarised(
+    name: str, run: Path, values: dict[str, Any], members: list[dict[str, float]]
+) -> list[list[object]]:
+    """Rows of `COLUMNS` of the run in the folder `run`."""
+    spec = load_spec(run / "models/classifier.json")
     parameters = trained_parameters(spec, values)
     rows: list[list[object]] = []
     for metric in METRICS["two classes" if len(spec.classes) == 2 else "more"]:
@@ -162,6 +173,22 @@ def keep(name: str, rows: list[list[object]]) -> None:
     write_csv(RESULTS, COLUMNS, sorted([*others, *rows], key=lambda row: str(row[0])))
 
 
+def better_than_default(rows: Mapping[str, list[dict[str, str]]]) -> list[str]:
+    """A sentence on the recipes whose mean AUC is above that of the row `default`."""
+    areas = {
+        name: float(row["mean"])
+        for name in recipe_names()
+        for row in rows.get(name, [])
+        if row["metric"] == "auc"
+    }
+    default = areas.get("default", math.inf)
+    higher = {name: area for name, area in areas.items() if area > default}
+    if not higher:
+        return []
+    named = ", ".join(f"`{name}` ({area:.4f})" for name, area in higher.items())
+    return ["", f"A higher mean AUC than `default` here ({default:.4f}) has {named}."]
+
+
 def table() -> str:
     rows: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in read_csv(RESULTS) if RESULTS.exists() else []:
@@ -187,6 +214,7 @@ def table() -> str:
             why = "not run yet" if about.weights == "none" else f"not run: needs {about.weights}"
             cells = ["", why, ""]
         lines.append(f"| `{name}` | {cells[0]} | {test_set(name)} | {published} | {' | '.join(cells[1:])} |")
+    lines += better_than_default(rows)
     lines += [
         "",
         "## Recipes whose weights were unavailable",

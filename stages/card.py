@@ -22,6 +22,8 @@ METRICS = (
     "data",
     "test",
     "details",
+    "calibration",
+    "clinical",
     "retrieval",
     "retrieval_details",
     "subgroups",

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from cxr.core import dataset
 from cxr.core.dataset import load_dataset, small_classes
 from cxr.core.device import configure
 from cxr.core.errors import UserError, run
@@ -13,6 +14,8 @@ from cxr.core.files import read_csv, write_csv, write_json
 from cxr.core.probabilities import decide
 from cxr.evaluation import reliability
 from cxr.evaluation.acquisition_baseline import acquisition_baseline
+from cxr.evaluation.calibration_error import calibration_report
+from cxr.evaluation.clinical import CURVE, clinical_reading, predictive_values
 from cxr.evaluation.curves import GRID, OneVsRest, one_vs_rest
 from cxr.evaluation.decision import threshold_samples
 from cxr.evaluation.details import details, flagged
@@ -22,12 +25,13 @@ from cxr.evaluation.platt import calibration_methods
 from cxr.evaluation.reliability import reliability_curve
 from cxr.figures import charts
 from cxr.figures.charts import ReliabilityDiagram
+from cxr.figures.clinical import draw_clinical
 from cxr.figures.curves import Curve, Panel, Points, precision_recall_curves, roc_curves
 from cxr.figures.evaluation import LearningCurve, confusion_matrix, learning_curves
 from cxr.figures.style import COLOURS, MARKED, PLAIN
 from cxr.inference import calibration
 from cxr.inference.calibration import load_calibration
-from cxr.inference.predictions import Predictions, load_predictions, save_predictions
+from cxr.inference.predictions import DIGITS, Predictions, load_predictions, save_predictions
 from cxr.inference.prevalence import class_prevalence, declared
 from cxr.inference.typicality import p_values
 from cxr.inference.typicality_model import load_typicality, measure
@@ -62,6 +66,7 @@ def main() -> None:
             labels=data.labels[rows],
             ensemble=calibrate(raw.mean),
             members=calibrate(raw.probabilities),
+            **identities(rows),
         )
     )
     # From here on from the published file alone, so that every number can be recomputed from it.
@@ -93,6 +98,19 @@ def main() -> None:
     curves = {label: one_vs_rest(test.labels, test.ensemble, label, resamples) for label in shown(test)}
     content["test"]["one_vs_rest"] = {test.classes[label]: curve.areas for label, curve in curves.items()}
     write_json("metrics/details.json", content)
+    write_json(
+        "metrics/calibration.json",
+        {
+            split: {
+                "patients": None if of_split.patients is None else len(np.unique(of_split.patients)),
+                **calibration_report(
+                    of_split.labels, of_split.ensemble, stated, resamples, of_split.patients
+                ),
+            }
+            for split, of_split in splits.items()
+        },
+    )
+    write_clinical(splits["val"], test, calibrate.threshold, stated)
     write_reliability(test, methods_of["test"], stated)
     write_curves(test, calibrate.threshold, curves)
     write_confusion(test, calibrate.threshold)
@@ -107,6 +125,32 @@ def main() -> None:
         "Most frequent error: "
         f"{most_frequent_error(test.labels, decide(test.ensemble, calibrate.threshold), test.classes)}."
     )
+
+
+def identities(rows: np.ndarray) -> dict[str, np.ndarray | None]:
+    """Of the images `rows`, (n,) int, the first digits of their hash, (n,) str, and their patients, (n,) int,
+    None if the source does not know them; an image whose patient is unknown is a patient of its own."""
+    table = read_csv(dataset.LABELS)
+    names = [row["group"] or f"row {row['row']}" for row in table]
+    codes = np.unique(names, return_inverse=True)[1]
+    return {
+        "hashes": np.array([row["sha256"][:DIGITS] for row in table])[rows],
+        "patients": codes[rows] if any(table[row]["group"] for row in rows) else None,
+    }
+
+
+def write_clinical(val: Predictions, test: Predictions, threshold: float | None, stated: np.ndarray) -> None:
+    """metrics/clinical.json and plots/clinical.png, which is empty with three classes or more."""
+    if threshold is None:
+        write_json("metrics/clinical.json", {})
+        draw_clinical("plots/clinical.png", [], [], [], "")
+        return
+    reading = clinical_reading(val, test, threshold, stated)
+    write_json("metrics/clinical.json", reading)
+    counts = reading["confusion"]
+    lines = [{"prevalence": p, **predictive_values(**counts, prevalence=p)} for p in CURVE]
+    marked, curves = reading["predictive_values"], reading["net_benefit"]
+    draw_clinical("plots/clinical.png", lines, marked, curves, test.classes[1])
 
 
 def write_reliability(test: Predictions, methods: dict[str, np.ndarray], prevalence: np.ndarray) -> None:

@@ -29,8 +29,8 @@ def find_radiographs(folder: Path) -> list[Path]:
     """Every file of `radiograph.KINDS` below `folder`, at any depth, in the order of the paths.
 
     They are recognised by their suffix, DICOM files by suffix or content, since many have none. Hidden files
-    and folders, `__MACOSX` and DICOMDIR files are skipped. Raises `UserError` for a link to a folder, and for a
-    FIFO, a device or a broken link that has the suffix of a radiograph: left out, they would be missed.
+    and folders, `__MACOSX` and DICOMDIR files are skipped. Raises `UserError` for a link to a folder, and for
+    a FIFO, a device or a broken link that has the suffix of a radiograph: left out, they would be missed.
     """
     found = []
     for path in folder.rglob("*"):

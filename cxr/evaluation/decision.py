@@ -27,7 +27,7 @@ def threshold_samples(
     positive = val.labels == 1
     raw = released.undo(val.ensemble)
     drawn = []
-    for block in blocks(val.labels, resamples, seed=1):
+    for block in blocks(val.labels, resamples, seed=1, patients=val.patients):
         for counts in block.astype(int):
             rows = np.repeat(np.arange(len(counts)), counts)
             if rule in ("fixed", "one_half"):

@@ -7,7 +7,7 @@ from cxr.evaluation.classification import classification_report
 from cxr.evaluation.diagnostic_accuracy import diagnostic_accuracy
 from cxr.evaluation.metrics import Summary, confusion
 from cxr.evaluation.misclassifications import most_frequent_error
-from cxr.evaluation.reliability import calibration_scores, ece_by_chance
+from cxr.evaluation.reliability import calibration_scores
 from cxr.evaluation.statistics import wilson
 from cxr.inference.calibration import Calibration
 from cxr.inference.predictions import Predictions
@@ -52,13 +52,14 @@ def details(
         "calibration": {
             "class_prevalence": class_prevalence(split.labels, len(split.classes)),
             "prevalence": stated,
-            "ece_by_chance": ece_by_chance(split.labels, split.ensemble, resamples),
-            **{name: _calibration(split.labels, p, stated, resamples) for name, p in methods.items()},
+            **{name: _calibration(split, p, stated, resamples) for name, p in methods.items()},
         },
         "shifted": {
             "prevalence": wanted,
             **calibration_scores(
-                split.labels, shifted(split.ensemble, stated, wanted), resamples, prevalence=wanted
+                *(split.labels, shifted(split.ensemble, stated, wanted), resamples),
+                prevalence=wanted,
+                patients=split.patients,
             ),
         },
     }
@@ -94,10 +95,11 @@ def flagged(p_values: np.ndarray, split: Predictions) -> dict[str, object]:
 
 
 def _calibration(
-    labels: np.ndarray, probabilities: np.ndarray, stated: np.ndarray, resamples: int
+    split: Predictions, probabilities: np.ndarray, stated: np.ndarray, resamples: int
 ) -> dict[str, dict[str, float]]:
     """Over the images as they are, and as `..._at_prevalence` weighted to the class prevalences `stated`."""
-    weighted = calibration_scores(labels, probabilities, resamples, prevalence=stated)
-    return calibration_scores(labels, probabilities, resamples) | {
+    labels, patients = split.labels, split.patients
+    weighted = calibration_scores(labels, probabilities, resamples, prevalence=stated, patients=patients)
+    return calibration_scores(labels, probabilities, resamples, patients=patients) | {
         f"{name}_at_prevalence": value for name, value in weighted.items()
     }

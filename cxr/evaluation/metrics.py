@@ -130,13 +130,14 @@ class Summary:
 def summarise(
     predictions: Predictions, threshold: float | None, resamples: int, thresholds: np.ndarray | None = None
 ) -> Summary:
-    """resamples: bootstrap samples of the cases within each class. thresholds: (resamples,) float, that of
+    """resamples: bootstrap samples of the cases within each class, of patients where they are known
+    (`statistics.blocks`). thresholds: (resamples,) float, that of
     the decision on each of them, by which intervals include the threshold's uncertainty
     (`cxr.evaluation.decision`); None: `threshold` for all."""
     labels, ensemble, classes = predictions.labels, predictions.ensemble, predictions.classes
     drawn = thresholds if thresholds is not None or threshold is None else np.full(resamples, threshold)
     blocks_of: list[dict[str, np.ndarray]] = []
-    for counts in blocks(labels, resamples):
+    for counts in blocks(labels, resamples, patients=predictions.patients):
         done = sum(len(block["accuracy"]) for block in blocks_of)
         of_block = None if drawn is None else drawn[done : done + len(counts)]
         blocks_of.append(weighted_headline(labels, ensemble, classes, of_block, counts))
@@ -155,7 +156,7 @@ def delong(predictions: Predictions) -> dict[str, float]:
     first = 1 if len(predictions.classes) == 2 else 0
     shown = np.arange(first, len(predictions.classes))
     area = auc_contributions(predictions.labels[:, None] == shown, predictions.ensemble[None, :, shown])
-    error = float(np.sqrt(case_variance(area.images, predictions.labels)[0]))
+    error = float(np.sqrt(case_variance(area.images, predictions.labels, predictions.patients)[0]))
     value = float(area.values[0])
     return {"between_case_se": error, "low": max(0.0, value - Z * error), "high": min(1.0, value + Z * error)}
 

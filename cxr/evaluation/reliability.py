@@ -50,6 +50,18 @@ def calibration_error(probability: np.ndarray, observed: np.ndarray, weights: np
     return np.abs(_sums(bins, excess)).sum(axis=1) / weights.sum(axis=1)
 
 
+def bin_sums(
+    probability: np.ndarray, weights: np.ndarray, values: np.ndarray, squares: np.ndarray
+) -> np.ndarray:
+    """(K + 1, R, BINS) float64: in each bin the sums of weights times each of `values`, and of `squares`.
+
+    probability: (N,), weights, squares: (R, N), values: (K, N) float.
+    """
+    order, starts, bins = _bins(probability, weights)
+    terms = [*(weights * value for value in values), squares]
+    return np.stack([_sums(bins, np.add.reduceat(term[:, order], starts, axis=1)) for term in terms])
+
+
 def scores(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """`ece`, `brier` and `nll`, (R,) float64 each, for each row of `weights`, (R, N) float.
 
@@ -68,16 +80,23 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -
 
 
 def calibration_scores(
-    labels: np.ndarray, probabilities: np.ndarray, resamples: int, prevalence: np.ndarray | None = None
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    resamples: int,
+    prevalence: np.ndarray | None = None,
+    patients: np.ndarray | None = None,
 ) -> dict[str, dict[str, float]]:
     """`scores` over the images as they are, or weighted to the class prevalence `prevalence`, (classes,).
 
     Each has its `value`, and its 95 % interval `low` to `high` (`statistics.interval`) over `resamples`
-    bootstrap samples of the images within each class.
+    bootstrap samples of the images within each class, of patients where they are known (`statistics.blocks`).
     """
     weights = np.ones(len(labels)) if prevalence is None else case_weights(labels, prevalence)
     values = scores(labels, probabilities, weights[None])
-    samples = [scores(labels, probabilities, counts * weights) for counts in blocks(labels, resamples)]
+    samples = [
+        scores(labels, probabilities, counts * weights)
+        for counts in blocks(labels, resamples, patients=patients)
+    ]
     return {
         name: {
             "value": value.item(),

@@ -15,19 +15,31 @@ CELLS = 2_000_000  # counts in one block, 16 MB
 Z = float(norm.ppf(0.975))
 
 
-def blocks(labels: np.ndarray, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
+def blocks(
+    labels: np.ndarray, resamples: int, seed: int = 0, patients: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
     """(r, N) float64 blocks, of `resamples` rows together: how often each image is drawn.
 
     labels: (N,) int. Every class keeps its number of images, so that no resample is without a class. seed:
-    another one for images whose resamples have to be independent of these.
+    another one for images whose resamples have to be independent of these. patients: (N,) int, equal for
+    images of one patient: then patients are drawn, each with all images, as many as there are in each group
+    of patients with images of the same classes (a patient may have images of several).
     """
     generator = np.random.default_rng(seed)
-    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    if patients is None:
+        codes, strata = np.arange(len(labels)), labels
+    else:
+        names, codes = np.unique(patients, return_inverse=True)
+        classes = np.zeros((len(names), labels.max() + 1), bool)
+        classes[codes, labels] = True
+        strata = np.unique(~classes, axis=0, return_inverse=True)[1].ravel()  # class 0 first
+    groups = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
     drawn = np.concatenate([generator.choice(rows, (resamples, len(rows))) for rows in groups], axis=1)
-    images = len(labels)
+    units = len(strata)
     for block in np.array_split(drawn, -(-drawn.size // CELLS)):
-        cells = block + images * np.arange(len(block))[:, None]
-        yield np.bincount(cells.ravel(), minlength=block.size).reshape(block.shape).astype(np.float64)
+        cells = block + units * np.arange(len(block))[:, None]
+        counts = np.bincount(cells.ravel(), minlength=block.shape[0] * units).reshape(-1, units)
+        yield counts[:, codes].astype(np.float64)
 
 
 def interval(name: str, value: float, samples: np.ndarray) -> dict[str, float]:

@@ -6,6 +6,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from cxr.evaluation.delong import case_variance, contributions, placements
 from cxr.evaluation.metrics import headline
+from cxr.evaluation.statistics import blocks
 from tests.builders import drawn_predictions
 
 # 43 patients with ovarian cancer: albumin, total protein, K-G score and whether surgery helped (0) or not.
@@ -171,3 +172,32 @@ def test_equally_good_members_have_equal_values():
     p[..., 0] = 1 - p[..., 1]
     for metric in contributions(labels, p, None).values():
         assert metric.values[0] == metric.values[1]
+
+
+def test_patients_of_one_image_change_nothing():
+    data = drawn_predictions([1.0, 1.5])
+    for metric in contributions(data.labels, data.members, None).values():
+        np.testing.assert_allclose(
+            case_variance(metric.images, data.labels, np.arange(len(data.labels))),
+            case_variance(metric.images, data.labels),
+        )
+
+
+def test_variance_over_patients_is_that_of_a_bootstrap_of_patients():
+    """With two images a patient, and some patients with images of both classes."""
+    generator = np.random.default_rng(0)
+    patients = np.arange(400) // 2
+    labels = np.where(patients < 180, patients % 2, np.arange(400) % 2)
+    evidence = 1.2 * labels + generator.normal(size=200)[patients] + 0.3 * generator.normal(size=400)
+    probability = 1 / (1 + np.exp(-evidence))
+    p = np.stack([1 - probability, probability], axis=1)[None]
+    weights = np.concatenate([*blocks(labels, 3000, patients=patients)])
+    found = contributions(labels, p, 0.5)
+    for name in ("accuracy", "sensitivity", "nll"):
+        terms = found[name].images[0]
+        expected = (weights @ terms).std()
+        assert np.sqrt(case_variance(terms, labels, patients)) == pytest.approx(expected, rel=0.1), name
+    samples = [roc_auc_score(labels, probability, sample_weight=row) for row in weights[:600]]
+    of_auc = case_variance(found["auc"].images, labels, patients)[0]
+    assert np.sqrt(of_auc) == pytest.approx(np.std(samples), rel=0.1)
+    assert of_auc > 1.5 * case_variance(found["auc"].images, labels)[0]

@@ -27,6 +27,25 @@ def test_images_are_drawn_independently_with_equal_probability():
         np.testing.assert_allclose(counts[:, label == LABELS].var(axis=0), 1 - 1 / images, rtol=0.06)
 
 
+def test_patients_are_drawn_with_all_their_images():
+    labels = np.repeat([0, 1], 60)
+    patients = np.arange(120) // 3
+    patients[-3:] = patients[0]  # a patient with images of both classes
+    (counts,) = statistics.blocks(labels, 400, patients=patients)
+    for patient in np.unique(patients):
+        of_patient = counts[:, patients == patient]
+        assert (of_patient == of_patient[:, :1]).all()
+    assert (counts[:, labels == 0].sum(axis=1) == 60).all()
+    assert (counts[:, labels == 1].sum(axis=1) == 60).all()
+    np.testing.assert_allclose(counts[:, 3:117].mean(axis=0), 1, atol=0.25)
+
+
+def test_images_that_are_patients_of_their_own_are_drawn_as_images():
+    (images,) = statistics.blocks(LABELS, 50)
+    (patients,) = statistics.blocks(LABELS, 50, patients=np.arange(40))
+    assert np.array_equal(images, patients)
+
+
 @pytest.mark.parametrize("cells", [1, 40 * 3, 40 * 9])
 def test_blocks_hold_the_same_draws_whatever_their_size(monkeypatch, cells):
     (whole,) = statistics.blocks(LABELS, 10)

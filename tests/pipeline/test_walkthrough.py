@@ -17,7 +17,7 @@ COMMANDS = [command for block in REST for command in block]
 QUOTED = {
     "dvc metrics diff main threshold": ["metrics/test.json", "sensitivity.ensemble", "specificity.ensemble"],
     "cxr leaderboard": ["parameters", "auc.mean", "as at HEAD", "calibrate.threshold=0.9", "train.lr=0.001"],
-    "cxr compare main": ["**AUC on test: ", "**AUC on val: ", "95 % interval", "| `auc` |", "| `accuracy` |"],
+    "cxr compare main": ["test AUC ", "On val: AUC ", "95 % interval", "| `auc` |", "| `accuracy` |"],
     "cxr recipe small_cnn": ["-S model.backbone=small_cnn", "-S download.source=pneumoniamnist"],
     "cxr predict chest.png": ["p(normal)", "p(pneumonia)", "decision", "chest.png", "For research only"],
 }

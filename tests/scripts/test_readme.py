@@ -2,8 +2,11 @@
 commands, paths and names exist, an edit reruns the stages that are listed."""
 
 import ast
+import json
 import re
+import shutil
 from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -83,3 +86,43 @@ def test_an_edit_in_a_room_reruns_the_stages_listed() -> None:
     for room, listed in rows.items():
         stages = set(STAGES) if listed.strip() == "every stage" else set(listed.strip().split(", "))
         assert stages == {stage for stage in STAGES if f"cxr/{room}" in STAGES[stage]["deps"]}, room
+
+
+# Published by others, or of a comparison that no metrics file holds; each with its source in the sentence.
+QUOTED_NUMBERS = {"857", "883", "9247", "9359"}
+
+
+def test_numbers_in_the_readme_are_generated():
+    """Outside of the generated block no result is typed by hand."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, rest = text.split(readme.BEGIN)
+    outside = before + rest.split(readme.END)[1]
+    prose = re.sub(r"https?://\S+|`[^`]*`|^    .*$", "", outside, flags=re.MULTILINE)
+    found = set(re.findall(r"(?<![\w.])0?\.(\d{2,})(?![\w.])", prose))
+    assert found <= QUOTED_NUMBERS
+
+
+def test_numbers_in_the_card_are_generated():
+    """Its template has no result typed by hand: text between tags has no decimal fraction."""
+    template = (ROOT / "stages/model_card.md.j2").read_text(encoding="utf-8")
+    prose = re.sub(r"{%.*?%}|{{.*?}}|https?://\S+", "", template, flags=re.DOTALL)
+    assert re.findall(r"\d*\.\d{2,}", prose) == []
+
+
+def test_a_changed_metric_is_a_changed_readme(tmp_path, monkeypatch):
+    """Every result in the block follows its metrics file."""
+    for name in ("metrics", "docs"):
+        (tmp_path / name).mkdir()
+    for path in ("test", "data", "retrieval_details", "details"):
+        shutil.copy(ROOT / f"metrics/{path}.json", tmp_path / "metrics")
+    shutil.copy(ROOT / "docs/test_ledger.yaml", tmp_path / "docs")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = readme.results()
+    details = json.loads(Path("metrics/details.json").read_text())
+    details["test"]["calibration"]["temperature"]["ece_at_prevalence"]["value"] = 0.1234
+    details["test"]["variability"]["auc"]["between_seed_sd"] = 0.5678
+    Path("metrics/details.json").write_text(json.dumps(details))
+    after = readme.results()
+    assert ("0.1234" in after, "0.5678" in after) == (True, True)
+    assert ("0.1234" in before, "0.5678" in before) == (False, False)
