@@ -239,3 +239,15 @@ def test_a_gallery_of_test_radiographs_is_an_error(tmp_path, monkeypatch):
     for splits in (("test",), ("train", "test"), ("val",), ("train", "val", "test")):
         with refused("models/index.json does not belong to data/labels.csv: other rows"):
             of_rows(data.rows(*splits)).check(data)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_query_has_the_same_neighbours_and_values_in_any_batch(metric):
+    """Vectors far from the origin: by ||a||^2 + ||b||^2 - 2ab their distances would lose digits."""
+    values, queries = 100 + vectors(200), 100 + vectors(40, seed=1)
+    built = build(values, metric)
+    together = search(built, queries, 5)
+    for number, query in enumerate(queries):
+        alone = search(built, query[None], 5)
+        assert np.array_equal(alone.rows[0], together.rows[number])
+        assert np.array_equal(alone.values[0], together.values[number])
