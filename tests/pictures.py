@@ -16,27 +16,30 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Panel:
-    """An axes as it was saved. pixels: (H, W, 3) int of the whole PNG."""
+    """An axes as it was saved. pixels: (H, W, 3) int of the whole PNG. box: left, bottom, width and height of
+    the panel in it, from the lower left corner."""
 
     ax: Axes
     title: str
     pixels: np.ndarray
-    to_pixels: Any
+    box: tuple[float, float, float, float]
 
-    def colour(self, column: float, row: float) -> np.ndarray:
-        """(3,) int, 0 to 255: the PNG at a place in the panel's own coordinates, of images column and row."""
-        x, y = self.to_pixels.transform((column, row))
-        return self.pixels[len(self.pixels) - 1 - int(y), int(x)]
+    def colour(self, x: float, y: float) -> np.ndarray:
+        """(3,) int, 0 to 255: the PNG at a place from 0 to 1 from the left and from the top of the panel."""
+        left, bottom, width, height = self.box
+        return self.pixels[len(self.pixels) - 1 - int(bottom + (1 - y) * height), int(left + x * width)]
 
     def shown(self, size: int) -> np.ndarray:
-        """(size, size, 3) int: the PNG at the centres of the pixels of an image of this size."""
-        return np.array([[self.colour(column, row) for column in range(size)] for row in range(size)])
+        """(size, size, 3) int: the PNG at the centres of the pixels of an image of this size, as one sees
+        it, whatever the direction of the axes."""
+        centres = (np.arange(size) + 0.5) / size
+        return np.array([[self.colour(x, y) for x in centres] for y in centres])
 
-    def framed(self, colour: str, size: int) -> bool:
-        """Whether the border of an image of this size has the colour."""
-        x, y = self.to_pixels.transform((-0.5, size / 2))
-        row = len(self.pixels) - 1 - int(y)
-        strip = self.pixels[row, max(0, round(x) - 2) : round(x) + 2]
+    def framed(self, colour: str) -> bool:
+        """Whether the left border of the panel has the colour."""
+        left, bottom, _, height = self.box
+        row = len(self.pixels) - 1 - int(bottom + height / 2)
+        strip = self.pixels[row, max(0, round(left) - 2) : round(left) + 2]
         return bool((np.abs(strip - np.array(to_rgb(colour)) * 255) < 2).all(axis=1).any())
 
 
@@ -61,7 +64,7 @@ def recorded() -> Iterator[dict[str, Picture]]:
     def saving(self: Figure, target: Path, **options: Any) -> None:
         save(self, target, **options)
         pixels = np.asarray(Image.open(target).convert("RGB")).astype(int)
-        panels = [Panel(ax, ax.get_title(), pixels, ax.transData.frozen()) for ax in self.axes]
+        panels = [Panel(ax, ax.get_title(), pixels, ax.get_window_extent().bounds) for ax in self.axes]
         # `cxr.core.files.atomic` writes to .<name>.<random>.png first.
         pictures[Path(target).name[1:].rsplit(".", 2)[0]] = Picture(self, pixels, panels)
 

@@ -177,4 +177,4 @@ def test_neighbours_stand_beside_their_query_nearest_first(tmp_path):
         ):
             assert panel.title == caption
             assert is_grey(panel.shown(8)[1:-1, 1:-1], image[1:-1, 1:-1])
-            assert panel.framed(COLOURS[CLASSES.index(name)], 8)
+            assert panel.framed(COLOURS[CLASSES.index(name)])

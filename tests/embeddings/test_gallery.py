@@ -255,3 +255,26 @@ def test_files_that_are_missing_damaged_or_not_a_pair_are_an_error(tmp_path, mon
 def test_search_is_exact_up_to_fifty_thousand_images():
     """docs/search.md: an exact search of so many takes 5 ms."""
     assert [choose_kind(count) for count in (10, 501, 4_708, 50_000, 50_001)] == ["flat"] * 4 + ["ivf"]
+
+
+def test_a_gallery_of_test_radiographs_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (6, 6), "val": (3, 3), "test": (6, 6)}, ["normal", "sick"])
+    data = load_dataset()
+    for splits in (("train",), ("train", "val")):
+        of_rows(data.rows(*splits)).check(data)
+    for splits in (("test",), ("train", "test"), ("val",), ("train", "val", "test")):
+        with refused("models/index.json does not belong to data/labels.csv: other rows"):
+            of_rows(data.rows(*splits)).check(data)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_query_has_the_same_neighbours_and_values_in_any_batch(metric):
+    """Vectors far from the origin: by ||a||^2 + ||b||^2 - 2ab their distances would lose digits."""
+    values, queries = 100 + vectors(200), 100 + vectors(40, seed=1)
+    built = build(values, metric)
+    together = search(built, queries, 5)
+    for number, query in enumerate(queries):
+        alone = search(built, query[None], 5)
+        assert np.array_equal(alone.rows[0], together.rows[number])
+        assert np.array_equal(alone.values[0], together.values[number])

@@ -65,3 +65,10 @@ def test_one_member_and_one_image_have_no_variability():
     parts = [values[keep] for values in (data.rows, data.splits, data.labels, data.ensemble)]
     single = Predictions(data.classes, *parts, data.members[:, keep])
     assert "delong" not in summarise(single, 0.5, 100).variability()["auc"]
+
+
+def test_an_image_at_the_threshold_is_positive():
+    p = np.array([0.2, 0.4, 0.4, 0.6])
+    result = headline(np.array([0, 0, 1, 1]), np.stack([1 - p, p], axis=1), ["normal", "sick"], 0.4)
+    assert (result["sensitivity"], result["specificity"], result["accuracy"]) == (1, 0.5, 0.75)
+    assert result["accuracy_at_one_half"] == 0.75

@@ -39,7 +39,7 @@ def test_neighbours_are_in_rows_nearest_first(picture):
     panels = [picture.titled(f"neighbour {level}") for level in (10, 50, 90, 130, 170)]
     for panel, level in zip(panels, (10, 50, 90, 130, 170), strict=True):
         assert is_grey(panel.shown(SIZE), cornered(SIZE, level, 255))
-    places = [panel.to_pixels.transform((0, 0)) for panel in panels]
+    places = [panel.box[:2] for panel in panels]
     (left, middle, right), (below, beside) = places[:3], places[3:]
     assert left[0] < middle[0] < right[0]
     assert left[1] == middle[1] == right[1] > below[1] == beside[1]

@@ -34,8 +34,8 @@ def picture(tmp_path_factory) -> Picture:
 
 def place(picture: Picture, level: int) -> tuple[float, float]:
     """Pixels from the left and from the top."""
-    x, y = picture.titled(f"tile {level}").to_pixels.transform((0, 0))
-    return x, len(picture.pixels) - y
+    left, bottom, _, height = picture.titled(f"tile {level}").box
+    return left, len(picture.pixels) - bottom - height
 
 
 def test_images_and_captions(picture):
@@ -62,11 +62,11 @@ def test_sections_have_their_own_title(picture):
 
 
 def test_frames(picture):
-    assert picture.titled("tile 20").framed(PLAIN, SIZE)
-    assert picture.titled("tile 40").framed(MARKED, SIZE)
-    assert picture.titled("tile 60").framed(MARKED, SIZE)
-    assert not picture.titled("tile 10").framed(PLAIN, SIZE)
-    assert not picture.titled("tile 20").framed(MARKED, SIZE)
+    assert picture.titled("tile 20").framed(PLAIN)
+    assert picture.titled("tile 40").framed(MARKED)
+    assert picture.titled("tile 60").framed(MARKED)
+    assert not picture.titled("tile 10").framed(PLAIN)
+    assert not picture.titled("tile 20").framed(MARKED)
 
 
 def test_map_lies_where_it_was_computed_in_the_colours_of_the_bar(picture):

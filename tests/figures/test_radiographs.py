@@ -115,8 +115,8 @@ def test_neighbours_are_shown_in_order_each_with_its_class_and_frame(tmp_path):
     for panel, level, name, value in zip(shown, levels, classes, row.values, strict=True):
         assert panel.title == f"{name}\ncosine {value:#.4g}"
         assert is_grey(panel.shown(8)[1:-1, 1:-1], cornered(8, level, 250)[1:-1, 1:-1])
-        assert panel.framed(PLAIN, 8) == (name == "sick")
-        assert panel.framed(MARKED, 8) == (name == "normal")
+        assert panel.framed(PLAIN) == (name == "sick")
+        assert panel.framed(MARKED) == (name == "normal")
     assert (
         "black = same class as the query, purple = another class" in saved["rows.png"].figure.get_suptitle()
     )
@@ -128,7 +128,7 @@ def test_samples_are_the_first_of_their_class_and_split(tmp_path):
     images = np.broadcast_to((5 * np.arange(40, dtype=np.uint8))[:, None, None], (40, 6, 6))
     with recorded() as saved:
         sample_grid(tmp_path / "samples.png", images, labels, splits, ["normal", "sick"])
-    shown = [round(panel.colour(3, 3)[0] / 5) for panel in saved["samples.png"].panels]
+    shown = [round(panel.colour(0.5, 0.5)[0] / 5) for panel in saved["samples.png"].panels]
     names = [panel.ax.texts[0].get_text() for panel in saved["samples.png"].panels[::8]]
     expected = {
         (split, label): np.flatnonzero((splits == split) & (labels == label))[:8].tolist()
@@ -137,3 +137,13 @@ def test_samples_are_the_first_of_their_class_and_split(tmp_path):
     }
     assert shown == [row for rows in expected.values() for row in rows]
     assert names == ["train\nnormal", "train\nsick", "test\nnormal", "test\nsick"]
+
+
+def test_a_map_leaves_its_radiograph_upright(tmp_path):
+    image, activation = cornered(8), np.zeros((4, 4), np.float32)
+    activation[0, 3] = 1  # upper right
+    pixels = large(image, activation, tmp_path / "map.png")
+    shown = pixels[10::20, 10::20]
+    assert is_grey(shown[4:], image[4:])
+    assert is_grey(shown[:, :4], image[:, :4])
+    assert np.ptp(shown[0, 7]) > 100

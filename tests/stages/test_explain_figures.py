@@ -98,8 +98,8 @@ def test_failures_are_test_radiographs_with_the_released_decision_and_their_near
         name = data.classes[data.labels[row]]
         assert neighbour.title == f"cosine {cosine:.3f}\n{name}"
         assert is_grey(neighbour.shown(16)[1:-1, 1:-1], data.images[row][1:-1, 1:-1])
-        assert neighbour.framed(style.PLAIN, 16) == (name == truth)
-        assert neighbour.framed(style.MARKED, 16) == (name != truth)
+        assert neighbour.framed(style.PLAIN) == (name == truth)
+        assert neighbour.framed(style.MARKED) == (name != truth)
         frames.add(name == truth)
     assert frames == {True, False}
 
