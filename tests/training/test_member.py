@@ -29,7 +29,7 @@ def train(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (40, 60), "val": (15, 25), "test": (4, 4)}, ["normal", "sick"])
 
-    def run(member=0, **changes):
+    def run(member=0, resume=None, tick=lambda: None, **changes):
         quick = {"train.epochs": 3, "train.batch_size": 20, "train.precision": "float32", "model.tta": "none"}
         # Classes differ in brightness alone, and less than strong augmentation would leave.
         quick |= {"model.normalisation": "train", "imbalance.conflicting": 1.0}
@@ -39,7 +39,7 @@ def train(tmp_path, monkeypatch):
         params, data = load_params(), load_dataset()
         rows = data.rows("train")
         spec, targets = prepare(params, data, rows, Subclasses.named([""] * len(rows)), CPU)
-        return spec, MemberTask(params, spec, targets, rows, CPU)(member, lambda: None)
+        return spec, MemberTask(params, spec, targets, rows, CPU, resume)(member, tick)
 
     return run
 
@@ -176,6 +176,30 @@ def test_members_and_phases_draw_their_own_random_numbers(train, monkeypatch):
     first, second, third = initial[::2]
     assert not torch.equal(first, second)
     assert not torch.equal(second, third)
+
+
+@pytest.mark.parametrize("select", ["val_nll", "ema"])
+def test_interrupted_member_ends_with_the_same_weights(train, select):
+    """After the first epoch, between the phases, and in the second one, of which the base is frozen."""
+    options = {"train__select": select, "finetune__epochs": 2, "finetune__trainable": "head"}
+    options |= {"finetune__lr": 0.003, "train__lr": 0.003}
+    _, whole = train(**options)
+
+    class KilledError(Exception):
+        pass
+
+    for last in (1, 3, 4):
+        ticks = iter(range(last - 1))
+
+        def tick(ticks=ticks):
+            if next(ticks, None) is None:
+                raise KilledError
+
+        with pytest.raises(KilledError):
+            train(resume="key", tick=tick, **options)
+    _, resumed = train(resume="key", **options)
+    assert resumed.history == whole.history
+    assert equal(resumed.state, whole.state)
 
 
 def test_input_is_normalised_by_the_training_images_alone(train):
