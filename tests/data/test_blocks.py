@@ -19,4 +19,4 @@ def test_every_pixel_is_in_one_block(monkeypatch, height, width):
         covered[1, upper:lower, left:right] += 1
         assert (left, right) == (0, width)
     assert np.array_equal(covered, np.ones((2, height, width)))
-    assert len([*row_blocks(height, width)]) > 1
+    assert height == 1 or len([*row_blocks(height, width)]) > 1
