@@ -58,3 +58,10 @@ def test_bf16_where_the_gpu_has_it(monkeypatch, native, chosen):
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     assert device.choose_precision("auto", torch.device("cuda")) == chosen
+
+
+def test_autocast_computes_in_the_stated_precision():
+    matrix = torch.ones(2, 2)
+    for precision, expected in (("bf16", torch.bfloat16), ("float32", torch.float32)):
+        with device.autocast(CPU, precision):
+            assert (matrix @ matrix).dtype == expected

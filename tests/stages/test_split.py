@@ -219,7 +219,9 @@ def test_source_without_a_val_gets_one_by_patient(run):
 
 
 def test_every_source_is_described(run, tmp_path):
-    _, metrics = run(source())
+    data, metrics = run(source())
+    assert data.reading == "medmnist"
+    assert {name for name, described in SOURCES.items() if described.reading != "plain"} == {"pneumoniamnist"}
     assert next(iter(metrics)) == "source"
     assert metrics["source"] == {"id": "pneumoniamnist", **asdict(SOURCES["pneumoniamnist"])}
     assert set(SOURCES) == set(get_args(get_type_hints(Download)["source"]))

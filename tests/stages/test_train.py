@@ -40,22 +40,6 @@ def stage(tmp_path, monkeypatch):
     return run
 
 
-def test_chosen_precision_is_trained_in_and_recorded(stage, capsys):
-    of_precision = {}
-    for precision in ("bf16", "float32"):
-        of_precision[precision] = stage(train__precision=precision)
-        assert "no bf16 instructions" not in capsys.readouterr().out
-    assert of_precision["bf16"] != of_precision["float32"]
-    for bf16, chosen in ((True, "bf16"), (False, "float32")):
-        assert stage(bf16, train__precision="auto") == of_precision[chosen]
-        assert load_classifier().spec.precision == chosen
-        said = capsys.readouterr().out
-        assert f"trained in {chosen}" in said
-        assert "no bf16 instructions" not in said
-    assert stage(bf16=False, train__precision="bf16") == of_precision["bf16"]
-    assert "no bf16 instructions here: train.precision auto would choose float32" in capsys.readouterr().out
-
-
 def test_training_resumes_on_other_workers_but_not_in_another_precision(stage, monkeypatch):
     class KeyIsKnownError(Exception):
         pass
@@ -79,6 +63,22 @@ def test_training_resumes_on_other_workers_but_not_in_another_precision(stage, m
         ("model__dropout", 0.5),
     ):
         assert key(train__precision="auto", **{section: value}) != plain, section
+
+
+def test_chosen_precision_is_trained_in_and_recorded(stage, capsys):
+    of_precision = {}
+    for precision in ("bf16", "float32"):
+        of_precision[precision] = stage(train__precision=precision)
+        assert "no bf16 instructions" not in capsys.readouterr().out
+    assert of_precision["bf16"] != of_precision["float32"]
+    for bf16, chosen in ((True, "bf16"), (False, "float32")):
+        assert stage(bf16, train__precision="auto") == of_precision[chosen]
+        assert load_classifier().spec.precision == chosen
+        said = capsys.readouterr().out
+        assert f"trained in {chosen}" in said
+        assert "no bf16 instructions" not in said
+    assert stage(bf16=False, train__precision="bf16") == of_precision["bf16"]
+    assert "no bf16 instructions here: train.precision auto would choose float32" in capsys.readouterr().out
 
 
 def test_stage_releases_members_that_do_not_depend_on_test(tmp_path, monkeypatch):

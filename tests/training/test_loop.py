@@ -78,7 +78,9 @@ def test_sampler_decides_what_is_drawn():
     phase = phase_of(small_classifier(members=1), images, None, targets=targets)
     assert set(phase._order().tolist()) == {3, 8}
     plain = phase_of(small_classifier(members=1), images, np.arange(40) % 2, batch_size=8)
-    assert sorted(plain._order()) == [*range(40)]
+    orders = [plain._order().tolist() for _ in range(2)]
+    assert [sorted(order) for order in orders] == [[*range(40)]] * 2
+    assert orders[0] != orders[1]
 
 
 def test_average_is_released_and_does_not_change_the_training():
@@ -179,6 +181,13 @@ def test_class_of_weight_zero_is_not_learnt(only):
 def test_loss_that_is_not_finite_is_an_error(bad):
     with refused("epoch 1 has no finite loss; lower train.lr (or finetune.lr)"):
         fitted(noise_images(32), np.arange(32) % 2, weights=(1.0, bad), lr=0.02)
+
+
+def test_infinite_loss_is_an_error_too(monkeypatch):
+    phase = phase_of(small_classifier(members=1), noise_images(32), np.arange(32) % 2)
+    monkeypatch.setattr(phase, "_loss", lambda *_: phase.module.head.bias.sum() + math.inf)
+    with refused("epoch 1 has no finite loss"):
+        phase.epoch()
 
 
 def test_training_and_prediction_have_the_same_input():

@@ -35,7 +35,7 @@ def train(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (40, 60), "val": (15, 25), "test": (4, 4)}, ["normal", "sick"])
 
-    def run(member=0, **changes):
+    def run(member=0, resume=None, tick=lambda: None, subclasses=None, **changes):
         quick = {"train.epochs": 3, "train.batch_size": 20, "train.precision": "float32", "model.tta": "none"}
         # Classes differ in brightness alone, and less than strong augmentation would leave.
         quick |= {"model.normalisation": "train", "imbalance.conflicting": 1.0}
@@ -44,8 +44,9 @@ def train(tmp_path, monkeypatch):
         write_params(tmp_path, quick | {key.replace("__", "."): value for key, value in changes.items()})
         params, data = load_params(), load_dataset()
         rows = data.rows("train")
-        spec, targets = prepare(params, data, rows, Subclasses.named([""] * len(rows)), CPU)
-        return spec, MemberTask(params, spec, targets, rows, CPU)(member, lambda: None)
+        names = subclasses or [""] * len(rows)
+        spec, targets = prepare(params, data, rows, Subclasses.named(names), CPU)
+        return spec, MemberTask(params, spec, targets, rows, CPU, resume)(member, tick)
 
     return run
 
@@ -224,6 +225,30 @@ def test_members_and_phases_draw_their_own_random_numbers(train, monkeypatch):
     assert not torch.equal(second, third)
 
 
+@pytest.mark.parametrize("select", ["val_nll", "ema"])
+def test_interrupted_member_ends_with_the_same_weights(train, select):
+    """After the first epoch, between the phases, and in the second one, of which the base is frozen."""
+    options = {"train__select": select, "finetune__epochs": 2, "finetune__trainable": "head"}
+    options |= {"finetune__lr": 0.003, "train__lr": 0.003}
+    _, whole = train(**options)
+
+    class KilledError(Exception):
+        pass
+
+    for last in (1, 3, 4):
+        ticks = iter(range(last - 1))
+
+        def tick(ticks=ticks):
+            if next(ticks, None) is None:
+                raise KilledError
+
+        with pytest.raises(KilledError):
+            train(resume="key", tick=tick, **options)
+    _, resumed = train(resume="key", **options)
+    assert resumed.history == whole.history
+    assert equal(resumed.state, whole.state)
+
+
 def test_input_is_normalised_by_the_training_images_alone(train):
     data = load_dataset()
     images = np.array(data.images)
@@ -270,6 +295,22 @@ def test_one_logit_learns_two_classes(train):
     assert trained.state["head.weight"].shape[0] == spec.logits == 1
     assert trained.history[-1][6] > 0.8  # val accuracy
     assert val_nll(spec, trained.state) == pytest.approx(trained.history[-1][4], rel=1e-4)
+
+
+def test_subclasses_are_summed_where_weights_are_selected(train):
+    data = load_dataset()
+    names = [f"{data.classes[data.labels[row]]}_{row % 2}" for row in data.rows("train")]
+    spec, trained = train(imbalance__strategy="decompose", subclasses=names)
+    assert spec.outputs == ["normal_0", "normal_1", "sick_0", "sick_1"]
+    assert val_nll(spec, trained.state) == pytest.approx(trained.history[-1][4], rel=1e-4)
+
+
+def test_specification_is_that_of_the_parameters(train):
+    changes = {"tta": "flip_zoom", "normalisation": "local", "hidden": 5, "dropout": 0.1, "input_size": 20}
+    plain = {"train__epochs": 1, "imbalance__strategy": "none"}
+    spec, _ = train(**plain, **{f"model__{name}": value for name, value in changes.items()})
+    assert {name: getattr(spec, name) for name in changes} == changes
+    assert spec.prior == [0.4, 0.6]
 
 
 def test_one_logit_for_three_outputs_is_an_error(tmp_path, monkeypatch):
