@@ -213,8 +213,13 @@ def test_operating_points_are_for_two_classes_only(place: Path) -> None:
         ({"report": {"writer": "none"}}, ["No reports were generated"]),
         ({"report": {"writer": "acme/tiny"}}, ["language model `acme/tiny` (revision `main`)"]),
         ({"finetune": {"epochs": 5}}, ["- Fine-tuning: 5 epochs, `adamw`, learning rate 3e-05"]),
-        ({"augment": {"crop": 0.5, "rotation": 0}}, ["`params.yaml`): crop 0.5, scale 0.15"]),
-        ({"index": {"val": True}}, ["labelled training and validation images", "| train and val | Clas"]),
+        ({"augment": {"crop": 0.5, "rotation": 0}}, ["stored images): crop 0.5, scale 0.15"]),
+        ({"augment": {"resolution": "input"}}, ["after resizing to the input of the network): rotation 10"]),
+        (
+            {"index": {"gallery": "train_val"}},
+            ["labelled training and validation images", "| train and val | Clas"],
+        ),
+        ({"index": {"gallery": "test"}}, ["**it leaks by design**", "| test, which holds the queries |"]),
     ],
     ids=lambda value: "",
 )
