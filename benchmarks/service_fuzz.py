@@ -2,10 +2,9 @@
 
     python -m benchmarks.service_fuzz [--images 5000]
 
-Starts `python -m service` on the model in models/, and posts mutated image files of
-several kinds (see `benchmarks.broken_images`) to /predict, /similar and /explain in turn. Prints the number
-of answers of each status, and the service's memory after each fifth. Exits with 1 if a status is not allowed,
-or if an intact file is answered differently afterwards.
+Starts `python -m service` on the model in models/, and posts mutated image files of several kinds (see `benchmarks.broken_images`) to /predict, /similar, /explain and /analyse in turn. Prints
+the number of answers of each status, and the service's memory after each fifth. Exits with 1 if a status is
+not allowed, or if an intact file is answered differently afterwards.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from cxr.core.errors import UserError, run
 from scripts.running_service import serving
 
 ALLOWED = {200, 400, 413, 415, 422}
-PATHS = ("/predict", "/similar", "/explain")
+PATHS = ("/predict", "/similar", "/explain", "/analyse")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import signal
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -206,7 +207,7 @@ def slow(app, seconds: float) -> None:
             return served.model(images)
 
         vars(model).update(vars(served.model), typicality=served.model.typicality)
-        return type(served)(model, served.metrics, served.reliability, served.cases)
+        return replace(served, model=model)
 
     state.loaded = loaded
 
