@@ -2,9 +2,10 @@
 
     python -m benchmarks.service_fuzz [--images 5000]
 
-Starts `python -m service` on the model in models/, and posts mutated image files of several kinds (see `benchmarks.broken_images`) to /predict, /similar, /explain and /analyse in turn. Prints
-the number of answers of each status, and the service's memory after each fifth. Exits with 1 if a status is
-not allowed, or if an intact file is answered differently afterwards.
+Starts `python -m service` on the model in models/, and posts mutated image files of several kinds (see
+`benchmarks.broken_images`) to /predict, /similar, /explain and /analyse in turn. Prints the number of answers
+of each status, and the service's memory after each fifth. Exits with 1 if a status is not allowed, or if an
+intact file is answered differently afterwards.
 """
 
 import argparse

@@ -10,9 +10,11 @@ from PIL import Image
 from scipy.stats import rankdata
 from sklearn import metrics as sk
 
+from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, read_json, write_csv
 from cxr.evaluation.acquisition_baseline import acquisition_baseline
+from cxr.evaluation.calibration_error import calibration_report
 from cxr.evaluation.metrics import (
     confusion,
     decide,
@@ -24,7 +26,7 @@ from cxr.evaluation.metrics import (
 from cxr.evaluation.reliability import calibration_scores, reliability_curve
 from cxr.evaluation.statistics import blocks
 from cxr.inference.calibration import Calibration, load_calibration, save_calibration
-from cxr.inference.predictions import Predictions, load_predictions, save_predictions
+from cxr.inference.predictions import DIGITS, Predictions, load_predictions, save_predictions
 from cxr.models.classifier import load_classifier, predict
 from cxr.training.member import HISTORY_COLUMNS
 from stages import evaluate
@@ -463,6 +465,48 @@ def test_details_state_how_many_images_are_unlike_the_training_images(run):
         assert result["typicality"]["unlike"]["low"] == pytest.approx(24 / (24 + 1.96**2), abs=1e-3)
         assert result["typicality"]["by_class"] == {"normal": 1, "pneumonia": 1}
         assert result["typicality"]["by_part"] == {"pixels": 1, "features": 1}
+
+
+@pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
+def test_calibration_and_clinical_reading_follow_from_the_predictions(run, classes):
+    run(classes)
+    uniform = np.array(load_calibration().prevalence)
+    for split, result in read_json("metrics/calibration.json").items():
+        data = load_predictions().of(split)
+        assert result.pop("patients") is None
+        expected = calibration_report(data.labels, data.ensemble, uniform, 100)
+        for weighting, found in result.items():
+            for name, estimate in found.items():
+                assert estimate == pytest.approx(expected[weighting][name], abs=1e-5), (weighting, name)
+    clinical = read_json("metrics/clinical.json")
+    assert Image.open("plots/clinical.png").size[0] > 100
+    if len(classes) == 3:
+        assert clinical == {}
+        return
+    test = load_predictions().of("test")
+    tn, fp, fn, tp = sk.confusion_matrix(test.labels, test.ensemble[:, 1] >= THRESHOLD).ravel().tolist()
+    assert clinical["confusion"] == {"tp": tp, "fn": fn, "fp": fp, "tn": tn}
+
+
+def test_predictions_name_images_and_patients(run):
+    run(CLASSES[:2])
+    data = load_predictions()
+    table = read_csv(dataset.LABELS)
+    assert data.hashes.tolist() == [table[row]["sha256"][:DIGITS] for row in data.rows]
+    assert data.patients is None  # the source does not know them
+    for row in table:
+        row["group"] = f"patient {int(row['row']) // 2}" if int(row["row"]) % 10 else ""
+    write_csv(dataset.LABELS, dataset.COLUMNS, [row.values() for row in table])
+    evaluate.main()
+    patients = load_predictions().patients
+    same = patients[:, None] == patients
+    rows = data.rows
+    named = rows % 10 != 0
+    expected = (rows[:, None] // 2 == rows // 2) & named[:, None] & named | np.eye(len(rows), dtype=bool)
+    assert np.array_equal(same, expected)
+    content = read_json("metrics/calibration.json")["test"]
+    of_test = load_predictions().of("test").patients
+    assert content["patients"] == len(np.unique(of_test)) < len(of_test)
 
 
 def test_calibration_without_a_prevalence_raises(run):
