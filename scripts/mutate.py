@@ -48,18 +48,19 @@ def main() -> None:
 
 def run_room(room: str, copies: list[Path], times: dict[str, float], missing: bool) -> list[Mutation]:
     """Run the errors of one room and save each outcome. Returns those unnoticed without a reason, and the
-    invalid ones. times: seconds of each set of tests without an error; added to."""
+    invalid ones. times: seconds of each test file without an error; added to."""
     listed, outcomes = mutations.load_mutations(room), mutations.load_outcomes(room)
     for mutation in listed:
         mutation.applied((copies[0] / mutation.file).read_text(encoding="utf-8"))
     waiting = [mutation for mutation in listed if not (missing and seen(outcomes.get(mutation.id)))]
-    for tests in sorted({mutation.tests for mutation in waiting} - times.keys()):
+    for tests in sorted({file for mutation in waiting for file in mutation.tests.split()} - times.keys()):
         times[tests] = time_unchanged(copies[0], tests)
     running, free = list[Run](), copies.copy()
     while waiting or running:
         while waiting and free:
             mutation = waiting.pop(0)
-            running.append(Run(free.pop(), mutation.tests, mutation, LIMIT + 5 * times[mutation.tests]))
+            limit = LIMIT + 5 * sum(times[file] for file in mutation.tests.split())
+            running.append(Run(free.pop(), mutation.tests, mutation, limit))
         time.sleep(0.05)
         for run in running.copy():
             if (outcome := run.ended()) is not None:

@@ -140,8 +140,8 @@ the proportion that turns a test red says what the tests are worth. The results,
 first, are in [docs/mutations/](mutations).
 
 Not mutmut or cosmic-ray: their operators (`+` to `-`, a constant plus one) do not make the errors meant here
-(the other split, the wrong row of a table, a setting that is dropped), make many that change nothing, and
-they run all tests, or a process with PyTorch, for each.
+(the other split, the wrong row of a table, a setting that is dropped), and they make too many others:
+cosmic-ray 8.7 finds 2,189 places in cxr/training alone, for each of which it starts a process with PyTorch.
 
 To add an error: an entry in the list of its room, then `python -m scripts.mutate --missing`.
 """

@@ -193,6 +193,7 @@ def test_impossible_value_is_an_error(tmp_path, key, value, allowed):
             ("split.ratios must be",),
         ),
         ("    train: 0.7", "    train: 0.8", ("split.ratios add up to 1.1", "must add up to 1")),
+        ("    train: 0.7", "    train: 0.6", ("split.ratios add up to 0.9", "must add up to 1")),
         ("  lr: 0.003", "  lr: 0.003\n  lr: 0.1", ("not valid YAML in line",)),
         ("  lr: 0.003", "  lr: [0.003", ("not valid YAML in line",)),
         ("  lr: 0.003", "\tlr: 0.003", ("not valid YAML in line",)),
@@ -201,7 +202,15 @@ def test_impossible_value_is_an_error(tmp_path, key, value, allowed):
         *("unknown", "unknown nested", "unknown at the top"),
         *("similar", "similar nested", "of another section"),
         *("none is similar", "number as key", "two lines", "missing", "missing nested", "stray section"),
-        *("empty section", "number for a section", "ratios", "duplicate key", "unclosed list", "tab"),
+        *(
+            "empty section",
+            "number for a section",
+            "ratios above",
+            "ratios below",
+            "duplicate key",
+            "unclosed list",
+            "tab",
+        ),
     ],
 )
 def test_broken_tree_is_an_error(tmp_path, old, new, parts):

@@ -95,6 +95,18 @@ def test_flags_do_what_apply_does(target, monkeypatch, name):
     assert leaves(YAML(typ="safe").load(changed)) == leaves(YAML(typ="safe").load(target))
 
 
+def test_recipe_leaves_nothing_of_the_one_before(target, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    switch_to("small_cnn", target)
+    expected = leaves(YAML(typ="safe").load(target))
+    switch_to("maxvit_decomposition", target)
+    apply_overrides(target, experiment_flags("small_cnn", target)[1::2])
+    assert leaves(YAML(typ="safe").load(target)) == expected
+    switch_to("maxvit_decomposition", target)
+    switch_to("small_cnn", target)
+    assert leaves(YAML(typ="safe").load(target)) == expected
+
+
 def test_there_is_a_demo_without_download():
     demo = next(path for path in RECIPES if path.stem == "demo")
     assert YAML(typ="safe").load(demo)["download"]["source"] == "phantom"

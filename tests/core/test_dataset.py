@@ -1,9 +1,25 @@
-"""Which classes are too small to measure on, and that the limit has the reason that is given for it."""
+"""The packed data set is read as it was written; which classes are too small to measure on."""
 
+import hashlib
+
+import numpy as np
 import pytest
 
-from cxr.core.dataset import SMALL, small_classes
+from cxr.core.dataset import (
+    LABELS,
+    SMALL,
+    class_order,
+    count_levels,
+    hash_images,
+    load_dataset,
+    load_opacities,
+    mean_and_std,
+    save_dataset,
+    small_classes,
+)
+from cxr.core.files import read_csv
 from cxr.evaluation.statistics import wilson
+from tests.builders import noise_images
 
 
 def test_small_classes_are_named():
@@ -16,3 +32,46 @@ def test_small_classes_are_named():
 def test_limit_is_where_an_interval_spans_20_points(images, wide):
     low, high = wilson(0.95, images)
     assert (high - low >= 0.2) == wide
+
+
+@pytest.mark.parametrize("normal", ["normal", "Normal", "NORMAL"])
+def test_normal_is_the_first_class(normal):
+    """Whatever stands before it in the alphabet: with two classes the second one is positive."""
+    assert class_order(["covid", normal, "Abscess", "covid"]) == [normal, "Abscess", "covid"]
+
+
+def test_data_set_is_read_as_it_was_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images, splits = noise_images(6), ["test", "train", "val", "train", "val", "test"]
+    names = ["sick", "normal", "sick", "sick", "normal", "normal"]
+    table = [(split, name, "", "", "") for split, name in zip(splits, names, strict=True)]
+    save_dataset(images, table, "medmnist")
+    data = load_dataset()
+    np.testing.assert_array_equal(data.images, images)
+    assert data.images.dtype == np.uint8
+    assert data.classes == ["normal", "sick"]
+    assert data.labels.tolist() == [1, 0, 1, 1, 0, 0]
+    assert data.reading == "medmnist"
+    assert [data.rows(split).tolist() for split in ("train", "val", "test")] == [[1, 3], [2, 4], [0, 5]]
+    assert data.rows("val", "train").tolist() == [1, 2, 3, 4]
+    assert [row["row"] for row in read_csv(LABELS)] == list("012345")
+    assert load_opacities() is None
+    save_dataset(images, table, "medmnist", 255 - images)
+    np.testing.assert_array_equal(load_opacities(), 255 - images)
+
+
+def test_hash_is_of_every_pixel():
+    image = noise_images(1)
+    (found,) = hash_images(image)
+    assert found == hashlib.sha256(image.tobytes()).hexdigest()
+    for row in (0, 1, 15):
+        changed = image.copy()
+        changed[0, row, 3] ^= 1
+        assert hash_images(changed) != [found]
+
+
+def test_grey_levels_are_those_of_all_images():
+    images = noise_images(300)  # more than are counted at a time
+    counts = count_levels(images)
+    assert counts.tolist() == np.bincount(images.ravel(), minlength=256).tolist()
+    assert mean_and_std(counts) == pytest.approx((images.mean(), images.std()))

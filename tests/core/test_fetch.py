@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cxr.core.fetch import Setting, from_hub, from_mirror, from_url, nearest
+from cxr.core.fetch import Setting, from_hub, from_mirror, from_url, nearest, stated_hash
 from cxr.models.weights import read_state, reading
 from tests.builders import ROOT, Answer, Site, files_below, refused
 
@@ -145,6 +145,20 @@ def test_wrong_hash_is_not_kept(tmp_path, site):
     assert files_below(tmp_path) == []
 
 
+@pytest.mark.parametrize("place", ["mirror", "cache"])
+def test_wrong_hash_of_a_file_that_is_here_is_an_error(tmp_path, site, place):
+    path = tmp_path / place / "tiny.npz"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"other weights")
+    with refused(f"{path} has sha256", f"not {SHA256[:8]}...; replace it by"):
+        from_url(X, site.url, SHA256[:8], tmp_path / "cache")
+
+
+def test_hash_in_the_name_of_a_published_file():
+    assert stated_hash("https://download.pytorch.org/models/resnet18-f37072fd.pth") == "f37072fd"
+    assert stated_hash("https://example.org/resnet18-v2.pth") == ""
+
+
 def test_unreachable_url_is_an_error(tmp_path, unreachable, monkeypatch):
     with refused(
         "clip_embed.encoder is x", "Connection refused", "not in CXR_MIRROR=", "go online, or download w.pth"
@@ -192,6 +206,18 @@ def test_mirror_comes_before_the_hub(tmp_path, hub):
         file.write_bytes(b"mirrored")
         assert from_tiny() == file
     assert hub.requests == []
+
+
+def test_another_commit_in_the_mirror_is_an_error(tmp_path):
+    """`hf download` records the commit of each file."""
+    folder = tmp_path / "mirror/acme/tiny"
+    record = folder / ".cache/huggingface/download/pytorch_model.bin.metadata"
+    record.parent.mkdir(parents=True)
+    (folder / "pytorch_model.bin").write_bytes(BODY)
+    record.write_text(f"{COMMIT}\ntag\n0\n")
+    assert from_tiny() == folder / "pytorch_model.bin"
+    with refused(f"{folder} holds commit {COMMIT} where clip_embed.revision asks for {COMMIT[::-1]}"):
+        from_tiny(COMMIT[::-1])
 
 
 def test_repository_without_weights_is_an_error(hub):
@@ -258,8 +284,9 @@ def test_users_file_needs_its_whole_hash(tmp_path):
     path.write_bytes(BODY)
     with refused("model.weights_sha256 is none", f"`sha256sum {path}` gives {SHA256}"):
         from_mirror(chosen(), "own.pth", "none")
-    with refused(f"{path} has sha256 {SHA256}, where model.weights_sha256 is {SHA256[:8]}"):
-        from_mirror(chosen(), "own.pth", SHA256[:8])
+    for other in (SHA256[:8], hashlib.sha256(b"other weights").hexdigest()):
+        with refused(f"{path} has sha256 {SHA256}, where model.weights_sha256 is {other}"):
+            from_mirror(chosen(), "own.pth", other)
 
 
 @pytest.mark.parametrize("content", [{}, [torch.ones(1)], {"state_dict": {"x": torch.ones(1)}}, {"x": 1}])

@@ -24,6 +24,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from cxr.core.errors import UserError
 from cxr.data import radiograph
 from cxr.data.radiograph import read_original_bytes
 from tests.builders import ROOT, dicom, dicom_bytes, noise_images, refused
@@ -185,6 +186,7 @@ def test_ybr_and_deep_colour_become_luma():
     ybr = convert_color_space(colour, "RGB", "YBR_FULL")
     np.testing.assert_allclose(shown(dicom(ybr, "YBR_FULL")), luma, atol=2)
     np.testing.assert_allclose(shown(dicom(colour.astype(np.uint16) * 257, "RGB")), luma, atol=1)
+    np.testing.assert_allclose(shown(dicom(colour.astype(np.uint16) * 16, "RGB", bits=12)), luma, atol=2)
 
 
 def compressed(dataset: Dataset, syntax: UID, frame: bytes | None = None) -> Dataset:
@@ -291,6 +293,15 @@ def of_syntax(syntax: str) -> Dataset:
 def test_what_cannot_be_displayed_is_an_error(dataset, reason):
     with refused("some image.dcm: ", reason):
         read_original_bytes(dicom_bytes(dataset), "some image.dcm")
+
+
+def test_an_error_quotes_no_value_of_the_file():
+    """In a damaged file any element may hold what stood in another one."""
+    whole = dicom_bytes(dicom(PIXELS, RescaleSlope="123456", RescaleIntercept=0))
+    assert whole.count(b"123456") == 1
+    with pytest.raises(UserError) as caught:
+        read_original_bytes(whole.replace(b"123456", b"Secret"), "image")
+    assert str(caught.value) == "image: damaged or incomplete DICOM file (ValueError)"
 
 
 def test_unknown_transfer_syntax_is_an_error():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cxr.data.phantom.cohort import CLASSES, MAX_IMAGES_PER_PATIENT, SPLITS, Phantoms, make_phantoms
+from cxr.data.phantom.drawing import Streams
 
 COUNTS = (40, 60, 30)
 
@@ -141,3 +142,13 @@ def test_invalid_arguments_are_an_error(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         make_phantoms(*arguments)
+
+
+def test_parameters_of_the_anatomy_are_within_two_and_a_half_standard_deviations():
+    streams = Streams(np.random.SeedSequence(number) for number in range(500))
+    draws = streams.table({"first": (1.0, 2.0), "second": (-3.0, 0.5)})
+    for name, mean, deviation in (("first", 1.0, 2.0), ("second", -3.0, 0.5)):
+        standard = (draws[name] - mean) / deviation
+        assert abs(standard).max() == pytest.approx(2.5, abs=1e-3)  # some were beyond
+        assert abs(standard.mean()) < 0.15
+        assert standard.std() == pytest.approx(1, abs=0.1)

@@ -5,8 +5,18 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import affine
 
-from cxr.models.preprocess import FLAT, NEIGHBOURHOOD, Preprocess
+from cxr.models.preprocess import (
+    FLAT,
+    NEIGHBOURHOOD,
+    Preprocess,
+    augmented_copies,
+    fit_normalisation,
+    to_grey,
+)
+from tests.builders import noise_images
 
 
 def radiographs() -> Tensor:
@@ -56,3 +66,33 @@ def test_three_channels_are_the_same_image_unless_they_have_statistics_of_their_
     result = Preprocess(28, (0.4, 0.5, 0.6), (0.2, 0.2, 0.2), kind)(radiographs())
     assert result.shape == (4, 3, 28, 28)
     assert torch.equal(result[:, 0], result[:, 1]) == (kind != "train")
+
+
+def test_normalisation_is_that_of_the_images():
+    images = noise_images(300)  # more than the 256 that are counted at a time
+    fitted_to = fit_normalisation(images)
+    assert fitted_to == (
+        pytest.approx(images.mean() / 255, abs=1e-6),
+        pytest.approx(images.std() / 255, abs=1e-6),
+    )
+    mean, std = fitted_to
+    x = Preprocess(16, (mean,), (std,))(to_grey(torch.from_numpy(images)))
+    assert x.shape == (300, 1, 16, 16)
+    assert float(x.mean()) == pytest.approx(0, abs=1e-4)
+    assert float(x.std()) == pytest.approx(1, abs=1e-4)
+
+
+def test_images_of_one_level_are_not_divided_by_zero():
+    assert fit_normalisation(np.full((3, 16, 16), 7, np.uint8))[1] > 0
+
+
+def test_zoomed_copies_are_torchvisions():
+    grey = to_grey(torch.from_numpy(noise_images(3, size=40)))
+    copies = augmented_copies(grey, "flip_zoom")
+    assert len(copies) == 6
+    assert torch.equal(copies[2], grey)
+    assert torch.equal(copies[3], grey.flip(-1))
+    for copy, zoom in ((copies[0], 0.9), (copies[4], 1.1)):
+        expected = affine(grey, 0.0, [0, 0], zoom, [0.0], InterpolationMode.BILINEAR, center=None)
+        inside = (..., slice(4, -4), slice(4, -4))  # the two fill the border differently
+        torch.testing.assert_close(copy[inside], expected[inside], atol=1e-3, rtol=0)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.stats import rankdata
 from sklearn import metrics as sk
@@ -25,6 +26,7 @@ from cxr.evaluation.reliability import calibration_scores, reliability_curve
 from cxr.evaluation.statistics import blocks
 from cxr.inference.calibration import Calibration, load_calibration, save_calibration
 from cxr.inference.predictions import Predictions, load_predictions, save_predictions
+from cxr.models.classifier import load_classifier, predict
 from stages import evaluate
 from tests.builders import (
     make_all_unlike,
@@ -266,6 +268,21 @@ def test_published_metrics_follow_from_the_predictions(run, classes):
         of_members = [member[name] for member in members]
         assert published[name]["mean"] == pytest.approx(statistics.mean(of_members), abs=1e-6)
     assert published.keys() == members[0].keys()
+
+
+@pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])
+def test_predictions_are_calibrated(run, classes):
+    """The released temperature is 1.7, the prevalence is the prior: p ** (1 / 1.7), normalised."""
+    run(classes)
+    data, published = load_dataset(), load_predictions()
+    raw = predict(load_classifier(), data.images[data.rows("val", "test")], torch.device("cpu"))
+    for values, uncalibrated in (
+        (published.ensemble, raw.mean),
+        (published.members, raw.probabilities),
+    ):
+        powers = uncalibrated.astype(float) ** (1 / 1.7)
+        np.testing.assert_allclose(values, powers / powers.sum(axis=-1, keepdims=True), rtol=1e-4)
+        assert abs(values - uncalibrated).max() > 0.05
 
 
 @pytest.mark.parametrize("classes", [CLASSES[:2], CLASSES])

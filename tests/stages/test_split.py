@@ -66,6 +66,15 @@ def test_ratios_hold_with_patients():
             assert fraction(splits, labels, name, label) == pytest.approx(ratio, abs=0.02)
 
 
+def test_largest_groups_are_placed_first():
+    """In any other order 2 of 4 single images would be in each half before the group of four comes."""
+    splits = stratified(
+        np.zeros(8, int), [*"abcd", *"eeee"], {"train": 0.5, "val": 0.25, "test": 0.25}, seed=0
+    )
+    assert splits[4:] == ["train"] * 4
+    assert sorted(splits[:4]) == ["test", "test", "val", "val"]
+
+
 def test_unknown_patients_are_groups_of_their_own():
     labels = np.zeros(200, int)
     splits = stratified(labels, [""] * 200, RATIOS, seed=0)
@@ -210,7 +219,9 @@ def test_source_without_a_val_gets_one_by_patient(run):
 
 
 def test_every_source_is_described(run, tmp_path):
-    _, metrics = run(source())
+    data, metrics = run(source())
+    assert data.reading == "medmnist"
+    assert {name for name, described in SOURCES.items() if described.reading != "plain"} == {"pneumoniamnist"}
     assert next(iter(metrics)) == "source"
     assert metrics["source"] == {"id": "pneumoniamnist", **asdict(SOURCES["pneumoniamnist"])}
     assert set(SOURCES) == set(get_args(get_type_hints(Download)["source"]))
@@ -245,6 +256,18 @@ def test_grey_levels_are_drawn_by_class_and_split(run, monkeypatch):
             expected, edges = np.histogram(pixels, bins=32, range=(0, 256), density=True)
             np.testing.assert_allclose(line.get_data().values, 8 * expected)
             np.testing.assert_array_equal(line.get_data().edges, edges)
+
+
+def test_mean_images_are_those_of_their_class_and_split(run, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(split, "image_rows", lambda path, rows, *_, **__: drawn.setdefault(path, rows))
+    data, _ = run(source())
+    means = drawn["plots/mean_images.png"]
+    assert list(means) == ["normal", "sick"]
+    for label, of_split in enumerate(means.values()):
+        for name, mean in zip(SPLITS, of_split, strict=True):
+            images = data.images[(data.labels == label) & (data.splits == name)]
+            np.testing.assert_array_equal(mean, images.astype(float).mean(axis=0).astype(np.uint8))
 
 
 def test_stratified_stage_keeps_patients_together(run):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,54 @@ def results(folder: Path) -> list[bytes]:
     return [(folder / "models" / name).read_bytes() for name in OUTPUTS]
 
 
+def test_key_changes_with_everything_that_determines_the_result(tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(b"one")
+    keys = [resume_key([1, "a"], [path]), resume_key([2, "a"], [path])]
+    path.write_bytes(b"two")
+    keys.append(resume_key([1, "a"], [path]))
+    assert len(set(keys)) == 3
+    path.write_bytes(b"one")
+    assert resume_key([1, "a"], [path]) == keys[0]
+
+
+def test_key_changes_with_the_code_and_with_pytorch(tmp_path, monkeypatch):
+    """Any imported module of cxr and of stages counts, no library."""
+    path = tmp_path / "code.py"
+    path.write_text("one")
+    for name, counts in (("cxr.new", True), ("stages.new", True), ("elsewhere", False)):
+        module = types.ModuleType(name)
+        module.__file__ = str(path)
+        monkeypatch.setitem(sys.modules, name, module)
+        before = resume_key([1], [])
+        path.write_text(f"two of {name}")
+        assert (resume_key([1], []) != before) is counts
+        monkeypatch.delitem(sys.modules, name)
+    before = resume_key([1], [])
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    assert resume_key([1], []) != before
+
+
+def test_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = checkpoint_path("key", 3)
+    assert load_checkpoint(path) is None
+    save_checkpoint(path, {"epoch": 1, "weights": torch.arange(3)})
+
+    class Unwritable:
+        def __reduce__(self):
+            raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        save_checkpoint(path, {"epoch": 2, "weights": Unwritable()})
+    state = load_checkpoint(path)
+    assert state["epoch"] == 1
+    assert torch.equal(state["weights"], torch.arange(3))
+    assert files_below(tmp_path) == [".resume/key/member_3.pt"]
+    clear_checkpoints()
+    assert files_below(tmp_path) == []
+
+
 def test_killed_training_ends_with_the_same_bytes(tmp_path, monkeypatch):
     """Killed in the first member, between its phases, and in the second phase of the second one."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -91,34 +140,3 @@ def test_killed_training_ends_with_the_same_bytes(tmp_path, monkeypatch):
     # logged but not yet saved.
     assert 2 * both <= logged_epochs(killed) <= 2 * both + 3 * 2
     assert not (killed / checkpoints.FOLDER).exists()
-
-
-def test_key_changes_with_everything_that_determines_the_result(tmp_path):
-    path = tmp_path / "data"
-    path.write_bytes(b"one")
-    keys = [resume_key([1, "a"], [path]), resume_key([2, "a"], [path])]
-    path.write_bytes(b"two")
-    keys.append(resume_key([1, "a"], [path]))
-    assert len(set(keys)) == 3
-    path.write_bytes(b"one")
-    assert resume_key([1, "a"], [path]) == keys[0]
-
-
-def test_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = checkpoint_path("key", 3)
-    assert load_checkpoint(path) is None
-    save_checkpoint(path, {"epoch": 1, "weights": torch.arange(3)})
-
-    class Unwritable:
-        def __reduce__(self):
-            raise OSError("no")
-
-    with pytest.raises(OSError, match="no"):
-        save_checkpoint(path, {"epoch": 2, "weights": Unwritable()})
-    state = load_checkpoint(path)
-    assert state["epoch"] == 1
-    assert torch.equal(state["weights"], torch.arange(3))
-    assert files_below(tmp_path) == [".resume/key/member_3.pt"]
-    clear_checkpoints()
-    assert files_below(tmp_path) == []

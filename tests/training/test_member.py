@@ -6,13 +6,15 @@ import torch
 
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
+from cxr.core.files import read_csv, write_csv
 from cxr.models.backbones import build_backbone
 from cxr.models.classifier import Classifier, build_member, predict
 from cxr.models.preprocess import to_grey
 from cxr.params import load_params
 from cxr.training.freezing import HeadOnly
 from cxr.training.inputs import AugmentedFeatures, augmented_features, unaugmented_features
-from cxr.training.member import MemberTask, phases, prepare
+from cxr.training.loop import Phase
+from cxr.training.member import MemberTask, member_seed, phases, prepare
 from cxr.training.selection import measure_epoch
 from cxr.training.targets import Subclasses
 from tests.builders import augmentation, noise_images, refused, small_classifier, write_packed, write_params
@@ -27,7 +29,7 @@ def train(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (40, 60), "val": (15, 25), "test": (4, 4)}, ["normal", "sick"])
 
-    def run(**changes):
+    def run(member=0, resume=None, tick=lambda: None, subclasses=None, **changes):
         quick = {"train.epochs": 3, "train.batch_size": 20, "train.precision": "float32", "model.tta": "none"}
         # Classes differ in brightness alone, and less than strong augmentation would leave.
         quick |= {"model.normalisation": "train", "imbalance.conflicting": 1.0}
@@ -36,8 +38,9 @@ def train(tmp_path, monkeypatch):
         write_params(tmp_path, quick | {key.replace("__", "."): value for key, value in changes.items()})
         params, data = load_params(), load_dataset()
         rows = data.rows("train")
-        spec, targets = prepare(params, data, rows, Subclasses.named([""] * len(rows)), CPU)
-        return spec, MemberTask(params, spec, targets, rows, CPU)(0, lambda: None)
+        names = subclasses or [""] * len(rows)
+        spec, targets = prepare(params, data, rows, Subclasses.named(names), CPU)
+        return spec, MemberTask(params, spec, targets, rows, CPU, resume)(member, tick)
 
     return run
 
@@ -89,6 +92,128 @@ def test_second_phase_starts_from_the_first_ones_best(train):
     assert val_nll(spec, both.state) == pytest.approx(min(row[4] for row in both.history), rel=1e-4)
 
 
+def swap_classes_of(split: str) -> None:
+    """In data/labels.csv: what is learnt on train is wrong on `split`."""
+    rows = [list(row.values()) for row in read_csv(dataset.LABELS)]
+    other = {"normal": "sick", "sick": "normal"}
+    swapped = [[*row[:2], other[row[2]], *row[3:]] if row[1] == split else row for row in rows]
+    write_csv(dataset.LABELS, dataset.COLUMNS, swapped)
+
+
+def test_second_phase_starts_from_the_best_epoch_not_the_last(train):
+    """The more is learnt of train, the worse on a val with exchanged classes; the second phase learns next to
+    nothing."""
+    swap_classes_of("val")
+    first = {"train__select": "val_nll", "train__schedule": "none", "train__lr": 3e-4, "train__epochs": 4}
+    rest = {"finetune__epochs": 1, "finetune__trainable": "head", "finetune__lr": 1e-9}
+    losses = [row[4] for row in train(**first, **rest, finetune__schedule="none")[1].history]
+    assert min(losses[:4]) < 0.9 * losses[3]
+    assert losses[4] == pytest.approx(min(losses[:4]), rel=1e-3)
+
+
+@pytest.mark.parametrize("select", ["val_nll", "val_auc", "val_accuracy"])
+def test_val_selects_the_weights(train, select):
+    """The more is learnt of train, the worse on a val with exchanged classes: the first epoch is its best."""
+    swap_classes_of("val")
+    options = {"train__select": select, "train__epochs": 5, "train__schedule": "none", "train__lr": 3e-4}
+    spec, trained = train(**options)
+    on_train, on_val = ([row[column] for row in trained.history] for column in (3, 4))
+    assert on_train[-1] < on_train[0]
+    assert on_val[0] == min(on_val) < on_val[-1]
+    assert val_nll(spec, trained.state) == pytest.approx(on_val[0], rel=1e-3)
+
+
+def test_val_ends_a_plateau(train):
+    swap_classes_of("val")
+    quick = {"train__epochs": 6, "train__lr": 3e-4, "train__patience": 1, "train__factor": 0.5}
+    history = train(train__schedule="plateau", **quick)[1].history
+    rates, on_train, on_val = ([row[column] for row in history] for column in (2, 3, 4))
+    assert on_train == sorted(on_train, reverse=True)  # which would never lower the rate
+    assert on_val == sorted(on_val)
+    assert rates[:3] == [3e-4] * 3
+    assert rates[-1] <= 1.5e-4
+
+
+def test_moving_average_is_what_is_measured_and_released(train):
+    options = {"train__schedule": "none", "train__lr": 0.003}
+    _, plain = train(train__select="last", **options)
+    spec, averaged = train(train__select="ema", **options)
+    assert not equal(averaged.state, plain.state)
+    losses = [row[4] for row in averaged.history]
+    assert losses != [row[4] for row in plain.history]
+    assert val_nll(spec, averaged.state) == pytest.approx(losses[-1], rel=1e-4)
+
+
+def test_training_curve_is_measured_on_images_drawn_from_all_of_train(train, monkeypatch):
+    """As many as val has, also where the data set has one class after the other."""
+    data = load_dataset()
+    table = [list(row.values())[1:] for row in read_csv(dataset.LABELS)]
+    order = sorted(range(len(table)), key=lambda row: (table[row][1], row))
+    dataset.save_dataset(np.array(data.images)[order], [table[row] for row in order], data.reading)
+    measured = []
+    monkeypatch.setattr(
+        "cxr.training.member.measure_epoch",
+        lambda p, labels: measured.append(labels) or measure_epoch(p, labels),
+    )
+    train(train__epochs=1)
+    on_train, on_val = measured
+    assert len(on_train) == len(on_val) == 40
+    assert 8 <= np.sum(on_train == 0) <= 24  # 40 of 100 images of train are normal
+
+
+def test_members_and_phases_draw_their_own_random_numbers(train, monkeypatch):
+    seeds, initial = [], []
+
+    class Recorded(Phase):
+        def __init__(self, module, *arguments):
+            super().__init__(module, *arguments)
+            seeds.append(self.generator.initial_seed())
+            initial.append(module.state_dict()["head.weight"].clone())
+
+    monkeypatch.setattr("cxr.training.member.Phase", Recorded)
+    for member in range(3):
+        train(member=member, train__epochs=1, finetune__epochs=1)
+    assert len(seeds) == len(set(seeds)) == 6
+    first, second, third = initial[::2]
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+
+
+@pytest.mark.parametrize("select", ["val_nll", "ema"])
+def test_interrupted_member_ends_with_the_same_weights(train, select):
+    """After the first epoch, between the phases, and in the second one, of which the base is frozen."""
+    options = {"train__select": select, "finetune__epochs": 2, "finetune__trainable": "head"}
+    options |= {"finetune__lr": 0.003, "train__lr": 0.003}
+    _, whole = train(**options)
+
+    class KilledError(Exception):
+        pass
+
+    for last in (1, 3, 4):
+        ticks = iter(range(last - 1))
+
+        def tick(ticks=ticks):
+            if next(ticks, None) is None:
+                raise KilledError
+
+        with pytest.raises(KilledError):
+            train(resume="key", tick=tick, **options)
+    _, resumed = train(resume="key", **options)
+    assert resumed.history == whole.history
+    assert equal(resumed.state, whole.state)
+
+
+def test_input_is_normalised_by_the_training_images_alone(train):
+    data = load_dataset()
+    images = np.array(data.images)
+    for split in ("val", "test"):
+        images[data.rows(split)] = 255
+    dataset.write_npy(dataset.IMAGES, images)
+    grey = images[data.rows("train")] / 255
+    spec, _ = train(train__epochs=1)
+    assert (spec.mean, spec.std) == ([pytest.approx(grey.mean())], [pytest.approx(grey.std(), abs=1e-5)])
+
+
 @pytest.mark.parametrize("select", ["last", "val_nll", "val_auc", "ema"])
 def test_second_phase_that_is_worse_is_not_released(train, select):
     good = {"train__select": select, "train__lr": 0.003}
@@ -122,6 +247,22 @@ def test_one_logit_learns_two_classes(train):
     assert trained.state["head.weight"].shape[0] == spec.logits == 1
     assert trained.history[-1][6] > 0.8  # val accuracy
     assert val_nll(spec, trained.state) == pytest.approx(trained.history[-1][4], rel=1e-4)
+
+
+def test_subclasses_are_summed_where_weights_are_selected(train):
+    data = load_dataset()
+    names = [f"{data.classes[data.labels[row]]}_{row % 2}" for row in data.rows("train")]
+    spec, trained = train(imbalance__strategy="decompose", subclasses=names)
+    assert spec.outputs == ["normal_0", "normal_1", "sick_0", "sick_1"]
+    assert val_nll(spec, trained.state) == pytest.approx(trained.history[-1][4], rel=1e-4)
+
+
+def test_specification_is_that_of_the_parameters(train):
+    changes = {"tta": "flip_zoom", "normalisation": "local", "hidden": 5, "dropout": 0.1, "input_size": 20}
+    plain = {"train__epochs": 1, "imbalance__strategy": "none"}
+    spec, _ = train(**plain, **{f"model__{name}": value for name, value in changes.items()})
+    assert {name: getattr(spec, name) for name in changes} == changes
+    assert spec.prior == [0.4, 0.6]
 
 
 def test_one_logit_for_three_outputs_is_an_error(tmp_path, monkeypatch):
@@ -221,3 +362,9 @@ def test_second_phase_has_its_own_section_and_takes_the_rest_from_the_first(tmp_
     assert (chosen["finetune"].factor, chosen["finetune"].patience) == (0.3, 4)
     assert chosen["finetune"].batch_size == 7
     assert list(phases(params.replace(finetune=params.finetune.replace(epochs=0)))) == ["train"]
+
+
+def test_members_share_no_seed():
+    seeds = {member_seed(seed, member) for seed in range(60) for member in range(60)}
+    assert len(seeds) == 3600
+    assert all(0 <= seed < 2**63 for seed in seeds)  # what both of PyTorch's generators take
