@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cxr.inference.calibration import Calibration
-from cxr.inference.prevalence import class_prevalence, declared, shifted
+from cxr.inference.calibration import Calibration, fit_temperature
+from cxr.inference.prevalence import case_weights, class_prevalence, declared, shifted
 from cxr.training.targets import Subclasses, classification_loss, make_targets
 from tests.builders import refused, settings
 
@@ -63,6 +63,27 @@ def test_probabilities_at_the_stated_prevalence_are_observed_frequencies():
     for low, high in ((0.05, 0.15), (0.3, 0.4), (0.6, 0.7)):
         inside = (p > low) & (p < high)
         assert diseased[inside].mean() == pytest.approx(p[inside].mean(), abs=0.01)
+
+
+def test_temperature_is_fitted_at_the_prevalence_of_the_images():
+    """Overconfident by a factor of two on the logits, and of a training with another prevalence."""
+    generator = np.random.default_rng(0)
+    prior, prevalence = [0.1, 0.9], [0.8, 0.2]
+    diseased = generator.random(100_000) < prevalence[1]
+    odds = np.exp(2 * generator.normal(np.where(diseased, 1.0, -1.0), 1.0)) * prior[1] / prior[0]
+    true = np.stack([1 / (1 + odds), odds / (1 + odds)], axis=1)
+    raw = Calibration(0.5, None)(true)
+    labels = diseased.astype(int)
+    assert fit_temperature(raw, labels, prior, prevalence) == pytest.approx(2, abs=0.05)
+    assert abs(fit_temperature(raw, labels) - 2) > 0.5
+
+
+def test_weighted_images_have_the_prevalence():
+    wanted = np.array([0.5, 0.2, 0.3])
+    weights = case_weights(LABELS, wanted)
+    assert weights.sum() == pytest.approx(len(LABELS))
+    np.testing.assert_allclose(np.bincount(LABELS, weights) / weights.sum(), wanted)
+    assert len(set(weights.round(9))) == 3  # all images of a class have the same
 
 
 def test_prevalence_as_params_state_it():

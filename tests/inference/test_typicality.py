@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from cxr.data.phantom.cohort import make_phantoms
-from cxr.inference.typicality import LIMIT, p_values, typicality
+from cxr.inference.typicality import LIMIT, PARTS, p_values, typicality
 from cxr.inference.typicality_model import (
     PATH,
     fit_typicality,
@@ -59,6 +59,18 @@ def test_p_values_are_those_of_a_count():
         assert parts == pytest.approx(counts[-1] / 31)
         smallest = counts.min(axis=1)
         assert combined == pytest.approx(sum(smallest <= smallest[-1]) / 31)
+
+
+def test_an_image_has_a_reason_only_if_it_is_marked():
+    """Low in one part alone, which a correction for two parts does not mark."""
+    val, new = (np.random.default_rng(0).normal(size=(n, 2)) for n in (200, 2000))
+    p, marks = p_values(new, val), typicality(new, val)
+    low, marked = (p[:, 1:] < LIMIT).any(axis=1), p[:, 0] < LIMIT
+    assert (low & ~marked).sum() > 20
+    for image, unlike, of_image in zip(marks, marked, p, strict=True):
+        assert image.unlike == unlike == (image.reason is not None)
+        parts = [part for part, value in zip(PARTS, of_image[1:], strict=True) if value < LIMIT]
+        assert list(image.parts) == (parts if unlike else [])
 
 
 def test_p_values_do_not_depend_on_the_other_images(monkeypatch):

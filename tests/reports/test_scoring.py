@@ -6,7 +6,7 @@ from cxr.evaluation.statistics import wilson
 from cxr.reports import page, scoring
 from cxr.reports.claims import load_claims
 from cxr.reports.page import render_page
-from cxr.reports.scoring import summarise_classifier, summarise_texts
+from cxr.reports.scoring import Scored, summarise_classifier, summarise_texts
 from cxr.reports.writers import Text
 from tests.builders import case, settings
 
@@ -105,3 +105,17 @@ def test_flags_and_kinds_are_beside_the_text():
     assert "| 0 / 1 / 0 | 0 / 0 / 0 |" in row
     assert "always names the most frequent class: here it would reach 1.000" in page_text
     assert "template" not in page_text.lower()
+
+
+def test_a_text_with_two_claims_is_flagged_once():
+    lexicon = load_claims()
+    texts = [
+        Scored("p", Text("", "x"), "answered", "normal", ["devices", "fractures"]),
+        Scored("p", Text("", "x"), "answered", "normal", []),
+    ]
+    summary = summarise_texts(texts, ["normal"] * 2, ["normal"] * 2, lexicon)
+    assert summary["flagged"] == 1
+    assert {name: count for name, count in summary["flags"].items() if count} == {
+        "devices": 1,
+        "fractures": 1,
+    }

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
-from cxr.core.files import read_json
+from cxr.core.files import read_json, write_json
 from cxr.evaluation.statistics import wilson
 from cxr.figures.case import draw_case
 from cxr.figures.style import HEAT
@@ -164,6 +164,16 @@ def test_predictions_of_another_run_are_an_error(place):
     rows.remove(next(row for row in rows if ",test," in row))
     predictions.PATH.write_text("".join(rows))
     with refused("metrics/predictions.csv does not belong to data/labels.csv", "dvc repro evaluate"):
+        report.main()
+    assert not any(Path(name).exists() for name in WRITTEN)
+
+
+def test_a_gallery_that_would_disclose_a_label_is_an_error(place):
+    write_report_run()
+    meta = read_json("models/index.json")
+    meta["rows"][3] = int(load_dataset().rows("test")[0])
+    write_json("models/index.json", meta)
+    with refused("models/index.json: its rows are no train or val radiographs", "dvc repro index"):
         report.main()
     assert not any(Path(name).exists() for name in WRITTEN)
 

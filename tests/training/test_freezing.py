@@ -6,7 +6,7 @@ from torch import nn
 
 from cxr.models.backbones import build_backbone
 from cxr.models.network import Network
-from cxr.training.freezing import freeze, train_mode
+from cxr.training.freezing import HeadOnly, freeze, train_mode
 from tests.builders import refused
 
 # Name, pixels a side, a module in the middle or at the end. MobileNet has features.1, .10, .11 and .12.
@@ -90,6 +90,15 @@ def test_frozen_dropout_and_stochastic_depth_are_off():
     assert torch.equal(network.features(x), network.features(x))
     assert network.training
     assert network.head.training
+
+
+def test_head_on_features_trains_with_its_dropout():
+    network, _ = build("small_cnn", 16, dropout=0.5)
+    head, features = HeadOnly(network), torch.randn(8, 128)
+    train_mode(head)
+    assert not torch.equal(head(features), head(features))
+    head.eval()
+    assert torch.equal(head(features), network.head(features))
 
 
 def test_unknown_module_is_an_error_that_offers_known_ones():

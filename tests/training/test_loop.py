@@ -9,6 +9,7 @@ import torch
 
 from cxr.models.classifier import predict
 from cxr.models.preprocess import to_grey
+from cxr.training.augment import augment
 from cxr.training.inputs import AugmentedImages
 from cxr.training.loop import Phase
 from cxr.training.targets import Targets
@@ -181,6 +182,18 @@ def test_class_of_weight_zero_is_not_learnt(only):
 def test_loss_that_is_not_finite_is_an_error(bad):
     with refused("epoch 1 has no finite loss; lower train.lr (or finetune.lr)"):
         fitted(noise_images(32), np.arange(32) % 2, weights=(1.0, bad), lr=0.02)
+
+
+def test_training_images_are_augmented_anew_each_time():
+    images, rows = torch.from_numpy(noise_images(10)), torch.tensor([7, 2, 2])
+    preprocess, generator = small_classifier(members=1).spec.preprocess, torch.Generator()
+    inputs = AugmentedImages(images, STRONG, preprocess)
+    first, second = inputs(rows, generator.manual_seed(0)), inputs(rows, generator)
+    expected = preprocess(augment(to_grey(images[rows]), STRONG, generator.manual_seed(0)))
+    assert torch.equal(first, expected)
+    assert not torch.allclose(first, second, atol=0.1)
+    assert not torch.allclose(first, preprocess(to_grey(images[rows])), atol=0.1)
+    assert len(inputs) == 10
 
 
 def test_infinite_loss_is_an_error_too(monkeypatch):

@@ -89,23 +89,6 @@ def test_every_strategy_changes_one_thing(strategy):
     assert (result.sampling is not None) == (strategy == "sampler")
 
 
-@pytest.mark.parametrize(
-    ("strategy", "changes", "expected"),
-    [
-        ("none", {}, [2 / 8, 5 / 8, 1 / 8]),
-        ("focal", {}, [2 / 8, 5 / 8, 1 / 8]),
-        ("decompose", {}, [2 / 8, 5 / 8, 1 / 8]),
-        ("class_weights", {}, [1 / 3] * 3),
-        ("class_weights", {"class_weights": [3.0, 1.0, 1.0]}, [6 / 12, 5 / 12, 1 / 12]),
-        ("sampler", {}, [1 / 3] * 3),
-        ("logit_adjustment", {}, [1 / 3] * 3),
-        ("both", {}, [1 / 5, 3 / 5, 1 / 5]),  # three of five sub-classes are covid's
-    ],
-)
-def test_prior_is_what_the_strategy_teaches(strategy, changes, expected):
-    assert targets(strategy, **changes).prior == pytest.approx(expected)
-
-
 def write_subclasses(rows) -> None:
     table = [(row, f"sub_{row}", row % 2) for row in rows]
     write_csv("data/subclasses.csv", ("row", "subclass", "conflicting"), table)
