@@ -23,10 +23,12 @@ from cxr.inference.predictions import load_predictions
 from cxr.inference.typicality import typicality
 from cxr.inference.typicality_model import load_typicality, measure
 from cxr.models.classifier import load_classifier, predict
+from cxr.params import load_params
 from cxr.reports import writers
+from cxr.reports.cases import choose_cases
 from cxr.reports.measurements import zone_fractions
 from stages import report
-from tests.builders import files_below, make_all_unlike, refused, write_report_run
+from tests.builders import ROOT, files_below, make_all_unlike, refused, write_report_run
 from tests.pictures import is_grey, recorded
 
 CPU = torch.device("cpu")
@@ -224,6 +226,16 @@ def test_decision_and_map_are_those_of_the_released_threshold(drawn):
         expected = (1 - alpha) * image[..., None] + alpha * 255 * colormaps[HEAT](heat)[..., :3]
         assert np.abs(panel.shown(16) - expected)[1:-1, 1:-1].mean() < 3
     assert different > 1
+
+
+def test_cases_are_drawn_by_the_released_decision(drawn):
+    cases, _, _, test, threshold, *_ = drawn
+    seed = load_params(ROOT / "params.yaml").seed
+    chosen, by_one_half = (
+        test.rows[choose_cases(test.labels, test.ensemble[:, 1] >= limit, 8, seed)].tolist()
+        for limit in (threshold, 0.5)
+    )
+    assert [line["row"] for line in cases] == chosen != by_one_half
 
 
 def test_figures_show_the_neighbours_of_their_line(drawn):

@@ -36,3 +36,20 @@ def test_report_and_what_is_printed(tmp_path, monkeypatch, capsys):
     value = report["pixels"]["train_test"]["sick"]["auc"]
     assert "AUC of train against test by pixels: normal " in (printed := capsys.readouterr().out)
     assert f"sick {value:.3f}" in printed
+
+
+def test_patients_are_groups_and_an_image_without_one_is_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (5, 5), "val": (3, 3), "test": (3, 3)}, ["normal", "sick"])
+    save_classifier(small_classifier())
+    write_params(tmp_path, {"compute.threads": 1, "compute.device": "cpu"})
+    lines = dataset.LABELS.read_text().splitlines()
+    known = [f"{line}patient {number // 3}" if number > 9 else line for number, line in enumerate(lines)]
+    dataset.LABELS.write_text("\n".join(known) + "\n")
+    compared = []
+    monkeypatch.setattr(shift, "compare_splits", lambda *arguments: compared.append(arguments) or {})
+    shift.main()
+    ((_, drawn, _, groups),) = compared
+    table = read_csv(dataset.LABELS)
+    assert groups.tolist() == [table[row]["group"] or table[row]["sha256"] for row in drawn]
+    assert sum(group.startswith("patient") for group in groups) == 22 - 9
