@@ -33,6 +33,13 @@ def test_one_curve_has_its_corner_beside_it(drawn):
     assert texts == ["95 % interval at each point", "single networks (3)", "AUC of a", "released decision"]
 
 
+def test_points_and_decision_are_drawn_where_they_are(drawn):
+    roc_curves("x.png", [panel("a", decision=(0.2, 0.9))])
+    lines = [line.get_xydata().tolist() for line in drawn[0].axes[0].get_lines()]
+    assert np.stack([X, X**0.2], axis=1).tolist() in lines
+    assert [[0.2, 0.9]] in lines
+
+
 def test_curves_without_a_band_and_of_several_classes_have_no_corner(drawn):
     roc_curves("x.png", [Panel("", [Curve("here", (X, X), "k"), Curve("on test", (X, X), "0.5")], (0, 1))])
     roc_curves("x.png", [panel(name, band=(X, X, X)) for name in "abcd"])

@@ -2,28 +2,8 @@
 
 import numpy as np
 
-from cxr.figures.validation import RocCurve, class_histograms, roc_curves
+from cxr.figures.validation import class_histograms
 from tests.pictures import recorded
-
-
-def test_roc_curve_and_decision(tmp_path):
-    false_positive, true_positive = np.array([0, 0.1, 1]), np.array([0, 0.7, 1])
-    curves = [
-        RocCurve("here", false_positive, true_positive, (0.1, 0.7), "#000000"),
-        RocCurve("on test", false_positive / 2, true_positive, None, "#999999"),
-    ]
-    with recorded() as saved:
-        roc_curves(tmp_path / "roc.png", curves)
-    (panel,) = saved["roc.png"].panels
-    lines = {line.get_label(): line.get_xydata() for line in panel.ax.lines[1:]}
-    assert list(lines) == ["here", "decision here", "on test"]
-    np.testing.assert_allclose(lines["here"], np.stack([false_positive, true_positive], axis=1))
-    np.testing.assert_allclose(lines["decision here"], [[0.1, 0.7]])
-    np.testing.assert_allclose(lines["on test"][:, 0], false_positive / 2)
-    assert (panel.ax.get_xlabel(), panel.ax.get_ylabel()) == (
-        "1 - specificity (false positive rate)",
-        "sensitivity",
-    )
 
 
 def test_histograms_of_each_class_and_the_threshold(tmp_path):
