@@ -257,13 +257,13 @@ def test_search_is_exact_up_to_fifty_thousand_images():
     assert [choose_kind(count) for count in (10, 501, 4_708, 50_000, 50_001)] == ["flat"] * 4 + ["ivf"]
 
 
-def test_a_gallery_of_test_radiographs_is_an_error(tmp_path, monkeypatch):
+def test_a_gallery_of_other_splits_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_packed({"train": (6, 6), "val": (3, 3), "test": (6, 6)}, ["normal", "sick"])
     data = load_dataset()
-    for splits in (("train",), ("train", "val")):
+    for splits in (("train",), ("train", "val"), ("test",)):
         of_rows(data.rows(*splits)).check(data)
-    for splits in (("test",), ("train", "test"), ("val",), ("train", "val", "test")):
+    for splits in (("val", "test"), ("train", "test"), ("val",), ("train", "val", "test")):
         with refused("models/index.json does not belong to data/labels.csv: other rows"):
             of_rows(data.rows(*splits)).check(data)
 

@@ -28,7 +28,7 @@ def content(split):
     released = Calibration(1.4, 0.35, [0.4, 0.6], [0.5, 0.5], POINTS)
     methods = calibration_methods(whole, released, STATED)
     of_split = {name: p[whole.splits == "test"] for name, p in methods.items()}
-    return details(split, summarise(split, 0.35, 50), released, of_split, STATED, WANTED, 50), of_split
+    return details(split, summarise(split, 0.35, 50), released, of_split, STATED, WANTED, 50, None), of_split
 
 
 def test_decisions_are_those_of_their_name(content, split):
@@ -36,8 +36,8 @@ def test_decisions_are_those_of_their_name(content, split):
         result = content[0]["decisions"][name]
         decided = (split.ensemble[:, 1] >= threshold).astype(int)
         assert np.array_equal(result["confusion"], sk.confusion_matrix(split.labels, decided))
-        assert result["per_class"]["pneumonia"]["recall"] == sk.recall_score(split.labels, decided)
-        assert result["per_class"]["normal"]["precision"] == sk.precision_score(
+        assert result["per_class"]["pneumonia"]["recall"]["value"] == sk.recall_score(split.labels, decided)
+        assert result["per_class"]["normal"]["precision"]["value"] == sk.precision_score(
             split.labels, decided, pos_label=0
         )
     assert not np.array_equal(

@@ -36,7 +36,7 @@ def test_figures_are_drawn_without_errors_and_without_subclasses(tmp_path, monke
     data = load_dataset()
     train, queries = data.rows("train"), data.rows("test")
     rows = np.array([train[data.labels[train] == data.labels[query]] for query in queries])
-    search = Search(data.images, queries, rows, np.ones((4, 10), np.float32), "distance")
+    search = Search(data.images, queries, rows, np.ones((4, 10), np.float32), "distance", "train")
     names, none = np.array(data.classes)[data.labels], np.full(len(data.labels), "", dtype=object)
     retrieval_figures.draw_retrieval(search, names, none, [], [])
     for name in ("retrieval", "retrieval_errors", "retrieval_subclasses"):
@@ -55,7 +55,7 @@ def test_figures_show_the_queries_and_neighbours_they_name(tmp_path, monkeypatch
     values = 1 - np.arange(240).reshape(24, 10) / 1000
     with recorded() as saved:
         retrieval_figures.draw_retrieval(
-            Search(images, queries, neighbours, values, "cosine"), names, subclasses, [3, 8], [5]
+            Search(images, queries, neighbours, values, "cosine", "train"), names, subclasses, [3, 8], [5]
         )
 
     def check(name: str, i: int, line: int, groups: np.ndarray, title: str) -> None:

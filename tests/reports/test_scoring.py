@@ -113,7 +113,7 @@ def test_a_text_with_two_claims_is_flagged_once():
         Scored("p", Text("", "x"), "answered", "normal", ["devices", "fractures"]),
         Scored("p", Text("", "x"), "answered", "normal", []),
     ]
-    summary = summarise_texts(texts, ["normal"] * 2, ["normal"] * 2, lexicon)
+    summary = summarise_texts(texts, ["normal"] * 2, ["normal"] * 2, ["normal", "pneumonia"], lexicon)
     assert summary["flagged"] == 1
     assert {name: count for name, count in summary["flags"].items() if count} == {
         "devices": 1,

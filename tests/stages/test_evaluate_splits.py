@@ -19,6 +19,7 @@ from cxr.inference.typicality import p_values
 from cxr.inference.typicality_model import load_typicality, measure, save_typicality
 from cxr.models.classifier import predict
 from cxr.params import load_params
+from cxr.training.member import HISTORY_COLUMNS
 from stages import evaluate
 from tests.builders import (
     ROOT,
@@ -44,8 +45,7 @@ def two_classes(tmp_path_factory):
         released = Calibration(1.7, THRESHOLD, [0.4, 0.6], [0.5, 0.5], points)
         save_calibration(released)
         save_small_typicality(model)
-        columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
-        write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
+        write_csv("models/history.csv", HISTORY_COLUMNS, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5, 1)])
         changes = {"evaluate.bootstrap": 100, "evaluate.prevalence": 0.1}
         write_params(Path(), changes | {"compute.threads": 1, "compute.device": "cpu"})
         data, cpu = load_dataset(), torch.device("cpu")

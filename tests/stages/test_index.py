@@ -279,7 +279,7 @@ def test_figures_and_recall_are_of_the_saved_gallery(run, monkeypatch, embedding
     )
     data = run(metric=metric, embedding=embedding)
     train, test = data.rows("train"), data.rows("test")
-    of_gallery, of_queries = (features(data, rows)[embedding] for rows in (train, test))
+    of_gallery, of_queries = (features(data, rows, metric)[embedding] for rows in (train, test))
     (search,) = drawn
     assert np.array_equal(search.queries, test)
     assert np.array_equal(search.images, data.images)
@@ -312,7 +312,7 @@ def test_the_hardest_queries_have_the_fewest_hits_then_the_most_similar_wrong_im
     )
     values = np.tile(np.random.default_rng(0).random((len(queries), 1)), 10)
     meta = Meta("classifier", metric, "flat", 5, "", train.tolist())
-    index.draw_figures(data, queries, SearchResult(rows, values), meta)
+    index.draw_figures(data, queries, SearchResult(rows, values), meta, "train")
     nearness = values[:, 0] * (1 if metric == "cosine" else -1)
     expected = []
     for label in (0, 1):
