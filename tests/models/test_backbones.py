@@ -142,6 +142,14 @@ def test_equals_timm_with_its_own_preprocessing(mirror):
     assert shapes(build(f"timm:{TIMM}").base) == shapes(backbone.base)
 
 
+def test_published_file_with_another_content_than_its_name_says_is_an_error(mirror, monkeypatch):
+    _, path = published("squeezenet1_1", mirror, monkeypatch)
+    state = torch.load(path)
+    torch.save({name: tensor + 1 for name, tensor in state.items()}, path)
+    with refused(f"{path} has sha256", f"not {path.stem.rpartition('-')[2]}...; replace it"):
+        build("squeezenet1_1", "imagenet")
+
+
 def test_incomplete_or_pickled_timm_files_are_an_error(mirror):
     model, path = timm_published(mirror)
     state = {key: tensor for key, tensor in model.state_dict().items() if key != "bn1.weight"}
