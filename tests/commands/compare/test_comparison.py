@@ -284,3 +284,13 @@ def test_intervals_hold_the_true_difference(own, talent):
         covered.append(result.interval[0] <= true_difference <= result.interval[1])
     # Three standard errors of a proportion of 0.95 in 250 are 0.041.
     assert 0.909 <= np.mean(covered) <= 0.992
+
+
+def test_numbers_needed_are_at_the_level_that_holms_method_asks_of_the_smallest_p():
+    a, b = drawn_predictions([1.0, 1.1, 1.2]), drawn_predictions([1.3, 1.5, 1.4], seed=1)
+    primary, *secondary = compare_runs(a, b, NAMES)[0].rows
+    images = int((a.splits == "test").sum())
+    for row, level in [(primary, 0.05), *((row, 0.05 / len(secondary)) for row in secondary)]:
+        assert row.images_needed == row.estimate.images_needed(images, level)
+        assert row.members_needed == row.estimate.members_needed(level)
+    assert any(row.images_needed != row.estimate.images_needed(images, 0.05) for row in secondary)
