@@ -1,5 +1,6 @@
 """The exported graph computes what PyTorch computes, for every family of backbones, and describes itself."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,11 @@ def test_default_family_with_subclasses_and_all_augmented_copies():
         assert trace not in content
     onnx.checker.check_model(content, full_check=True)
     assert OnnxModel(content, threads=1).facts == metadata(model)
+    assert OnnxModel(content, threads=3)._session.get_session_options().intra_op_num_threads == 3
+
+
+def test_onnx_runtime_does_not_report_its_use():
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 @pytest.mark.parametrize("normalisation", ["image", "local"])

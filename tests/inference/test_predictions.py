@@ -39,6 +39,15 @@ def test_text_is_parsed_as_it_was_written(run):
                 np.testing.assert_array_equal(parsed, written)
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_one_split_has_its_own_rows_of_everything(run, split):
+    chosen, inside = run.of(split), run.splits == split
+    assert set(chosen.splits) == {split}
+    for name in ("rows", "labels", "ensemble"):
+        np.testing.assert_array_equal(getattr(chosen, name), getattr(run, name)[inside])
+    np.testing.assert_array_equal(chosen.members, run.members[:, inside])
+
+
 @pytest.mark.parametrize(
     "broken",
     [

@@ -3,12 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from cxr.core.files import read_json, write_json
+from cxr.core.files import read_json, sha256, write_json
 from cxr.models import classifier
 from cxr.models.classifier import build_member, load_classifier, predict
-from tests.builders import files_below, noise_images, refused, save_classifier, small_classifier
+from tests.builders import (
+    empty_mirror,
+    files_below,
+    noise_images,
+    refused,
+    save_classifier,
+    settings,
+    small_classifier,
+)
 
 CPU = torch.device("cpu")
 
@@ -112,6 +120,19 @@ def test_documented_size_of_the_network():
     network = build_member(small_classifier(size=28, input_size=28).spec)
     assert sum(weight.numel() for weight in network.parameters()) == pytest.approx(287_000, abs=500)
     assert network(torch.zeros(3, 1, 28, 28)).shape == (3, 2)
+
+
+def test_new_member_has_the_weights_and_the_dropout_that_are_stated(tmp_path, monkeypatch):
+    path = empty_mirror(tmp_path, monkeypatch) / "own.safetensors"
+    spec = small_classifier(dropout=0.7).spec
+    expected = build_member(spec).base.state_dict()
+    save_file(expected, path)
+    named = settings("model", weights=f"file:{path.name}", weights_sha256=sha256(path))
+    network = build_member(spec, named)
+    for name, tensor in network.base.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+    assert not torch.equal(build_member(spec).base.block1[0].weight, expected["block1.0.weight"])
+    assert network.dropout.p == 0.7
 
 
 def test_new_members_differ_by_seed_alone():

@@ -85,3 +85,11 @@ def test_dropout_is_in_the_head_alone(hidden):
     assert torch.equal(network.features(x), network.features(x))
     assert not torch.equal(network(x), network(x))
     assert len([module for module in network.modules() if isinstance(module, nn.Dropout)]) == 1
+
+
+def test_residual_block_adds_to_its_input():
+    block, x = small_cnns.Residual(4).eval(), torch.randn(2, 4, 6, 6)
+    torch.testing.assert_close(block(x), (x + block.change(x)).relu())
+    with torch.no_grad():
+        block.change[-1].weight.zero_()  # of the last batch normalisation
+    torch.testing.assert_close(block(x), x.relu())

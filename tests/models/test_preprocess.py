@@ -96,3 +96,10 @@ def test_zoomed_copies_are_torchvisions():
         expected = affine(grey, 0.0, [0, 0], zoom, [0.0], InterpolationMode.BILINEAR, center=None)
         inside = (..., slice(4, -4), slice(4, -4))  # the two fill the border differently
         torch.testing.assert_close(copy[inside], expected[inside], atol=1e-3, rtol=0)
+
+
+def test_a_pattern_finer_than_the_input_becomes_its_mean():
+    stripes = (torch.arange(28) % 2).float().expand(1, 1, 28, 28)
+    for pattern in (stripes, stripes.transpose(2, 3)):
+        reduced = Preprocess(10, (0.0,), (1.0,)).resize(pattern)
+        torch.testing.assert_close(reduced[..., 1:-1, 1:-1], torch.full((1, 1, 8, 8), 0.5), atol=0.1, rtol=0)

@@ -218,6 +218,14 @@ def test_source_without_a_val_gets_one_by_patient(run):
     assert other.splits.tolist() != data.splits.tolist()
 
 
+def test_new_val_has_its_share_of_train_and_val_together(run):
+    """Test stays as published, so val is 0.3 of 0.9 of what is left."""
+    classes = ["sick" if i % 2 else "normal" for i in range(60)]
+    raw = source(images=noise_images(60, 16), splits=["train"] * 48 + ["test"] * 12, classes=classes)
+    _, metrics = run(raw, ratios={"train": 0.6, "val": 0.3, "test": 0.1})
+    assert metrics["counts"]["val"] == {"normal": 8, "sick": 8}
+
+
 def test_every_source_is_described(run, tmp_path):
     data, metrics = run(source())
     assert data.reading == "medmnist"
