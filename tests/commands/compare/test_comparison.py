@@ -141,3 +141,14 @@ def test_changed_decisions_are_listed_with_the_greatest_change_first():
             "p_label_b": 0.7,
         }
     )
+
+
+def test_numbers_needed_are_at_the_level_that_holms_method_asks_of_the_smallest_p():
+    a, b = drawn_predictions([1.0, 1.1, 1.2]), drawn_predictions([1.3, 1.5, 1.4], seed=1)
+    primary, *secondary = compare_runs(a, b, UNPAIRED, THRESHOLDS)[0].rows
+    images = int((a.splits == "test").sum())
+    for row, level in [(primary, 0.05), *((row, 0.05 / len(secondary)) for row in secondary)]:
+        assert row.images_needed == row.estimate.images_needed(images, level)
+        assert row.members_needed == row.estimate.members_needed(level)
+        assert row.detectable == row.estimate.detectable(level)
+    assert any(row.images_needed != row.estimate.images_needed(images, 0.05) for row in secondary)
