@@ -95,7 +95,9 @@ def main() -> None:
     }
     for split, baseline in acquisition_baseline(data, resamples).items():
         content[split]["acquisition"] = baseline
-    curves = {label: one_vs_rest(test.labels, test.ensemble, label, resamples) for label in shown(test)}
+    curves = {
+        label: one_vs_rest(test.labels, test.ensemble, label, resamples) for label in drawn_classes(test)
+    }
     content["test"]["one_vs_rest"] = {test.classes[label]: curve.areas for label, curve in curves.items()}
     write_json("metrics/details.json", content)
     write_json(
@@ -187,13 +189,13 @@ def write_reliability(test: Predictions, methods: dict[str, np.ndarray], prevale
     )
 
 
-def shown(test: Predictions) -> list[int]:
+def drawn_classes(test: Predictions) -> list[int]:
     """The classes whose curves are drawn: the second of two, or else each against the rest."""
     return [1] if len(test.classes) == 2 else [*range(len(test.classes))]
 
 
 def write_curves(test: Predictions, threshold: float | None, curves: Mapping[int, OneVsRest]) -> None:
-    """plots/roc.csv, precision_recall.csv: the curves of the `shown` classes; as figures with bands."""
+    """plots/roc.csv, precision_recall.csv: the curves of the classes of `curves`; as figures with bands."""
     decisions = decide(test.ensemble, threshold)
     table = confusion(test.labels, decisions, len(test.classes))
     roc, pr = [], []

@@ -171,7 +171,7 @@ def test_plots_are_readable(plot: dict) -> None:
 
 EVERY = set(STAGES)
 EVALUATION = {"cluster", "evaluate", "index", "explain", "corrupt", "robustness", "shift", "report"}
-INFERENCE = {"calibrate", "evaluate", "explain", "robustness", "report", "export"}
+INFERENCE = {"calibrate", "evaluate", "index", "explain", "robustness", "report", "export"}
 MODELS = {"calibrate", "evaluate", "index", "explain", "corrupt", "shift", "report", "export"}
 COMPUTING = {"clip-embed", "train"} | MODELS
 # What `dvc repro` would run again after one new line in a file, before it has looked at what comes out.

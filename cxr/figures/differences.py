@@ -10,7 +10,7 @@ VERDICT_COLOURS = {"better": style.PLAIN, "worse": style.MARKED, "inconclusive":
 
 
 @dataclass(frozen=True)
-class Difference:
+class MetricDifference:
     """low, high: the 95 % interval of the difference, None where there is none. verdict: better, worse or
     inconclusive."""
 
@@ -20,7 +20,7 @@ class Difference:
     verdict: str
 
 
-def draw_differences(ax: Axes, differences: list[Difference], label: str) -> None:
+def draw_differences(ax: Axes, differences: list[MetricDifference], label: str) -> None:
     """The first at the top. label: of the x axis."""
     for place, each in enumerate(differences):
         colour = VERDICT_COLOURS[each.verdict]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from cxr.evaluation import statistics
 from cxr.evaluation.metrics import delong, headline, summarise
 from cxr.inference.predictions import Predictions
 from tests.builders import drawn_predictions
@@ -72,3 +73,12 @@ def test_an_image_at_the_threshold_is_positive():
     result = headline(np.array([0, 0, 1, 1]), np.stack([1 - p, p], axis=1), ["normal", "sick"], 0.4)
     assert (result["sensitivity"], result["specificity"], result["accuracy"]) == (1, 0.5, 0.75)
     assert result["accuracy_at_one_half"] == 0.75
+
+
+def test_each_resample_has_its_own_threshold_however_they_are_divided_into_blocks(monkeypatch):
+    data, thresholds = drawn_predictions([1.4]).of("test"), np.linspace(0.1, 0.9, 50)
+    whole = summarise(data, 0.5, 50, thresholds).samples
+    monkeypatch.setattr(statistics, "CELLS", 7 * len(data.labels))
+    for name, samples in summarise(data, 0.5, 50, thresholds).samples.items():
+        np.testing.assert_allclose(samples, whole[name], atol=1e-12)
+    assert len(np.unique(whole["sensitivity"])) > 20

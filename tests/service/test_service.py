@@ -531,5 +531,5 @@ def test_overlay_shows_the_corner_where_it_is():
     assert is_grey(shown[:, 16:], plain[:, 16:])
     yellow = 0.6 * overlay.coloured(np.array([1.0]))[0] + 0.4 * plain[30, 2]
     np.testing.assert_allclose(shown[27:, :8].reshape(-1, 3), np.tile(yellow, (40, 1)), atol=2)
-    similar = np.asarray(Image.open(io.BytesIO(overlay.png(plain))))
+    similar = np.asarray(Image.open(io.BytesIO(overlay.png(Image.fromarray(plain)))))
     assert np.array_equal(similar, plain)

@@ -181,8 +181,7 @@ def build(folder: Path) -> tuple[Path, KMeans, np.ndarray]:
     save_classifier(small_classifier())
     save_small_typicality(small_classifier())
     save_calibration(Calibration(1.0, 0.5, [0.5, 0.5], [0.5, 0.5]))
-    columns = ("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy")
-    write_csv("models/history.csv", columns, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5)])
+    write_csv("models/history.csv", HISTORY_COLUMNS, [(0, 1, 0.1, 0.5, 0.5, 0.5, 0.5, 1)])
     settings = {"evaluate.bootstrap": 100, "compute.threads": 1, "compute.device": "cpu"}
     write_params(folder, settings | {"clip_embed.dimensions": 4})
     evaluate.main()

@@ -14,7 +14,7 @@ from cxr.core.errors import UserError
 from cxr.core.files import read_csv
 from cxr.evaluation.delong import LOWER_IS_BETTER
 from cxr.figures import style
-from cxr.figures.differences import Difference, draw_differences
+from cxr.figures.differences import MetricDifference, draw_differences
 from cxr.figures.radiographs import show_image
 from cxr.figures.style import save_figure
 from cxr.inference.predictions import DIGITS, check_predictions
@@ -47,7 +47,7 @@ def draw_contact_sheet(path: Path | str, split: Comparison, images: Images) -> N
     draw_differences(
         above.subplots(),
         [
-            Difference(
+            MetricDifference(
                 f"{row.metric} (lower is better)" if row.metric in LOWER_IS_BETTER else row.metric,
                 row.estimate.difference,
                 row.estimate.interval if row.estimate.testable else None,

@@ -32,7 +32,7 @@ class Review:
         lines = ["**The predictions of A and B are identical**: nothing to compare.", "", sides]
         if not self.identical:
             test, val = self.splits
-            lines = [f"**{answer(test)}**  "]
+            lines = [f"**{answer_sentence(test)}**  "]
             lines += [f"{secondary}  "] if (secondary := _secondary(test)) else []
             lines += [
                 f"{_on_val(val)}  ",
@@ -100,7 +100,7 @@ class Review:
         )
 
 
-def answer(split: Comparison) -> str:
+def answer_sentence(split: Comparison) -> str:
     """The verdict on the primary metric as one sentence, with what it rests on."""
     row = split.rows[0]
     result, title = row.estimate, f"{split.split} {TITLES[row.metric]}"

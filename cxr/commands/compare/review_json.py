@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from cxr.commands.compare.comparison import Comparison, MetricRow, flips
-from cxr.commands.compare.review import Review, answer
+from cxr.commands.compare.review import Review
 from cxr.commands.compare.runs import Run
 
 
@@ -35,7 +35,7 @@ def as_json(review: Review) -> dict[str, Any]:
     evaluations = review.evaluations
     return {
         "verdict": {split.split: split.rows[0].verdict for split in review.splits},
-        "answer": answer(review.splits[0]),
+        "answer": answer_sentence(review.splits[0]),
         "design": review.splits[0].design,
         "a": _run_json(review.a),
         "b": _run_json(review.b),
