@@ -161,6 +161,20 @@ def test_stage_uses_val_alone(run, classes, rule, name):
     assert load_calibration() == chosen
 
 
+def test_target_of_the_parameters_decides_two_operating_points(run, tmp_path):
+    before = run(["normal", "sick"], "sensitivity").operating_points
+    changes = {"calibrate.threshold": "sensitivity", "calibrate.target": 0.5}
+    write_params(tmp_path, changes | {"compute.threads": 1, "compute.device": "cpu"})
+    calibrate.main()
+    chosen = load_calibration()
+    data = load_dataset()
+    val = data.rows("val")
+    raw = predict(load_classifier(), data.images[val], torch.device("cpu")).mean
+    points = choose_thresholds(data.labels[val] == 1, chosen(raw)[:, 1], 0.5)
+    assert chosen.operating_points == points != before
+    assert chosen.threshold == points["target_sensitivity"]
+
+
 def test_typicality_is_learnt_from_train_and_judged_on_val(run):
     run(["normal", "sick"], "youden")
     data = load_dataset()
