@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
-from sklearn.metrics import log_loss
 
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
@@ -84,11 +83,6 @@ def test_perfect_model_has_a_temperature():
     assert temperature == pytest.approx(COLDEST, rel=0.01)  # the log loss falls to the bound of the search
     extreme = Calibration(temperature, None)(np.array([[0.1, 0.9]]))[0, 1]
     assert 0.999 < extreme < 0.9999  # as its docstring says, and not 1
-
-
-def test_nll_equals_scikit_learns():
-    probabilities, labels = sample(3, 2.0, images=500)
-    assert nll(probabilities, labels) == pytest.approx(log_loss(labels, probabilities))
 
 
 def test_a_missing_calibration_is_an_error(tmp_path, monkeypatch):

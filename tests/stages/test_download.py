@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.core.dataset import class_order
 from cxr.data import manifest
 from cxr.data.manifest import load_manifest
 from cxr.data.own_folder import read_folder
@@ -231,18 +230,6 @@ def test_synthetic_patients_have_one_split_and_opacities_are_where_they_are_ill(
 def test_too_large_synthetic_radiographs_are_an_error():
     with refused("params.yaml: download.size is 1024; source phantom has at most 512"):
         download.make_synthetic(settings("phantom", images=60), 1024)
-
-
-@pytest.mark.parametrize(
-    ("names", "order"),
-    [
-        (["pneumonia", "normal", "covid"], ["normal", "covid", "pneumonia"]),
-        (["PNEUMONIA", "NORMAL", "PNEUMONIA"], ["NORMAL", "PNEUMONIA"]),
-        (["b", "a"], ["a", "b"]),
-    ],
-)
-def test_normal_is_the_first_class(names, order):
-    assert class_order(names) == order
 
 
 FLAT = ("sick/b.png", "sick/a.JPG", "normal/deep/er/c.jpeg", "normal/d.PNG")
