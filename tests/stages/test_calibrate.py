@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
-from sklearn.metrics import log_loss
 
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
@@ -86,11 +85,6 @@ def test_perfect_model_has_a_temperature():
     assert 0.999 < extreme < 0.9999  # as its docstring says, and not 1
 
 
-def test_nll_equals_scikit_learns():
-    probabilities, labels = sample(3, 2.0, images=500)
-    assert nll(probabilities, labels) == pytest.approx(log_loss(labels, probabilities))
-
-
 def test_a_missing_calibration_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with refused("models/calibration.json: no calibration here", "`dvc repro`", "`dvc pull`"):
@@ -159,6 +153,20 @@ def test_stage_uses_val_alone(run, classes, rule, name):
     dataset.write_npy(dataset.IMAGES, images)
     calibrate.main()
     assert load_calibration() == chosen
+
+
+def test_target_of_the_parameters_decides_two_operating_points(run, tmp_path):
+    before = run(["normal", "sick"], "sensitivity").operating_points
+    changes = {"calibrate.threshold": "sensitivity", "calibrate.target": 0.5}
+    write_params(tmp_path, changes | {"compute.threads": 1, "compute.device": "cpu"})
+    calibrate.main()
+    chosen = load_calibration()
+    data = load_dataset()
+    val = data.rows("val")
+    raw = predict(load_classifier(), data.images[val], torch.device("cpu")).mean
+    points = choose_thresholds(data.labels[val] == 1, chosen(raw)[:, 1], 0.5)
+    assert chosen.operating_points == points != before
+    assert chosen.threshold == points["target_sensitivity"]
 
 
 def test_typicality_is_learnt_from_train_and_judged_on_val(run):

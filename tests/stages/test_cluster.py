@@ -154,11 +154,45 @@ def test_subclasses_refine_the_chosen_classes(run, setting, split):
     np.testing.assert_allclose(np.load("data/centroids.npy"), means, atol=1e-4)
 
 
+def test_seed_of_the_parameters_decides_the_subclasses(run, tmp_path):
+    data, *_ = run()
+    cloud = np.random.default_rng(0).normal(size=(len(data.labels), 4))
+    np.save("data/embeddings.npy", cloud.astype(np.float32))
+
+    def subclasses(seed: int) -> list[str]:
+        write_params(tmp_path, {"cluster.k": 5, "cluster.classes": "majority", "seed": seed})
+        cluster.main()
+        return [row["subclass"] for row in read_csv("data/subclasses.csv")]
+
+    assert subclasses(0) == subclasses(0) != subclasses(3)
+
+
+def test_shortcut_is_judged_on_other_patients_and_on_no_copy(run, monkeypatch):
+    """Of images without a patient copies are kept together."""
+    given = []
+    monkeypatch.setattr(cluster, "cross_validated", lambda *arguments: given.append(arguments) or known)
+    data, rows = load_dataset(), read_csv(dataset.LABELS)
+    table = [
+        [*list(row.values())[1:5], f"p{number}" if number % 2 else ""] for number, row in enumerate(rows)
+    ]
+    dataset.save_dataset(np.array(data.images), table, data.reading)
+    train = data.rows("train")
+    known = np.linspace(0, 1, len(train))
+    run()
+    ((images, labels, groups),) = given
+    np.testing.assert_array_equal(images, data.images[train])
+    np.testing.assert_array_equal(labels, data.labels[train])
+    assert groups.tolist() == [table[row][4] or rows[row]["sha256"] for row in train]
+
+
 def test_images_nearest_a_centroid():
     points = np.array([[0.0], [5.0], [1.0], [0.4], [9.0]])
     images, rows = np.arange(100, 110), np.array([1, 3, 5, 7, 9])
     inside = np.array([True, True, True, False, True])
     assert nearest_to_centroid(points, images, rows, inside, np.array([0.9])) == [105, 101, 103, 109]
+    points = np.arange(12.0)[:, None]
+    many = nearest_to_centroid(points, np.arange(12), np.arange(12), np.ones(12, bool), np.array([3.1]))
+    assert many == [3, 4, 2, 5, 1, 6, 0, 7]
 
 
 def test_failed_stage_writes_nothing(run, tmp_path):

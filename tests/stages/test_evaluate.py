@@ -207,18 +207,6 @@ def test_predictions_survive_their_file(tmp_path, names):
     np.testing.assert_allclose(read.members, data.members, rtol=5e-7)
 
 
-def test_one_split_of_the_predictions():
-    data = sample(2)
-    test = data.of("test")
-    assert set(test.splits) == {"test"}
-    assert len(test.rows) + len(data.of("val").rows) == len(data.rows)
-    for row, label, p, first in zip(test.rows, test.labels, test.ensemble, test.members[0], strict=True):
-        at = int(np.where(data.rows == row)[0][0])
-        assert label == data.labels[at]
-        assert np.array_equal(p, data.ensemble[at])
-        assert np.array_equal(first, data.members[0, at])
-
-
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Run the stage on an untrained classifier."""

@@ -33,7 +33,11 @@ def test_stage_describes_what_it_wrote(exported_run, monkeypatch):
         assert report["described_by"][path] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert model.facts.classifier_sha256 == export.sha256(classifier.WEIGHTS)
     assert model.facts.limits == read_json("metrics/data.json")["source"]["limits"]
-    assert model.facts.threshold == load_calibration().threshold
+    for described in (load_classifier().spec, load_calibration()):
+        shared = vars(described).keys() & vars(model.facts).keys()
+        assert {name: getattr(model.facts, name) for name in shared} == {
+            name: getattr(described, name) for name in shared
+        }
     assert set(report["max_difference"]) == {"probabilities", "embedding", "distances", "maps"}
     assert all(0 <= value <= 1e-4 for value in report["max_difference"].values())
     test = load_predictions().of("test")

@@ -238,6 +238,15 @@ def test_every_source_is_described(run, tmp_path):
         assert described.limits.endswith(".")
 
 
+def test_description_is_that_of_the_source(run, tmp_path):
+    run(source())
+    write_params(tmp_path, {"download.source": "phantom"})
+    split.main()
+    described = read_json("metrics/data.json")["source"]
+    assert (described["id"], described["name"]) == ("phantom", "Synthetic radiographs")
+    assert load_dataset().reading == "plain"
+
+
 def test_described_counts_and_grey_levels(run):
     data, metrics = run(source())
     for name in SPLITS:

@@ -1,6 +1,7 @@
 """Training gives the same bytes whatever runs beside it, and does not read test."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +64,13 @@ def test_training_resumes_on_other_workers_but_not_in_another_precision(stage, m
         ("model__dropout", 0.5),
     ):
         assert key(train__precision="auto", **{section: value}) != plain, section
+    for name, old, new in (("labels.csv", b"train/0/1,", b"train/0/x,"), ("subclasses.csv", b",x,", b",y,")):
+        path = Path("data", name)
+        before = path.read_bytes()
+        path.write_bytes(before.replace(old, new, 1))
+        assert key(train__precision="auto") != plain, name
+        path.write_bytes(before)
+    assert key(train__precision="auto") == plain
 
 
 def test_chosen_precision_is_trained_in_and_recorded(stage, capsys):
