@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 from sklearn import metrics as reference
 
 from cxr.core import dataset
 from cxr.core.files import read_csv, read_json
 from cxr.recipes import apply_recipe
+from tests.builders import ROOT
 from tests.repository import Repository, copy_of
 from tests.stages.test_evaluate import calibration_error
 
+STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 UP_TO_DATE = "Data and pipelines are up to date."
 MODEL = ("models/classifier.safetensors", "models/classifier.json")
 MODEL += ("models/calibration.json", "models/typicality.safetensors")

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from cxr.commands.compare.comparison import Comparison, MetricRow, flips
-from cxr.commands.compare.review import Review
+from cxr.commands.compare.review import Review, answer_sentence
 from cxr.commands.compare.runs import Run
 
 
