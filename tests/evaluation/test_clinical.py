@@ -43,6 +43,8 @@ def test_predictive_values_follow_from_sensitivity_and_specificity() -> None:
         hit, alarm = share * sensitivity, (1 - share) * (1 - specificity)
         assert row["ppv"]["value"] == pytest.approx(hit / (hit + alarm))
         assert row["ppv"]["low"] < row["ppv"]["value"] < row["ppv"]["high"]
+        healthy, missed = (1 - share) * specificity, share * (1 - sensitivity)
+        assert row["npv"]["value"] == pytest.approx(healthy / (healthy + missed))
     ratios = reading["likelihood_ratios"]
     assert ratios["positive"]["value"] == pytest.approx(sensitivity / (1 - specificity))
     assert ratios["negative"]["value"] == pytest.approx((1 - sensitivity) / specificity)
@@ -78,3 +80,11 @@ def test_net_benefit_counts_true_and_weighted_false_positives() -> None:
     true, false = (positive & (TEST.labels == 1)).sum(), (positive & (TEST.labels == 0)).sum()
     expected = (true - false * 0.3 / 0.7) / len(TEST.labels)
     assert curve["classifier"][29] == pytest.approx(expected)
+
+
+def test_net_benefit_at_another_prevalence_shifts_probabilities_by_its_odds() -> None:
+    curve = net_benefit(TEST, UNIFORM, 0.1)
+    odds = TEST.ensemble[:, 1] / TEST.ensemble[:, 0] / 9
+    positive = odds >= CURVE[29] / (1 - CURVE[29])
+    hits, alarms = positive[TEST.labels == 1].mean(), positive[TEST.labels == 0].mean()
+    assert curve["classifier"][29] == pytest.approx(0.1 * hits - 0.9 * alarms * 0.3 / 0.7)
