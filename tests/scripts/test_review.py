@@ -84,7 +84,7 @@ def test_all_steps_as_in_a_pull_request(reviewed, repository, monkeypatch):
     assert page.read_text() == "summary of an earlier step\n" + summary
     assert outcomes(summary) == dict.fromkeys(review.STEPS, "passed")
     assert "**B is better than A: test AUC +" in summary
-    assert re.search(r"^\| newly correct, test: row ", summary, re.MULTILINE)
+    assert re.search(r"^\| \d+ \| newly correct \| ", summary, re.MULTILINE)
     assert "\n![Contact sheet](flips.png)\n" in summary
     assert re.search(r"^\| params.yaml +\| train.epochs +\| 36 +\| 7 +\|$", summary, re.MULTILINE)
     assert re.search(r"^\| metrics/test.json +\| auc.mean ", summary, re.MULTILINE)
