@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from multiprocessing.queues import SimpleQueue
 from typing import TypeVar
 
@@ -53,7 +54,7 @@ def side_by_side(task: Callable[[int, Tick], T], count: int, compute: Compute, b
     with ProcessPoolExecutor(workers, context, _start_worker, (progress, compute, os.getpid())) as pool:
         futures = [pool.submit(_run, task, number) for number in range(count)]
         try:
-            _follow(futures, progress, bar)
+            _follow(pool, futures, progress, bar)
         except BaseException:
             running = list(pool._processes.values())  # there is no public function that ends a running task
             pool.shutdown(wait=False, cancel_futures=True)
@@ -63,9 +64,17 @@ def side_by_side(task: Callable[[int, Tick], T], count: int, compute: Compute, b
         return [future.result() for future in futures]
 
 
-def _follow(futures: list[Future], progress: "SimpleQueue[None]", bar: tqdm) -> None:
+def _follow(
+    pool: ProcessPoolExecutor, futures: list[Future], progress: "SimpleQueue[None]", bar: tqdm
+) -> None:
+    killed = UserError(
+        "a worker process was killed, as the system does when memory is short; lower compute.workers in "
+        "params.yaml"
+    )
     pending = set(futures)
     while pending:
+        # The pool notices the end of a worker that starts after it last looked only at the next result.
+        ended = connection.wait([worker.sentinel for worker in pool._processes.values()], timeout=0)
         done, pending = wait(pending, timeout=0.5)
         while not progress.empty():
             progress.get()
@@ -74,10 +83,9 @@ def _follow(futures: list[Future], progress: "SimpleQueue[None]", bar: tqdm) -> 
             try:
                 future.result()
             except BrokenProcessPool:
-                raise UserError(
-                    "a worker process was killed, as the system does when memory is short; lower "
-                    "compute.workers in params.yaml"
-                ) from None
+                raise killed from None
+        if ended:
+            raise killed
 
 
 def _start_worker(progress: "SimpleQueue[None]", compute: Compute, parent: int) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -102,6 +103,17 @@ def test_a_killed_worker_is_one_line() -> None:
     with tqdm(disable=True) as bar, refused("a worker process was killed", "lower compute.workers"):
         side_by_side(kill_second, 2, on(2), bar)
     assert time.monotonic() - start < LONG
+
+
+def test_a_worker_that_the_pool_does_not_watch_yet_is_missed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawn = ProcessPoolExecutor._spawn_process
+
+    def late(pool: ProcessPoolExecutor) -> None:
+        time.sleep(1)  # so that the pool lists its workers before this one is among them
+        spawn(pool)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "_spawn_process", late)
+    test_a_killed_worker_is_one_line()
 
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
