@@ -51,10 +51,14 @@ class Model:
     b: float = 1.0
     per_patient: int = 1
 
+    @property
+    def spread(self) -> float:
+        """The standard deviation of the difference of the scores of a member for two radiographs."""
+        return float(np.sqrt(2 * (1 + self.own**2 + self.error**2) + (2 * SIGNAL * self.talent) ** 2))
+
     def area(self, quality: float) -> float:
         """The expected AUC of a member."""
-        variance = 2 * (1 + self.own**2 + self.error**2) + (2 * SIGNAL * self.talent) ** 2
-        return float(norm.cdf(2 * SIGNAL * quality / np.sqrt(variance)))
+        return float(norm.cdf(2 * SIGNAL * quality / self.spread))
 
     @property
     def difference(self) -> float:
@@ -62,8 +66,7 @@ class Model:
 
     def better_by(self, difference: float) -> float:
         """The quality of a B whose AUC is higher by `difference`."""
-        variance = 2 * (1 + self.own**2 + self.error**2) + (2 * SIGNAL * self.talent) ** 2
-        return float(norm.ppf(self.area(1.0) + difference) * np.sqrt(variance) / (2 * SIGNAL))
+        return float(norm.ppf(self.area(1.0) + difference) * self.spread / (2 * SIGNAL))
 
 
 # What is varied between the rows of the table of false alarms: kinds of training with few and with many

@@ -44,6 +44,7 @@ class Download(Section):
     source: Literal["pneumoniamnist", "chest_xray_pneumonia", "chest_xray_3class", "folder", "phantom"]
     size: Annotated[int, Field(ge=16, le=1024)]
     folder: str
+    patients: str
 
 
 class Phantom(Section):

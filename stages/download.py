@@ -22,7 +22,7 @@ def main() -> None:
     size = params.download.size
     match params.download.source:
         case "pneumoniamnist":
-            data = read_pneumoniamnist(size)
+            data = read_pneumoniamnist(size, Path(params.download.patients))
         case "chest_xray_pneumonia":
             data = read_pneumonia(size)
         case "chest_xray_3class":

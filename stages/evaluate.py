@@ -15,10 +15,11 @@ from cxr.core.probabilities import decide
 from cxr.evaluation import reliability
 from cxr.evaluation.acquisition_baseline import acquisition_baseline
 from cxr.evaluation.calibration_error import calibration_report
-from cxr.evaluation.clinical import CURVE, clinical_reading, predictive_values
+from cxr.evaluation.clinical import CURVE, clinical_reading
 from cxr.evaluation.curves import GRID, OneVsRest, one_vs_rest
 from cxr.evaluation.decision import threshold_samples
 from cxr.evaluation.details import details, flagged
+from cxr.evaluation.diagnostic_accuracy import predictive_values
 from cxr.evaluation.metrics import confusion, majority_baseline, summarise
 from cxr.evaluation.misclassifications import most_frequent_error
 from cxr.evaluation.platt import calibration_methods
@@ -66,7 +67,8 @@ def main() -> None:
             labels=data.labels[rows],
             ensemble=calibrate(raw.mean),
             members=calibrate(raw.probabilities),
-            **identities(rows),
+            hashes=np.array([row["sha256"][:DIGITS] for row in read_csv(dataset.LABELS)])[rows],
+            patients=None if data.patients is None else data.patients[rows],
         )
     )
     # From here on from the published file alone, so that every number can be recomputed from it.
@@ -96,7 +98,8 @@ def main() -> None:
     for split, baseline in acquisition_baseline(data, resamples).items():
         content[split]["acquisition"] = baseline
     curves = {
-        label: one_vs_rest(test.labels, test.ensemble, label, resamples) for label in drawn_classes(test)
+        label: one_vs_rest(test.labels, test.ensemble, label, resamples, test.patients)
+        for label in drawn_classes(test)
     }
     content["test"]["one_vs_rest"] = {test.classes[label]: curve.areas for label, curve in curves.items()}
     write_json("metrics/details.json", content)
@@ -129,18 +132,6 @@ def main() -> None:
     )
 
 
-def identities(rows: np.ndarray) -> dict[str, np.ndarray | None]:
-    """Of the images `rows`, (n,) int, the first digits of their hash, (n,) str, and their patients, (n,) int,
-    None if the source does not know them; an image whose patient is unknown is a patient of its own."""
-    table = read_csv(dataset.LABELS)
-    names = [row["group"] or f"row {row['row']}" for row in table]
-    codes = np.unique(names, return_inverse=True)[1]
-    return {
-        "hashes": np.array([row["sha256"][:DIGITS] for row in table])[rows],
-        "patients": codes[rows] if any(table[row]["group"] for row in rows) else None,
-    }
-
-
 def write_clinical(val: Predictions, test: Predictions, threshold: float | None, stated: np.ndarray) -> None:
     """metrics/clinical.json and plots/clinical.png, which is empty with three classes or more."""
     if threshold is None:
@@ -149,8 +140,8 @@ def write_clinical(val: Predictions, test: Predictions, threshold: float | None,
         return
     reading = clinical_reading(val, test, threshold, stated)
     write_json("metrics/clinical.json", reading)
-    counts = reading["confusion"]
-    lines = [{"prevalence": p, **predictive_values(**counts, prevalence=p)} for p in CURVE]
+    counts = reading["effective_counts"]
+    lines = [{"prevalence": p, **predictive_values(counts, p)} for p in CURVE]
     marked, curves = reading["predictive_values"], reading["net_benefit"]
     draw_clinical("plots/clinical.png", lines, marked, curves, test.classes[1])
 
@@ -160,7 +151,9 @@ def write_reliability(test: Predictions, methods: dict[str, np.ndarray], prevale
 
     methods: (N, classes) float each. prevalence: (classes,) float, to which images are weighted.
     """
-    curves = {name: reliability_curve(test.labels, p, prevalence) for name, p in methods.items()}
+    curves = {
+        name: reliability_curve(test.labels, p, prevalence, test.patients) for name, p in methods.items()
+    }
     released = curves["temperature"]
     # `calibrated` is the probability again: a diagonal to plot.
     header = ("probability", "observed", "calibrated", "low", "high", "images")

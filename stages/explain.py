@@ -49,7 +49,7 @@ def main() -> None:
     right = decisions == test.labels
     hashes = [row["sha256"] for row in read_csv(dataset.LABELS)]
     groups, limits = cut_into_subgroups(data, subclass_of_each(data), hashes)
-    subgroups, accuracy = measure_subgroups(right, groups), float(right.mean())
+    subgroups, accuracy = measure_subgroups(right, groups, test.patients), float(right.mean())
     worst = worst_subgroup(subgroups, accuracy)
     frequent = most_frequent_error(test.labels, decisions, test.classes)
     errors = {
@@ -85,7 +85,7 @@ def main() -> None:
     pointing = None
     if opacities is not None:
         shown, resamples = opacities[test.rows], params.evaluate.bootstrap
-        pointing = point_at_opacities(model, images, test.labels, shown, resamples, device)
+        pointing = point_at_opacities(*(model, images, test.labels, shown, resamples, device), test.patients)
     write_json("metrics/explain.json", report | ({"pointing": pointing} if pointing else {}))
     print(as_table(subgroups))
     print(f"Most frequent error: {frequent}.\n{worst}")

@@ -74,7 +74,9 @@ def main() -> None:
 
     def describe(neighbours: dict[Embedding, np.ndarray], available: np.ndarray) -> dict[Embedding, Any]:
         return {
-            name: retrieval_report(data.labels[nearest], labels, available, data.classes, resamples)
+            name: retrieval_report(
+                data.labels[nearest], labels, available, data.classes, resamples, test.patients
+            )
             for name, nearest in neighbours.items()
         }
 

@@ -21,12 +21,14 @@ def main() -> None:
     """Raises `UserError` if the predictions are of another number of radiographs or conditions."""
     params = load_params()
     data, calibrate = load_dataset(), load_calibration()
-    labels = data.labels[data.rows("test")]
+    rows = data.rows("test")
+    labels = data.labels[rows]
+    patients = None if data.patients is None else data.patients[rows]
     raw = np.load(CORRUPTED)
     if raw.shape != (1 + len(KINDS) * len(SEVERITIES), len(labels), len(data.classes)):
         raise UserError(f"{CORRUPTED}: belongs to another data set; run `dvc repro corrupt`")
     conditions = calibrate(raw)
-    errors = balanced_errors(labels, conditions, params.evaluate.bootstrap, calibrate.threshold)
+    errors = balanced_errors(labels, conditions, params.evaluate.bootstrap, calibrate.threshold, patients)
     aucs = np.array([macro_auc(labels, probabilities) for probabilities in conditions])
     overlaps = {kind: overlap(kind, params.augment) for kind in KINDS}
 
@@ -34,8 +36,8 @@ def main() -> None:
     report = {"test_time_augmentation": tta} | robustness_report(errors, aucs, overlaps)
     write_json("metrics/robustness.json", report)
     by_severity = errors[0, 1:].reshape(len(KINDS), len(SEVERITIES)).T
-    rows = [np.full(len(KINDS), errors[0, 0]), *by_severity]
-    write_csv("plots/robustness.csv", ("severity", *KINDS), [(s, *row) for s, row in enumerate(rows)])
+    lines = [np.full(len(KINDS), errors[0, 0]), *by_severity]
+    write_csv("plots/robustness.csv", ("severity", *KINDS), [(s, *line) for s, line in enumerate(lines)])
     draw_robustness(errors, overlaps)
 
     print(f"{'balanced error under':22}{'mean':>8}{'increase':>10}  training augmentation")

@@ -11,7 +11,14 @@ from cxr.core.files import write_json
 from cxr.data import manifest
 from cxr.data.manifest import load_manifest
 from cxr.data.provenance import SOURCES
-from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratified, under_two_classes
+from cxr.data.splitting import (
+    cut_val,
+    duplicates,
+    leaked_into_train,
+    patients_of_splits,
+    stratified,
+    under_two_classes,
+)
 from cxr.figures import charts, radiographs
 from cxr.figures.radiographs import image_rows
 from cxr.params import Split, load_params
@@ -36,6 +43,7 @@ def main() -> None:
     classes = dataset.class_order(source.classes)
     labels = np.array([classes.index(row[1]) for row in table])
     of_split = np.array([row[0] for row in table])
+    patients = patients_of_splits([row[4] for row in table], of_split.tolist())
     check_every_split(labels, of_split, classes)
 
     origin = SOURCES[params.download.source]
@@ -51,6 +59,7 @@ def main() -> None:
             "intensity": intensity,
             "duplicates": report,
         }
+        | ({"patients": patients} if any(source.patients) else {})
         | ({"unused": unused} if unused else {}),
     )
     charts.class_counts("plots/class_counts.png", counts, "Radiographs of each class in each split")

@@ -28,13 +28,15 @@ Reading = Literal["medmnist", "plain"]  # see `cxr.data.reading`
 class Dataset:
     """images: (N, H, W) uint8, a memory map. labels: (N,) int64, indices into `classes`, which are in the
     order of `class_order`. splits: (N,) str. reading: how the images were made from radiographs, and others
-    have to be read for a classifier of them."""
+    have to be read for a classifier of them. patients: (N,) int64, equal for images of one patient, where an
+    image of an unknown patient is a patient of its own; None if the source knows no patients."""
 
     images: np.ndarray
     labels: np.ndarray
     classes: list[str]
     splits: np.ndarray
     reading: Reading
+    patients: np.ndarray | None = None
 
     def rows(self, *splits: str) -> np.ndarray:
         """(n,) int64, ascending: the row numbers of the images in any of `splits`."""
@@ -74,7 +76,16 @@ def load_dataset() -> Dataset:
         classes=classes,
         splits=np.array([row["split"] for row in table]),
         reading=description["reading"],
+        patients=_patients([row["group"] for row in table]),
     )
+
+
+def _patients(groups: Sequence[str]) -> np.ndarray | None:
+    if not any(groups):
+        return None
+    names = [("patient", group) if group else ("row", str(row)) for row, group in enumerate(groups)]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
 
 
 def small_classes(counts: Mapping[str, int]) -> str:

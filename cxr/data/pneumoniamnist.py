@@ -3,18 +3,25 @@
 Yang et al., 2023, https://doi.org/10.1038/s41597-022-01721-8; radiographs of Kermany et al., 2018.
 """
 
+import csv
 import zipfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from cxr.core.dataset import SPLITS
 from cxr.core.errors import UserError
 from cxr.core.fetch import fetch_published
+from cxr.core.files import read_csv
 from cxr.data.manifest import Raw
 
+NO_TABLE = Path("data/patients/README.md")  # in the place of a table of patients
 
-def read_pneumoniamnist(size: int) -> Raw:
-    """The edition of `size` pixels (28, 64, 128 or 224) with its published splits.
+
+def read_pneumoniamnist(size: int, patients: Path = NO_TABLE) -> Raw:
+    """The edition of `size` pixels (28, 64, 128 or 224) with its published splits, and with the patients of
+    `patients` (see `name_patients`).
 
     Raises `UserError` for another size, an unreachable file, a wrong md5, or unexpected contents.
     """
@@ -30,7 +37,37 @@ def read_pneumoniamnist(size: int) -> Raw:
                 arrays = {key: archive[key] for key in archive.files}
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(f"{path}: not a readable npz file ({error})") from None
-        return unpack(arrays, size, info["n_samples"], info["label"], path.name)
+        raw = unpack(arrays, size, info["n_samples"], info["label"], path.name)
+    return raw if patients == NO_TABLE else replace(raw, patients=name_patients(patients, info["n_samples"]))
+
+
+def name_patients(table: Path, counts: dict[str, int]) -> list[str]:
+    """The patient of each image, train before val before test, "" where it is unknown.
+
+    table: CSV with the columns split, index and patient (data/patients/README.md). counts: images by split.
+    Raises `UserError` for a table without these columns, for a row that is of no image, and for two rows of
+    one image.
+    """
+    if not table.is_file():
+        raise UserError(f"params.yaml: download.patients: {table}: no such file")
+    try:
+        rows = read_csv(table)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table}: not a CSV table ({error})") from None
+    if not rows or not {"split", "index", "patient"} <= rows[0].keys():
+        raise UserError(f"{table}: needs rows, and the columns split, index and patient")
+    known: dict[tuple[str, str], str] = {}
+    images = [(split, str(index)) for split in SPLITS for index in range(counts[split])]
+    for line, row in enumerate(rows, start=2):
+        image = row["split"], row["index"]
+        if image in known:
+            raise UserError(f"{table}: line {line}: a second row of {image[0]} {image[1]}")
+        known[image] = (row["patient"] or "").strip()
+    if unknown := sorted(set(known) - set(images), key=str):
+        raise UserError(f"{table}: {' '.join(map(str, unknown[0]))} is no image of PneumoniaMNIST")
+    if not any(known.values()):
+        raise UserError(f"{table}: names no patient")
+    return [known.get(image, "") for image in images]
 
 
 def unpack(

@@ -1,6 +1,8 @@
-"""Stratified splits that keep patients together, and duplicates across splits and classes."""
+"""Stratified splits that keep patients together; duplicates and patients across splits and classes."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -77,3 +79,13 @@ def under_two_classes(hashes: list[str], classes: list[str]) -> np.ndarray:
     for h, name in zip(hashes, classes, strict=True):
         of_image[h].add(name)
     return np.array([len(of_image[h]) > 1 for h in hashes])
+
+
+def patients_of_splits(patients: Sequence[str], splits: Sequence[str]) -> dict[str, int]:
+    """The number of patients in each split, and of those that two splits have in common, as `train_val`.
+
+    patients, splits: N strings each, of each image. An image of an unknown patient, "", is not counted.
+    """
+    of = {split: {p for p, s in zip(patients, splits, strict=True) if p and s == split} for split in SPLITS}
+    alone = {split: len(names) for split, names in of.items()}
+    return alone | {f"{a}_{b}": len(of[a] & of[b]) for a, b in combinations(SPLITS, 2)}

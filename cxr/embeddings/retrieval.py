@@ -85,24 +85,31 @@ def random_retrieval(available: np.ndarray, depth: int) -> dict[str, np.ndarray]
 
 
 def retrieval_report(
-    retrieved: np.ndarray, queries: np.ndarray, available: np.ndarray, classes: list[str], resamples: int
+    retrieved: np.ndarray,
+    queries: np.ndarray,
+    available: np.ndarray,
+    classes: list[str],
+    resamples: int,
+    patients: np.ndarray | None = None,
 ) -> RetrievalReport:
     """For all queries (`overall`) and for those of each class, of each metric: its mean `value`, the 95 %
     interval from `low` to `high` over `resamples` bootstrap samples of the queries, stratified by class, and
     the mean of random retrieval (`chance`). The gallery is taken as fixed.
 
-    retrieved, queries, available: see `retrieval_scores`.
+    retrieved, queries, available: see `retrieval_scores`. patients: (Q,) int, of the queries, see
+    `statistics.blocks`.
     """
     scores = retrieval_scores(retrieved, queries, available)
     chance = random_retrieval(available, retrieved.shape[1])
     table = np.stack(list(scores.values()), axis=1)
-    weights = np.concatenate(list(blocks(queries, resamples)))
+    weights = np.concatenate(list(blocks(queries, resamples, patients=patients)))
     groups = {"overall": np.ones(len(queries), bool)}
     groups |= {name: queries == label for label, name in enumerate(classes) if label in queries}
     result: RetrievalReport = {}
     for group, mask in groups.items():
         means = table[mask].mean(axis=0)
-        samples = weights[:, mask] @ table[mask] / mask.sum()
+        drawn = weights[:, mask]
+        samples = drawn @ table[mask] / drawn.sum(axis=1, keepdims=True)
         result[group] = {
             name: {
                 "value": float(mean),

@@ -16,9 +16,9 @@ def acquisition_baseline(
     """For each of `splits` the AUC (with more than two classes the mean of one-vs-rest AUCs) and the balanced
     accuracy of the most probable class, of `acquisition_model` fitted to train alone.
 
-    `value`, and `low` and `high` of the 95 % bootstrap interval over images within each class, by the same
-    code and under the same names as the classifier's. Empty if a class has fewer than `LEAST` training
-    images.
+    `value`, and `low` and `high` of the 95 % bootstrap interval over images within each class (over patients
+    where they are known), by the same code and under the same names as the classifier's. Empty if a class has
+    fewer than `LEAST` training images.
     """
     train = data.rows("train")
     if np.bincount(data.labels[train], minlength=len(data.classes)).min() < LEAST:
@@ -28,7 +28,10 @@ def acquisition_baseline(
     for split in splits:
         rows = data.rows(split)
         p = model.predict_proba(acquisition_features(data.images[rows]))
-        table = Predictions(data.classes, rows, data.splits[rows], data.labels[rows], p, p[None])
+        table = Predictions(
+            *(data.classes, rows, data.splits[rows], data.labels[rows], p, p[None]),
+            patients=None if data.patients is None else data.patients[rows],
+        )
         summary = summarise(table, 0.5 if len(data.classes) == 2 else None, resamples).headline()
         result[split] = {
             name: {"value": value["ensemble"], "low": value["low"], "high": value["high"]}

@@ -8,13 +8,14 @@ extreme, above 1 too cautious).
 
 Debiased error (Kumar, Liang & Ma, 2019, https://arxiv.org/abs/1909.10155): the root mean squared difference
 between mean probability and frequency in the bins of the ECE, less the part of its square that is sampling
-variance; 0 if that is larger. Unlike ECE it does not grow as images become few.
+variance; 0 if that is larger. Unlike ECE it does not grow as images become few; it does as patients become
+fewer than images, for the sampling variance is that of independent images.
 """
 
 import numpy as np
 
 from cxr.core.probabilities import SMALLEST
-from cxr.evaluation.reliability import bin_sums, calibration_error, ece_by_chance, events
+from cxr.evaluation.reliability import bin_sums, calibration_error, ece_by_chance, events, one_per_patient
 from cxr.evaluation.statistics import blocks, interval
 from cxr.inference.prevalence import case_weights, class_prevalence, shifted
 
@@ -51,7 +52,7 @@ def calibration_report(
             }
             for key, value in values.items()
         }
-        report[name]["ece"] |= by_chance(labels, probabilities, stated, resamples, weighting)
+        report[name]["ece"] |= by_chance(labels, probabilities, stated, resamples, weighting, patients)
     return report
 
 
@@ -61,24 +62,27 @@ def by_chance(
     stated: np.ndarray,
     resamples: int,
     weighting: np.ndarray | None,
+    patients: np.ndarray | None = None,
 ) -> dict[str, float]:
     """The ECE that a perfectly calibrated classifier with these probabilities would have on as many images:
     its mean `chance`, and `chance_high`, which 95 % of the draws stay below.
 
     Events are drawn from the probabilities (consistency resampling: Bröcker & Smith, 2007,
     https://doi.org/10.1175/WAF993.1): where images are weighted, labels from the probabilities at the
-    prevalence of these images, then weighted as the images are.
+    prevalence of these images, then weighted as the images are; with one random number for all images of a
+    patient, as if these were equal.
     """
     if weighting is None:
-        found = ece_by_chance(labels, probabilities, resamples)
+        found = ece_by_chance(labels, probabilities, resamples, patients)
         return {"chance": found["mean"], "chance_high": found["high"]}
     generator, classes = np.random.default_rng(0), probabilities.shape[1]
     probability, _ = events(labels, probabilities)
     # A split without images of a class has no prevalence to adjust to or from.
     here = shifted(probabilities, stated, np.maximum(class_prevalence(labels, classes), SMALLEST))
-    drawn = []
+    persons = one_per_patient(len(labels), patients)
+    count, drawn = persons.max() + 1, []
     for _ in range(resamples):
-        truth = (generator.random((len(labels), 1)) > here.cumsum(axis=1)[:, :-1]).sum(axis=1)
+        truth = (generator.random((count, 1))[persons] > here.cumsum(axis=1)[:, :-1]).sum(axis=1)
         if len(np.unique(truth)) == classes:
             event, weights = events(truth, probabilities)[1], case_weights(truth, weighting)
             drawn.append(calibration_error(probability, event, weights[None])[0])

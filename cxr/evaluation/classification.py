@@ -22,7 +22,7 @@ def classification_report(
     at = None if threshold is None else np.array([threshold])
     (values,) = _rows(split, at, np.ones((1, len(split.labels))))
     drawn, done = [], 0
-    for weights in blocks(split.labels, resamples):
+    for weights in blocks(split.labels, resamples, patients=split.patients):
         of_block = at if thresholds is None else thresholds[done : done + len(weights)]
         drawn.append(_rows(split, of_block, weights))
         done += len(weights)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from cxr.core.probabilities import decide
+from cxr.evaluation.diagnostic_accuracy import effective_counts, predictive_values, proportion_interval
 from cxr.evaluation.metrics import confusion
-from cxr.evaluation.statistics import Z, predictive_value, wilson
+from cxr.evaluation.statistics import Z
 from cxr.inference.predictions import Predictions
 from cxr.inference.prevalence import shifted
 from cxr.inference.thresholds import choose_thresholds
@@ -23,16 +24,19 @@ def clinical_reading(
 ) -> dict[str, Any]:
     """metrics/clinical.json, for two classes. threshold: of the released decision. stated: (2,) the class
     prevalences to which the probabilities refer."""
-    (tn, fp), (fn, tp) = confusion(test.labels, decide(test.ensemble, threshold), 2).tolist()
+    decisions = decide(test.ensemble, threshold)
+    (tn, fp), (fn, tp) = confusion(test.labels, decisions, 2).tolist()
+    counts = effective_counts(test.labels, decisions, test.patients)
+    diseased, healthy = counts["tp"] + counts["fn"], counts["fp"] + counts["tn"]
     return {
         "confusion": {"tp": tp, "fn": fn, "fp": fp, "tn": tn},
+        "effective_counts": counts,
         "likelihood_ratios": {
-            "positive": likelihood_ratio(tp, tp + fn, fp, tn + fp),
-            "negative": likelihood_ratio(fn, tp + fn, tn, tn + fp),
+            "positive": likelihood_ratio(counts["tp"], diseased, counts["fp"], healthy),
+            "negative": likelihood_ratio(counts["fn"], diseased, counts["tn"], healthy),
         },
         "predictive_values": [
-            {"prevalence": prevalence, **predictive_values(tp, fn, fp, tn, prevalence)}
-            for prevalence in PREVALENCES
+            {"prevalence": prevalence, **predictive_values(counts, prevalence)} for prevalence in PREVALENCES
         ],
         "fixed": fixed_levels(val, test),
         "net_benefit": [
@@ -41,7 +45,7 @@ def clinical_reading(
     }
 
 
-def likelihood_ratio(hits: int, cases: int, alarms: int, others: int) -> dict[str, float]:
+def likelihood_ratio(hits: float, cases: float, alarms: float, others: float) -> dict[str, float]:
     """`value`, `low` and `high` of (hits / cases) / (alarms / others), with the logarithmic 95 % interval of
     Simel, Samsa & Matchar (1991, https://doi.org/10.1016/0895-4356(91)90128-v). If one count is 0, one half
     is added to each, as otherwise the ratio would be 0 or infinite."""
@@ -51,19 +55,6 @@ def likelihood_ratio(hits: int, cases: int, alarms: int, others: int) -> dict[st
     value = (a / n) / (b / m)
     factor = float(np.exp(Z * np.sqrt(1 / a - 1 / n + 1 / b - 1 / m)))
     return {"value": value, "low": value / factor, "high": value * factor}
-
-
-def predictive_values(tp: int, fn: int, fp: int, tn: int, prevalence: float) -> dict[str, dict[str, float]]:
-    """`ppv` and `npv` at a prevalence above 0 and below 1; one is left out if no image has its decision."""
-    found = {
-        "ppv": predictive_value(tp, tp + fn, fp, tn + fp, prevalence),
-        "npv": predictive_value(tn, tn + fp, fn, tp + fn, 1 - prevalence),
-    }
-    return {
-        name: dict(zip(("value", "low", "high"), values, strict=True))
-        for name, values in found.items()
-        if values
-    }
 
 
 def fixed_levels(val: Predictions, test: Predictions) -> list[dict[str, object]]:
@@ -78,8 +69,8 @@ def fixed_levels(val: Predictions, test: Predictions) -> list[dict[str, object]]
             for name, split in (("val", val), ("test", test)):
                 positive = split.ensemble[:, 1] >= threshold
                 row[name] = {
-                    "sensitivity": _proportion(positive[split.labels == 1]),
-                    "specificity": _proportion(~positive[split.labels == 0]),
+                    "sensitivity": proportion_interval(positive, split.labels == 1, split.patients),
+                    "specificity": proportion_interval(~positive, split.labels == 0, split.patients),
                 }
             rows.append(row)
     return rows
@@ -103,8 +94,3 @@ def net_benefit(test: Predictions, stated: np.ndarray, prevalence: float) -> dic
         "classifier": (prevalence * hits - (1 - prevalence) * alarms * odds).tolist(),
         "all": (prevalence - (1 - prevalence) * odds).tolist(),
     }
-
-
-def _proportion(right: np.ndarray) -> dict[str, float]:
-    low, high = wilson(right.mean(), len(right))
-    return {"value": float(right.mean()), "low": float(low), "high": float(high)}

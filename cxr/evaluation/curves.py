@@ -60,12 +60,18 @@ def areas(true: np.ndarray, false: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def one_vs_rest(labels: np.ndarray, probabilities: np.ndarray, label: int, resamples: int) -> OneVsRest:
+def one_vs_rest(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    label: int,
+    resamples: int,
+    patients: np.ndarray | None = None,
+) -> OneVsRest:
     """labels: (N,) int, at least one image of `label` and one of another class. probabilities: (N, classes).
-    resamples: bootstrap samples of the images within each class."""
+    resamples: bootstrap samples of the images within each class. patients: see `statistics.blocks`."""
     positive, probability = labels == label, probabilities[:, label]
     drawn: list[tuple[np.ndarray, ...]] = []
-    for weights in blocks(labels, resamples):
+    for weights in blocks(labels, resamples, patients=patients):
         counts = ranked_counts(positive, probability, weights)
         drawn.append((_roc_on_grid(*counts), _precision_on_grid(*counts), *areas(*counts)))
     roc, precision_recall, *of_areas = (np.concatenate(parts) for parts in zip(*drawn, strict=True))

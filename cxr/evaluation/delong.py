@@ -77,13 +77,15 @@ def case_variance(images: np.ndarray, labels: np.ndarray, patients: np.ndarray |
     if patients is None:
         return np.sum([group.sum() * images[..., group].var(axis=-1, ddof=1) for group in groups], axis=0)
     names, codes = np.unique(patients, return_inverse=True)
-    member = np.eye(len(names))[codes]  # (N, patients)
-    factors = np.array([(count := len(np.unique(codes[group]))) / max(count - 1, 1) for group in groups])
-    sums = []
-    for group, factor in zip(groups, factors, strict=True):
+    sums = np.zeros((*images.shape[:-1], len(names)))
+    for group in groups:
+        present, of_present = np.unique(codes[group], return_inverse=True)
         excess = images[..., group] - images[..., group].mean(axis=-1, keepdims=True)
-        sums.append(np.sqrt(factor) * (excess @ member[group]))
-    return (np.sum(sums, axis=0) ** 2).sum(axis=-1)
+        order = np.argsort(of_present, kind="stable")
+        starts = np.flatnonzero(np.diff(of_present[order], prepend=-1))
+        factor = len(present) / max(len(present) - 1, 1)
+        sums[..., present] += np.sqrt(factor) * np.add.reduceat(excess[..., order], starts, axis=-1)
+    return (sums**2).sum(axis=-1)
 
 
 @dataclass(frozen=True)

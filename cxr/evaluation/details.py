@@ -4,11 +4,10 @@ import numpy as np
 
 from cxr.core.probabilities import decide
 from cxr.evaluation.classification import classification_report
-from cxr.evaluation.diagnostic_accuracy import diagnostic_accuracy
+from cxr.evaluation.diagnostic_accuracy import diagnostic_accuracy, proportion_interval
 from cxr.evaluation.metrics import Summary, confusion
 from cxr.evaluation.misclassifications import most_frequent_error
 from cxr.evaluation.reliability import calibration_scores
-from cxr.evaluation.statistics import wilson
 from cxr.inference.calibration import Calibration
 from cxr.inference.predictions import Predictions
 from cxr.inference.prevalence import class_prevalence, shifted
@@ -67,7 +66,9 @@ def details(
         content["operating_points"] = {
             name: {
                 "threshold": threshold,
-                **diagnostic_accuracy(split.labels, decide(split.ensemble, threshold), float(wanted[1])),
+                **diagnostic_accuracy(
+                    split.labels, decide(split.ensemble, threshold), float(wanted[1]), split.patients
+                ),
             }
             for name, threshold in released.operating_points.items()
         }
@@ -81,10 +82,10 @@ def flagged(p_values: np.ndarray, split: Predictions) -> dict[str, object]:
     p_values: (N, 1 + parts) of `cxr.inference.typicality.p_values`, for the images of `split`.
     """
     unlike = p_values < LIMIT
-    low, high = wilson(unlike[:, 0].mean(), len(unlike))
+    everything = np.ones(len(unlike), bool)
     return {
         "limit": LIMIT,
-        "unlike": {"value": unlike[:, 0].mean(), "low": float(low), "high": float(high)},
+        "unlike": proportion_interval(unlike[:, 0], everything, split.patients),
         "by_class": {
             name: unlike[split.labels == label, 0].mean()
             for label, name in enumerate(split.classes)

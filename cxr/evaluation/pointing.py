@@ -30,27 +30,32 @@ def point_at_opacities(
     opacities: np.ndarray,
     resamples: int,
     device: torch.device,
+    patients: np.ndarray | None = None,
 ) -> dict[str, Any] | None:
     """`pointing` with the Grad-CAM maps of the true class, of the images with a visible opacity, whatever
     the classifier decided; None if there are fewer than two of them.
 
     images: (N, size, size) uint8. labels: (N,) int. opacities: (N, size, size) uint8, the grey levels that
-    opacities add; a pixel belongs to one from `VISIBLE` on.
+    opacities add; a pixel belongs to one from `VISIBLE` on. patients: (N,) int, see `statistics.blocks`.
     """
     masks = opacities >= VISIBLE
     shown = masks.any(axis=(1, 2))
     if shown.sum() < 2:
         return None
-    return pointing(gradcam(classifier, images[shown], labels[shown], device), masks[shown], resamples)
+    maps = gradcam(classifier, images[shown], labels[shown], device)
+    return pointing(maps, masks[shown], resamples, None if patients is None else patients[shown])
 
 
-def pointing(maps: np.ndarray, masks: np.ndarray, resamples: int) -> dict[str, Any]:
+def pointing(
+    maps: np.ndarray, masks: np.ndarray, resamples: int, patients: np.ndarray | None = None
+) -> dict[str, Any]:
     """Both games over N images, for metrics/explain.json.
 
     maps: (N, H, H) float, 0 or more. masks: (N, H, H) bool, with a pixel each. resamples: of the bootstrap
-    over images, for the 95 % intervals. `hit`: the proportion of maps with their maximum within `tolerance`
-    pixels of the mask; of several equal maxima each counts in part. `energy`: the mean proportion of the heat
-    inside of the mask. A map that is 0 everywhere (`empty`, their proportion) misses, with an energy of 0.
+    over images, or over `patients`, (N,) int, for the 95 % intervals. `hit`: the proportion of maps with
+    their maximum within `tolerance` pixels of the mask; of several equal maxima each counts in part.
+    `energy`: the mean proportion of the heat inside of the mask. A map that is 0 everywhere (`empty`, their
+    proportion) misses, with an energy of 0.
 
     Raises ValueError if there are fewer than two images, or a mask is empty.
     """
@@ -62,8 +67,8 @@ def pointing(maps: np.ndarray, masks: np.ndarray, resamples: int) -> dict[str, A
         "images": len(maps),
         "empty": float((maps.max(axis=(1, 2)) == 0).mean()),
         "tolerance": radius,
-        "hit": _game(peaks, _widened(masks, radius), resamples),
-        "energy": _game(maps, masks, resamples),
+        "hit": _game(peaks, _widened(masks, radius), resamples, patients),
+        "energy": _game(maps, masks, resamples, patients),
     }
 
 
@@ -72,17 +77,19 @@ def tolerance(side: int) -> int:
     return round(side * TOLERANCE)
 
 
-def _game(heat: np.ndarray, masks: np.ndarray, resamples: int) -> dict[str, float]:
+def _game(
+    heat: np.ndarray, masks: np.ndarray, resamples: int, patients: np.ndarray | None
+) -> dict[str, float]:
     """The mean proportion of `heat` inside of `masks`, its interval, and the two chance levels."""
     count = len(heat)
     flat, inside = heat.reshape(count, -1).astype(np.float64), masks.reshape(count, -1)
     flat /= np.maximum(flat.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
     own = (flat * inside).sum(axis=1)
     others = (inside @ flat.sum(axis=0) - own) / (count - 1)
-    weights = np.concatenate(list(blocks(np.zeros(count, np.int64), resamples)))
+    weights = np.concatenate(list(blocks(np.zeros(count, np.int64), resamples, patients=patients)))
     return {
         "value": float(own.mean()),
-        **interval("proportion", float(own.mean()), weights @ own / count),
+        **interval("proportion", float(own.mean()), weights @ own / weights.sum(axis=1)),
         "uniform": float(inside.mean()),
         "shuffled": float(others.mean()),
     }

@@ -106,19 +106,30 @@ def calibration_scores(
     }
 
 
-def ece_by_chance(labels: np.ndarray, probabilities: np.ndarray, resamples: int) -> dict[str, float]:
+def ece_by_chance(
+    labels: np.ndarray, probabilities: np.ndarray, resamples: int, patients: np.ndarray | None = None
+) -> dict[str, float]:
     """The ECE that a perfectly calibrated classifier with these probabilities would have on as many images.
 
     Events are drawn from the probabilities (consistency resampling: Bröcker & Smith, 2007,
-    https://doi.org/10.1175/WAF993.1). Returns its `mean`, and `high`, which 95 % of the draws stay below.
+    https://doi.org/10.1175/WAF993.1), with one random number for all images of a patient (`one_per_patient`).
+    Returns its `mean`, and `high`, which 95 % of the draws stay below.
     """
     probability, _ = events(labels, probabilities)
     generator, ones = np.random.default_rng(0), np.ones((1, len(labels)))
+    persons = one_per_patient(len(labels), patients)
+    count = persons.max() + 1
     drawn = [
-        calibration_error(probability, generator.random(len(labels)) < probability, ones)[0]
+        calibration_error(probability, generator.random(count)[persons] < probability, ones)[0]
         for _ in range(resamples)
     ]
     return {"mean": float(np.mean(drawn)), "high": float(np.percentile(drawn, 95))}
+
+
+def one_per_patient(images: int, patients: np.ndarray | None) -> np.ndarray:
+    """(images,) int64: the number of the patient of each image, from 0 to that of patients less one; of each
+    image its own where `patients`, (images,) int, is None."""
+    return np.arange(images) if patients is None else np.unique(patients, return_inverse=True)[1]
 
 
 @dataclass(frozen=True)
@@ -138,10 +149,14 @@ class ReliabilityCurve:
 
 
 def reliability_curve(
-    labels: np.ndarray, probabilities: np.ndarray, prevalence: np.ndarray
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    prevalence: np.ndarray,
+    patients: np.ndarray | None = None,
 ) -> ReliabilityCurve:
     """The diagram of images weighted to `prevalence`. The Wilson interval of a bin takes its effective number
-    of images (Kish, 1965: squared sum of the weights over the sum of their squares)."""
+    of cases (Kish, 1965: squared sum of the weights over the sum of their squares), where the weights of
+    images of one patient add up. patients: (N,) int, None if unknown."""
     probability, event = events(labels, probabilities)
     weights = case_weights(labels, prevalence)[None]
     order, starts, bins = _bins(probability, weights)
@@ -153,7 +168,11 @@ def reliability_curve(
     used = images > 0
     mass = sums(weights)[used]
     observed = sums(weights * event)[used] / mass
-    low, high = wilson(observed, mass**2 / sums(weights**2)[used])
+    persons = one_per_patient(len(labels), patients)
+    bin_of_each = np.repeat(bins[0], np.diff(starts, append=len(labels)))
+    of_persons = np.zeros((BINS, persons.max() + 1))
+    np.add.at(of_persons, (bin_of_each, persons[order]), weights[0, order])
+    low, high = wilson(observed, mass**2 / (of_persons**2).sum(axis=1)[used])
     mean = sums(weights * probability)[used] / mass
     error = calibration_error(probability, event, weights)
     return ReliabilityCurve(mean, observed, low, high, images[used], float(error[0]))

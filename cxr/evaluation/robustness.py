@@ -15,18 +15,22 @@ from cxr.evaluation.statistics import blocks, interval
 
 
 def balanced_errors(
-    labels: np.ndarray, probabilities: np.ndarray, resamples: int, threshold: float | None = None
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    resamples: int,
+    threshold: float | None = None,
+    patients: np.ndarray | None = None,
 ) -> np.ndarray:
     """(1 + resamples, conditions) float64: of the images as they are, then of bootstrap samples of them.
 
     labels: (N,) int; probabilities: (conditions, N, classes), of the same images under each condition.
-    threshold: of the decision (see `decide`).
+    threshold: of the decision (see `decide`). patients: see `statistics.blocks`.
     Images are drawn within each class, and the same ones for all conditions, so that differences are paired.
     """
     weight = 1 / (np.bincount(labels)[labels] * probabilities.shape[-1])
     decisions = np.stack([decide(condition, threshold) for condition in probabilities])
     images = np.where(decisions == labels, 0, weight)  # contributions to the error
-    drawn = [weights @ images.T for weights in blocks(labels, resamples)]
+    drawn = [weights @ images.T for weights in blocks(labels, resamples, patients=patients)]
     return np.concatenate([images.sum(axis=1)[None], *drawn])
 
 

@@ -1,5 +1,8 @@
 """Intervals and tests: stratified bootstrap, Wilson, predictive values at a declared prevalence, Holm.
 
+Images of one patient are alike, so that they tell less than as many patients: with patients the bootstrap
+draws these, and a formula that takes a number of images takes `effective_cases` instead.
+
 The bootstrap's resamples, drawn with replacement within each class, are counts instead of copies of the
 images, so that a metric that takes a weight for each image is computed for all of them at once (Efron &
 Tibshirani, 1993).
@@ -36,10 +39,20 @@ def blocks(
     groups = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
     drawn = np.concatenate([generator.choice(rows, (resamples, len(rows))) for rows in groups], axis=1)
     units = len(strata)
-    for block in np.array_split(drawn, -(-drawn.size // CELLS)):
+    for block in np.array_split(drawn, -(-resamples * len(labels) // CELLS)):
         cells = block + units * np.arange(len(block))[:, None]
         counts = np.bincount(cells.ravel(), minlength=block.shape[0] * units).reshape(-1, units)
         yield counts[:, codes].astype(np.float64)
+
+
+def effective_cases(chosen: np.ndarray, patients: np.ndarray | None) -> float:
+    """The number of independent cases that the `chosen` images, (N,) bool, amount to if those of one patient
+    are equal: (sum of n)^2 / (sum of n^2) with n images of a patient (Kish, 1965), which is rather too few
+    than too many. patients: (N,) int, None if unknown: then the number of images."""
+    if patients is None or not chosen.any():
+        return float(chosen.sum())
+    counts = np.unique(patients[chosen], return_counts=True)[1]
+    return float(counts.sum() ** 2 / (counts**2).sum())
 
 
 def interval(name: str, value: float, samples: np.ndarray) -> dict[str, float]:
@@ -69,7 +82,7 @@ def wilson(proportion: np.ndarray | float, count: np.ndarray | float) -> tuple[n
 
 
 def predictive_value(
-    right: int, cases: int, wrong: int, others: int, prevalence: float
+    right: float, cases: float, wrong: float, others: float, prevalence: float
 ) -> tuple[float, float, float] | None:
     """A predictive value at a `prevalence` (above 0 and below 1) of cases: value, low, high.
 

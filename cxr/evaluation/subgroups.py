@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import fisher_exact
 
 from cxr.core.dataset import Dataset
-from cxr.evaluation.statistics import holm, wilson
+from cxr.evaluation.statistics import effective_cases, holm, wilson
 
 TERCILES = ("low", "middle", "high")
 
@@ -16,7 +16,8 @@ TERCILES = ("low", "middle", "high")
 class Subgroup(TypedDict):
     """images, errors: counts. low, high: the 95 % interval of the accuracy (Wilson, 1927). p: two-sided, of
     equal error rates in the subgroup and in all other images (Fisher's exact test), adjusted by Holm's method
-    for the number of subgroups; 1 if there are no other images."""
+    for the number of subgroups; 1 if there are no other images. With patients both count `effective_cases`,
+    the test in whole numbers, as Rao & Scott (1992, https://doi.org/10.2307/2532311) do by design effects."""
 
     images: int
     errors: int
@@ -72,12 +73,14 @@ def cut_into_subgroups(
     return groups, cuts
 
 
-def measure_subgroups(right: np.ndarray, groups: Mapping[str, np.ndarray]) -> Subgroups:
+def measure_subgroups(
+    right: np.ndarray, groups: Mapping[str, np.ndarray], patients: np.ndarray | None = None
+) -> Subgroups:
     """right: (N,) bool, whether each image is classified correctly. groups: for each attribute (N,) str, the
-    subgroup of each image, "" for none."""
+    subgroup of each image, "" for none. patients: (N,) int, equal for images of one patient, or None."""
     subgroups: Subgroups = {}
     for group, names in groups.items():
-        subgroups[group] = {name: _measure(right, names == name) for name in _in_order(names)}
+        subgroups[group] = {name: _measure(right, names == name, patients) for name in _in_order(names)}
     measured = [subgroup for names in subgroups.values() for subgroup in names.values()]
     for subgroup, p in zip(measured, holm([subgroup["p"] for subgroup in measured]), strict=True):
         subgroup["p"] = p
@@ -125,11 +128,10 @@ def _in_order(names: np.ndarray) -> list[str]:
     return sorted(set(names.tolist()) - {""}, key=lambda name: (order.get(name, 0), name))
 
 
-def _measure(right: np.ndarray, inside: np.ndarray) -> Subgroup:
+def _measure(right: np.ndarray, inside: np.ndarray, patients: np.ndarray | None) -> Subgroup:
     images, correct = int(inside.sum()), int(right[inside].sum())
-    others = int(right[~inside].sum())
-    low, high = wilson(correct / images, images)
-    table = [[images - correct, correct], [len(right) - images - others, others]]
+    low, high = wilson(correct / images, effective_cases(inside, patients))
+    table = [_counts(right, part, patients) for part in (inside, ~inside)]
     return {
         "images": images,
         "errors": images - correct,
@@ -138,3 +140,12 @@ def _measure(right: np.ndarray, inside: np.ndarray) -> Subgroup:
         "high": float(high),
         "p": float(fisher_exact(table).pvalue),
     }
+
+
+def _counts(right: np.ndarray, part: np.ndarray, patients: np.ndarray | None) -> list[int]:
+    """Errors and correct decisions among the images `part`, (N,) bool."""
+    if not part.any():
+        return [0, 0]
+    cases = round(effective_cases(part, patients))
+    errors = round(cases * float((~right[part]).mean()))
+    return [errors, cases - errors]

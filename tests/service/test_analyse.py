@@ -2,7 +2,6 @@
 
 import base64
 import io
-import shutil
 from collections import Counter
 
 import numpy as np
@@ -13,19 +12,7 @@ from benchmarks.broken_images import encoded
 from cxr.inference.onnx_session import OnnxModel
 from service import overlay, uploads
 from tests.builders import make_export_unlike, noise_images
-from tests.service.test_service import ask, client, explained
-
-
-@pytest.fixture(scope="module")
-def service(exported_run):
-    with client(exported_run) as running:
-        yield running
-
-
-@pytest.fixture
-def home(exported_run, tmp_path):
-    """A copy of the exported run that a test may change."""
-    return shutil.copytree(exported_run, tmp_path, dirs_exist_ok=True)
+from tests.service.clients import ask, client, explained
 
 
 def picture(uri: str) -> Image.Image:

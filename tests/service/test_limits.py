@@ -18,7 +18,7 @@ from service.app import create_app
 from service.errors import Problem
 from service.uploads import MAX_CLIENT_UPLOADS, MAX_UPLOADS, Uploads
 from tests.builders import dicom, dicom_bytes, noise_images
-from tests.service.test_service import ask, client, settings
+from tests.service.clients import ask, client, settings
 
 PROBLEM = "application/problem+json"
 

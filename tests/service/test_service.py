@@ -14,7 +14,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from fastapi.testclient import TestClient
 from matplotlib import colormaps
 from PIL import Image
 
@@ -31,41 +30,13 @@ from cxr.inference.onnx_session import OnnxModel
 from cxr.inference.predictions import load_predictions
 from cxr.models.classifier import load_classifier, predict
 from service import info, overlay
-from service.app import create_app
 from service.served import Served
 from service.settings import Settings
-from tests.builders import ROOT, files_below, make_export_unlike, noise_images, refused
+from tests.builders import ROOT, make_export_unlike, noise_images, refused
 from tests.pictures import cornered, is_grey
+from tests.service.clients import ask, client, explained, settings
 
 CPU = torch.device("cpu")
-
-
-def settings(home: Path, **changes: str) -> Settings:
-    return Settings.from_environment({"CXR_HOME": str(home), "CXR_THREADS": "1", **changes})
-
-
-def client(home: Path, **changes: str) -> TestClient:
-    app = create_app(settings(home, **changes))
-    return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
-
-
-@pytest.fixture(scope="module")
-def service(exported_run):
-    with client(exported_run) as running:
-        yield running
-
-
-@pytest.fixture
-def home(exported_run, tmp_path):
-    """A copy of the exported run that a test may change."""
-    for name in files_below(exported_run):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes((exported_run / name).read_bytes())
-    return tmp_path
-
-
-def ask(service: TestClient, content: bytes, path: str = "/predict"):
-    return service.post(path, files={"file": ("image", content)})
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "DICOM", "WEBP", "BMP", "TIFF"])
@@ -166,12 +137,6 @@ def test_a_file_without_typicality_is_one_line(home):
     with client(home) as running:
         health = running.get("/health").json()
     assert "exported by an earlier version, without typicality; run `dvc repro export`" in health["detail"]
-
-
-def explained(service: TestClient, content: bytes, query: str) -> np.ndarray:
-    answer = ask(service, content, f"/explain?{query}")
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
-    return np.asarray(Image.open(io.BytesIO(answer.content))).astype(float)
 
 
 def test_overlay_is_grad_cam_over_the_image(service, exported_run, monkeypatch):

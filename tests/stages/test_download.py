@@ -6,6 +6,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import medmnist
@@ -119,6 +120,52 @@ def test_what_the_mirror_lacks_comes_from_the_network(tmp_path, site, published,
     published(site.url)
     assert_complete(read_pneumoniamnist(28))
     assert files_below(tmp_path) == []  # the mirror belongs to the user: nothing is put there
+
+
+def table(path: Path, *rows: str, header: str = "split,index,patient") -> Path:
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_a_table_names_the_patients_of_images(published, mirror, unreachable, tmp_path):
+    published(unreachable)
+    (mirror / "tiny.npz").write_bytes(BODY)
+    named = table(tmp_path / "patients.csv", "val,1,b", "train,5,a", "train,0, a ", "test,3,b", "test,0,")
+    data = read_pneumoniamnist(28, named)
+    assert data.patients == ["a", "", "", "", "", "a", "", "b", "", "", "", "", "b"]
+    assert_complete(replace(data, patients=[""] * 13))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["train,0,a", "val,1,b", "train,0,a"], "line 4: a second row of train 0"),
+        (["train,6,a"], "train 6 is no image of PneumoniaMNIST"),
+        (["train,00,a"], "train 00 is no image"),
+        (["third,0,a"], "third 0 is no image"),
+        (["train,0"], "names no patient"),
+        (["train,0, "], "names no patient"),
+        ([], "needs rows, and the columns split, index and patient"),
+    ],
+)
+def test_a_table_of_other_images_is_refused(published, mirror, unreachable, tmp_path, rows, message):
+    published(unreachable)
+    (mirror / "tiny.npz").write_bytes(BODY)
+    named = table(tmp_path / "patients.csv", *rows)
+    with refused(str(named), message):
+        read_pneumoniamnist(28, named)
+
+
+def test_a_table_needs_its_columns_and_to_be_there(published, mirror, unreachable, tmp_path):
+    published(unreachable)
+    (mirror / "tiny.npz").write_bytes(BODY)
+    with refused("needs rows, and the columns split, index and patient"):
+        read_pneumoniamnist(28, table(tmp_path / "patients.csv", "train,a", header="split,patient"))
+    with refused(f"params.yaml: download.patients: {tmp_path}/absent.csv: no such file"):
+        read_pneumoniamnist(28, tmp_path / "absent.csv")
+    (tmp_path / "patients.csv").write_bytes(BODY)
+    with refused("patients.csv: not a CSV table"):
+        read_pneumoniamnist(28, tmp_path / "patients.csv")
 
 
 def test_wrong_md5_in_the_mirror_is_an_error(site, published, mirror):

@@ -305,6 +305,19 @@ def test_stratified_stage_keeps_patients_together(run):
     assert other.splits.tolist() != data.splits.tolist()
 
 
+def test_patients_of_each_split_and_of_two_are_counted(run):
+    patients = [f"p{i // 4}" for i in range(60)]  # train 0 to 9, val 10 to 12, test 12 to 14
+    patients[59], patients[58] = "p0", ""
+    data, metrics = run(source(images=noise_images(60, 16), patients=patients))
+    shared = {"train_val": 0, "train_test": 1, "val_test": 1}
+    assert metrics["patients"] == {"train": 10, "val": 3, "test": 4} | shared
+    assert len(set(data.patients.tolist())) == 16  # with the image of an unknown patient
+    for row in range(60):
+        alike = {i for i in range(60) if i == row or (patients[i] and patients[i] == patients[row])}
+        assert set(np.flatnonzero(data.patients == data.patients[row]).tolist()) == alike
+    assert "patients" not in run(source())[1]
+
+
 def test_train_alone_is_cut_anew(run):
     """Kaggle's protocol: .8/.1/.1 of the train folder; the published val and test are in no split."""
     published = ["train"] * 40 + ["val"] * 8 + ["test"] * 12

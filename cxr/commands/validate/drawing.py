@@ -57,7 +57,7 @@ def _draw_reliability(validation: Validation, sample: Sample, path: Path) -> Non
     """Weighted to the prevalence to which probabilities refer, so that it can be compared with test."""
     stated = validation.model.facts.prevalence
     prevalence = np.array(stated) if stated else class_prevalence(sample.labels, len(sample.classes))
-    curve = reliability_curve(sample.labels, sample.probabilities, prevalence)
+    curve = reliability_curve(sample.labels, sample.probabilities, prevalence, sample.patients)
     diagram = ReliabilityDiagram(
         f"ECE {curve.error:.3f}",
         *(curve.probability, curve.observed, curve.low, curve.high, curve.images),

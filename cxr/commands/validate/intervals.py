@@ -10,15 +10,15 @@ patients, DeLong's variance sums over them, and the other intervals take the num
 `effective_cases`, as if images of one patient were equal: they are rather too wide than too narrow.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
 
-from cxr.evaluation import statistics
+from cxr.evaluation import diagnostic_accuracy
 from cxr.evaluation.delong import auc_contributions, case_variance, placements
-from cxr.evaluation.statistics import CELLS, Z, wilson
+from cxr.evaluation.statistics import Z, effective_cases
 
 
 class Bounded(NamedTuple):
@@ -30,19 +30,10 @@ class Bounded(NamedTuple):
     method: str
 
 
-def effective_cases(patients: np.ndarray) -> float:
-    """The number of independent cases that images of these patients, (N,) int, amount to if those of one
-    patient are equal: (sum of n)^2 / (sum of n^2) with n images of a patient (Kish, 1965)."""
-    counts = np.bincount(patients)
-    return float(counts.sum() ** 2 / (counts**2).sum())
-
-
-def proportion(hits: np.ndarray, patients: np.ndarray | None) -> Bounded:
-    """The fraction of `hits`, (n,) bool with n above 0, with Wilson's interval. patients: (n,) int."""
-    count = len(hits) if patients is None else effective_cases(patients)
-    value = float(hits.mean())
-    low, high = wilson(value, count)
-    return Bounded(value, float(low), float(high), "Wilson")
+def proportion(hits: np.ndarray, of: np.ndarray, patients: np.ndarray | None) -> Bounded:
+    """As `diagnostic_accuracy.proportion_interval`."""
+    ends = diagnostic_accuracy.proportion_interval(hits, of, patients)
+    return Bounded(ends["value"], ends["low"], ends["high"], "Wilson")
 
 
 def combined(parts: Sequence[tuple[float, Bounded]]) -> tuple[float, float, float]:
@@ -64,19 +55,14 @@ def auc_interval(labels: np.ndarray, probabilities: np.ndarray, patients: np.nda
     """The AUC, of more than two classes the mean of those of one against the rest, with the wider of DeLong's
     and Newcombe's interval at each end.
 
-    labels: (N,) int, at least two of each class. probabilities: (N, classes). patients: (N,) int from 0 to
-    their number: then the variance is Obuchowski's (1997, https://doi.org/10.2307/2533958), of the sums of
-    the contributions of each patient's images.
+    labels: (N,) int, at least two of each class. probabilities: (N, classes). patients: (N,) int or None, see
+    `case_variance`.
     """
     classes = probabilities.shape[1]
     shown = np.arange(1 if classes == 2 else 0, classes)
     area = auc_contributions(labels[:, None] == shown, probabilities[None, :, shown])
     value, of_images = float(area.values[0]), area.images[0]
-    if patients is None:
-        variance = float(case_variance(of_images, labels))
-    else:
-        variance = _clustered_variance(of_images, labels, patients)
-    half = Z * variance**0.5
+    half = Z * float(case_variance(of_images, labels, patients)) ** 0.5
     # The mean of the ends is wide enough however the AUCs of several classes correlate.
     low, high = np.mean(
         [_of_one(labels == label, probabilities[:, label], patients) for label in shown], axis=0
@@ -87,10 +73,7 @@ def auc_interval(labels: np.ndarray, probabilities: np.ndarray, patients: np.nda
 
 def _of_one(positive: np.ndarray, scores: np.ndarray, patients: np.ndarray | None) -> tuple[float, float]:
     """Newcombe's interval. positive: (N,) bool. scores: (N,) float."""
-    negatives, positives = (
-        float(mask.sum()) if patients is None else effective_cases(patients[mask])
-        for mask in (~positive, positive)
-    )
+    negatives, positives = (effective_cases(mask, patients) for mask in (~positive, positive))
     return newcombe(float(placements(positive, scores).auc), negatives, positives)
 
 
@@ -107,26 +90,3 @@ def newcombe(area: float, negatives: float, positives: float) -> tuple[float, fl
     low = brentq(beyond, 0, area - near) if area > near else 0.0
     high = brentq(beyond, area + near, 1) if area < 1 - near else 1.0
     return float(low), float(high)
-
-
-def resampled(labels: np.ndarray, patients: np.ndarray | None, resamples: int) -> Iterator[np.ndarray]:
-    """(r, N) float64 blocks, of `resamples` rows together: how often each image is drawn, images within each
-    class (`statistics.blocks`), or all images of each patient, with patients, (N,) int, drawn within groups
-    that have images of the same classes, so that no resample is without a class."""
-    if patients is None:
-        yield from statistics.blocks(labels, resamples)
-        return
-    kinds = np.zeros(patients.max() + 1, np.int64)
-    np.bitwise_or.at(kinds, patients, 1 << labels)
-    # Blocks of fewer rows where a patient has many images: the images have to fit into memory as well.
-    size = max(1, CELLS // len(labels))
-    for counts in statistics.blocks(kinds, resamples):
-        for start in range(0, len(counts), size):
-            yield counts[start : start + size, patients]
-
-
-def _clustered_variance(of_images: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> float:
-    """(N,) each; every patient is independent of the others."""
-    means = np.bincount(labels, of_images) / np.bincount(labels)
-    sums = np.bincount(patients, of_images - means[labels])
-    return float(len(sums) / max(1, len(sums) - 1) * (sums**2).sum())

@@ -10,12 +10,11 @@ from cxr.commands.validate.intervals import (
     auc_interval,
     combined,
     proportion,
-    resampled,
 )
 from cxr.core.probabilities import decide
 from cxr.evaluation.metrics import weighted_headline
 from cxr.evaluation.reliability import scores
-from cxr.evaluation.statistics import interval
+from cxr.evaluation.statistics import blocks, interval
 from cxr.inference.prevalence import case_weights
 
 RESAMPLES = 2000
@@ -89,7 +88,7 @@ def _proportions(sample: Sample, decided: np.ndarray) -> dict[str, Bounded]:
     right = decided == labels
 
     def of(mask: np.ndarray) -> Bounded:
-        return proportion(right[mask], None if sample.patients is None else sample.patients[mask])
+        return proportion(right, mask, sample.patients)
 
     binary = len(classes) == 2
     names = ["specificity", "sensitivity"] if binary else [f"recall_{name}" for name in classes]
@@ -107,17 +106,17 @@ def _proportions(sample: Sample, decided: np.ndarray) -> dict[str, Bounded]:
 def _bootstrapped(
     sample: Sample, threshold: float | None, prevalence: Sequence[float] | None
 ) -> dict[str, Bounded]:
-    """With `RESAMPLES` percentile intervals, see `resampled`."""
+    """With `RESAMPLES` percentile intervals."""
     values = _weighted(sample, threshold, prevalence, np.ones((1, len(sample.labels))))
-    blocks: list[Mapping[str, np.ndarray]] = [
+    drawn: list[Mapping[str, np.ndarray]] = [
         _weighted(sample, threshold, prevalence, weights)
-        for weights in resampled(sample.labels, sample.patients, RESAMPLES)
+        for weights in blocks(sample.labels, RESAMPLES, patients=sample.patients)
     ]
     measured = {}
     for name, value in values.items():
         # Both calibration errors are above 0 by chance, the more so in a resample: see `interval`.
         kind = "ece" if name.startswith("ece") else name
-        ends = interval(kind, value.item(), np.concatenate([block[name] for block in blocks]))
+        ends = interval(kind, value.item(), np.concatenate([block[name] for block in drawn]))
         measured[name] = Bounded(value.item(), ends["low"], ends["high"], "bootstrap")
     return measured
 

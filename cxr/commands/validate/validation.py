@@ -90,7 +90,7 @@ def validate(data: Path, onnx: Path) -> Validation:
         sample=sample,
         decided=next(iter(decisions(sample, facts.threshold).values())),
         metrics=metrics,
-        chance=ece_by_chance(labels, probabilities, RESAMPLES) if sample.complete else None,
+        chance=ece_by_chance(labels, probabilities, RESAMPLES, sample.patients) if sample.complete else None,
         reference=reference,
         verdict=judge(metrics, sample, reference),
         errors=files.errors,
