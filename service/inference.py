@@ -14,6 +14,7 @@ from service.overlay import ALPHA, overlay
 from service.schemas import multipart, problems
 from service.served import Served
 from service.state import State
+from service.stream import MEDIA_TYPE, STREAM_ITEM, Lines, streamed
 from service.uploads import read_upload, uploaded
 
 ALPHA_HELP = "opacity of the map where it is 1 (its maximum); elsewhere in proportion to its value"
@@ -68,6 +69,26 @@ def routes(state: State) -> APIRouter:
             return schemas.Batch(results=results)
 
         return await with_files(request, "files", settings.max_files, work)
+
+    @router.post(
+        "/predict/stream",
+        openapi_extra=multipart("files", True),
+        response_class=Lines,
+        responses={
+            200: {"description": "JSON lines", "content": {MEDIA_TYPE: {"schema": STREAM_ITEM}}},
+            **problems(*UPLOAD),
+        },
+    )
+    async def predict_stream(request: Request) -> Lines:
+        """A line of JSON for each of any number of radiographs, sent while the next ones are still on their
+        way. Read the lines while you send: radiographs are taken no faster than their answers."""
+        served = state.loaded()
+        state.work.check_room()
+
+        def answer(image: Original) -> schemas.Prediction:
+            return answers.prediction(served, answered(served, image))
+
+        return await streamed(request, "files", settings, state.uploads, state.work, answer)
 
     @router.post("/similar", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
     async def similar(

@@ -34,10 +34,9 @@ compute: {workers: 1}
 LONG = (
     "pipeline/test_pipeline.py",
     "stages/test_train.py",
-    "training/test_checkpoints.py",
-    "test_dvc_deps.py",
-    "service/",
     "training/",
+    "service/",
+    "test_dvc_deps.py",
 )
 
 
