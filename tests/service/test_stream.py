@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from benchmarks.broken_images import encoded
 from scripts.running_service import Running, serving
+from service import stream
 from service.app import create_app
 from tests.builders import noise_images
 from tests.service.clients import ask, settings
@@ -94,18 +95,30 @@ def test_a_limit_on_bytes_is_of_each_file(exported_run: Path) -> None:
         assert app.state.service.uploads._held.total() == app.state.service.uploads.uploading == 0
 
 
-def test_nothing_is_read_while_an_answer_waits_to_be_taken(exported_run: Path) -> None:
+@pytest.fixture
+def app(exported_run: Path) -> Iterator[Any]:
     app = create_app(settings(exported_run))
+    app.state.service.start()
+    yield app
+    app.state.service.stop()
+
+
+def conversation(app: Any, receive: Any, send: Any) -> Any:
+    """The application's answer to a request whose messages `receive` gives, message by message to `send`."""
+    headers = [(b"host", b"localhost"), (b"content-type", BOUNDARY.encode())]
+    scope = {"type": "http", "method": "POST", "path": "/predict/stream", "raw_path": b"/predict/stream"}
+    scope |= {"query_string": b"", "headers": headers, "client": ("127.0.0.1", 1), "state": {}}
+    return app(scope, receive, send)
+
+
+def test_nothing_is_read_while_an_answer_waits_to_be_taken(app: Any) -> None:
     read, taken = 0, asyncio.Event()
 
     async def receive() -> dict:
         nonlocal read
         read += 1
-        return {
-            "type": "http.request",
-            "body": part(IMAGES[0]) if read <= 50 else END,
-            "more_body": read <= 50,
-        }
+        body = part(IMAGES[0]) if read <= 50 else END
+        return {"type": "http.request", "body": body, "more_body": read <= 50}
 
     sent: list[dict] = []
 
@@ -115,10 +128,7 @@ def test_nothing_is_read_while_an_answer_waits_to_be_taken(exported_run: Path) -
             await taken.wait()
 
     async def scenario() -> None:
-        headers = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=b")]
-        scope = {"type": "http", "method": "POST", "path": "/predict/stream", "raw_path": b"/predict/stream"}
-        scope |= {"query_string": b"", "headers": headers, "client": ("127.0.0.1", 1), "state": {}}
-        answering = asyncio.create_task(app(scope, receive, send))
+        answering = asyncio.create_task(conversation(app, receive, send))
         while len(sent) < 4:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.2)
@@ -126,13 +136,36 @@ def test_nothing_is_read_while_an_answer_waits_to_be_taken(exported_run: Path) -
         taken.set()
         await answering
 
-    app.state.service.start()
-    try:
-        asyncio.run(scenario())
-    finally:
-        app.state.service.stop()
+    asyncio.run(scenario())
     assert read == 51
-    assert sum(b"prediction" in message.get("body", b"") for message in sent) == 50
+    assert sum(b'"decision"' in message.get("body", b"") for message in sent) == 50
+
+
+@pytest.mark.parametrize("ending", ["silence", "disconnection"])
+def test_a_stream_that_ends_early_is_given_up(app: Any, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    monkeypatch.setattr(stream, "PATIENCE", 0.1)
+    monkeypatch.setattr(stream, "MIN_RATE", 1_000_000)
+    messages = [{"type": "http.request", "body": part(IMAGES[0]) + DELIMITER, "more_body": True}]
+    if ending == "disconnection":
+        messages.append({"type": "http.disconnect"})
+
+    async def receive() -> dict:
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop(0)
+
+    sent: list[dict] = []
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    asyncio.run(conversation(app, receive, send))
+    first, last = (json.loads(message["body"]) for message in sent[1:-1])
+    assert first["prediction"]
+    name = "slow-upload" if ending == "silence" else "disconnected"
+    assert (last["number"], last["problem"]["type"]) == (None, f"urn:cxr:problem:{name}")
+    uploads = app.state.service.uploads
+    assert (uploads.uploading, uploads._held.total()) == (0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -160,12 +193,3 @@ def test_an_answer_comes_before_the_next_file_is_sent(running: Running) -> None:
         # The connection serves the next request.
         client.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
-
-
-def test_a_stream_that_falls_silent_is_given_up(running: Running) -> None:
-    with connect(running) as client:
-        client.sendall(HEAD + chunk(part(IMAGES[0]) + DELIMITER))
-        received = b""
-        while data := client.recv(65536):
-            received += data
-    assert b"urn:cxr:problem:slow-upload" in received
