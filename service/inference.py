@@ -34,11 +34,19 @@ def routes(state: State) -> APIRouter:
             with state.work.admitted():
                 return await state.work.run(work, files)
 
-    def original(file: UploadFile) -> Original:
-        return read_upload(file.file.read(), settings)
+    def original(data: bytes) -> Original:
+        with state.metrics.timed("decode"):
+            return read_upload(data, settings)
 
     def answered(served: Served, image: Original) -> Answer:
-        return served.model(image.resized(served.model.facts.size, served.model.facts.reading)[None])
+        pixels = image.resized(served.model.facts.size, served.model.facts.reading)[None]
+        with state.metrics.timed("network"):
+            return served.model(pixels)
+
+    def predicted(served: Served, data: bytes) -> schemas.Prediction:
+        prediction = answers.prediction(served, answered(served, original(data)))
+        state.metrics.count(prediction.decision, prediction.unlike)
+        return prediction
 
     @router.post("/predict", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
     async def predict(request: Request) -> schemas.Prediction:
@@ -46,7 +54,7 @@ def routes(state: State) -> APIRouter:
         served = state.loaded()
 
         def work(files: list[UploadFile]) -> schemas.Prediction:
-            return answers.prediction(served, answered(served, original(files[0])))
+            return predicted(served, files[0].file.read())
 
         return await with_files(request, "file", 1, work)
 
@@ -60,9 +68,7 @@ def routes(state: State) -> APIRouter:
             results = []
             for file in files:
                 try:
-                    item = schemas.BatchItem(
-                        prediction=answers.prediction(served, answered(served, original(file)))
-                    )
+                    item = schemas.BatchItem(prediction=predicted(served, file.file.read()))
                 except Problem as problem:
                     item = schemas.BatchItem(problem=schemas.ProblemDocument(**problem.document()))
                 results.append(item)
@@ -85,8 +91,8 @@ def routes(state: State) -> APIRouter:
         served = state.loaded()
         state.work.check_room()
 
-        def answer(image: Original) -> schemas.Prediction:
-            return answers.prediction(served, answered(served, image))
+        def answer(data: bytes) -> schemas.Prediction:
+            return predicted(served, data)
 
         return await streamed(request, "files", settings, state.uploads, state.work, answer)
 
@@ -99,7 +105,7 @@ def routes(state: State) -> APIRouter:
         answers.cases(served)
 
         def work(files: list[UploadFile]) -> schemas.Similar:
-            return answers.similar(served, answered(served, original(files[0])), k)
+            return answers.similar(served, answered(served, original(files[0].file.read())), k)
 
         return await with_files(request, "file", 1, work)
 
@@ -125,7 +131,7 @@ def routes(state: State) -> APIRouter:
             raise Problem(422, "unknown-label", f"label: one of {', '.join(classes)}")
 
         def work(files: list[UploadFile]) -> Response:
-            image = original(files[0])
+            image = original(files[0].file.read())
             _, activation = answers.activation(served, answered(served, image), label)
             return Response(overlay(image, activation, alpha), media_type="image/png")
 
@@ -137,8 +143,10 @@ def routes(state: State) -> APIRouter:
         served = state.loaded()
 
         def work(files: list[UploadFile]) -> schemas.Analysis:
-            image = original(files[0])
-            return answers.analysis(served, image, answered(served, image))
+            image = original(files[0].file.read())
+            analysis = answers.analysis(served, image, answered(served, image))
+            state.metrics.count(analysis.prediction.decision, analysis.prediction.unlike)
+            return analysis
 
         return await with_files(request, "file", 1, work)
 

@@ -15,12 +15,11 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from cxr.data.radiograph import Original
 from service import schemas
 from service.errors import Problem
 from service.pool import Work
 from service.settings import Settings
-from service.uploads import MIN_RATE, PATIENCE, Uploads, client_of, read_upload, require_multipart
+from service.uploads import MIN_RATE, PATIENCE, Uploads, client_of, require_multipart
 
 MEDIA_TYPE = "application/x-ndjson"
 STREAM_ITEM = schemas.StreamItem.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -43,13 +42,13 @@ async def streamed(
     settings: Settings,
     uploads: Uploads,
     work: Work,
-    answer: Callable[[Original], schemas.Prediction],
+    answer: Callable[[bytes], schemas.Prediction],
 ) -> Lines:
     """A line, `schemas.StreamItem`, for each file of the multipart field `field`, in their order.
 
-    answer: runs in a thread of `work`. What is wrong with a file is in its line; what ends the request is a
-    last line without a number and a file name. Raises `Problem` for what is wrong before the first file is
-    complete, as `uploads.uploaded`.
+    answer: of a file, in a thread of `work`; may raise `Problem`. What is wrong with a file is in its line;
+    what ends the request is a last line without a number and a file name. Raises `Problem` for what is wrong
+    before the first file is complete, as `uploads.uploaded`.
     """
     lines = _lines(request, field, settings, uploads, work, answer)
     first = await anext(lines)
@@ -77,12 +76,9 @@ async def _lines(
     settings: Settings,
     uploads: Uploads,
     work: Work,
-    answer: Callable[[Original], schemas.Prediction],
+    answer: Callable[[bytes], schemas.Prediction],
 ) -> AsyncGenerator[schemas.StreamItem, None]:
     number = 0
-
-    def answered(data: bytes) -> schemas.Prediction:
-        return answer(read_upload(data, settings))
 
     files = _files(request, field, settings, uploads)
     with uploads.receiving(client_of(request)):
@@ -91,7 +87,7 @@ async def _lines(
             try:
                 await work.room()
                 with work.admitted():
-                    item.prediction = await work.run(answered, data)
+                    item.prediction = await work.run(answer, data)
             except Problem as problem:
                 item.problem = schemas.ProblemDocument(**problem.document())
             yield item
