@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
+import numpy as np
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.datastructures import UploadFile
 
@@ -38,13 +39,15 @@ def routes(state: State) -> APIRouter:
         with state.metrics.timed("decode"):
             return read_upload(data, settings)
 
-    def answered(served: Served, image: Original) -> Answer:
-        pixels = image.resized(served.model.facts.size, served.model.facts.reading)[None]
+    def reduced(served: Served, image: Original) -> np.ndarray:
+        return image.resized(served.model.facts.size, served.model.facts.reading)[None]
+
+    def answered(served: Served, pixels: np.ndarray) -> Answer:
         with state.metrics.timed("network"):
             return served.model(pixels)
 
     def predicted(served: Served, data: bytes) -> schemas.Prediction:
-        prediction = answers.prediction(served, answered(served, original(data)))
+        prediction = answers.prediction(served, answered(served, reduced(served, original(data))))
         state.metrics.count(prediction.decision, prediction.unlike)
         return prediction
 
@@ -105,7 +108,8 @@ def routes(state: State) -> APIRouter:
         answers.cases(served)
 
         def work(files: list[UploadFile]) -> schemas.Similar:
-            return answers.similar(served, answered(served, original(files[0].file.read())), k)
+            pixels = reduced(served, original(files[0].file.read()))
+            return answers.similar(served, answered(served, pixels), k)
 
         return await with_files(request, "file", 1, work)
 
@@ -132,7 +136,7 @@ def routes(state: State) -> APIRouter:
 
         def work(files: list[UploadFile]) -> Response:
             image = original(files[0].file.read())
-            _, activation = answers.activation(served, answered(served, image), label)
+            _, activation = answers.activation(served, answered(served, reduced(served, image)), label)
             return Response(overlay(image, activation, alpha), media_type="image/png")
 
         return await with_files(request, "file", 1, work)
@@ -144,7 +148,8 @@ def routes(state: State) -> APIRouter:
 
         def work(files: list[UploadFile]) -> schemas.Analysis:
             image = original(files[0].file.read())
-            analysis = answers.analysis(served, image, answered(served, image))
+            pixels = reduced(served, image)
+            analysis = answers.analysis(served, image, pixels, answered(served, pixels))
             state.metrics.count(analysis.prediction.decision, analysis.prediction.unlike)
             return analysis
 

@@ -173,6 +173,7 @@ class Analysis(BaseModel):
     radiograph: str = Field(
         description="its centre square, at most 512 pixels a side, a grey PNG as a data URI"
     )
+    model_input: str = Field(description="the image that the model gets, a PNG as a data URI")
     map: ActivationMap | None = Field(description="None if /explain is not available")
     similar: Similar | None = Field(description="None if /similar is not available")
     problems: list[ProblemDocument] = Field(description="why the map or the similar cases are None")
