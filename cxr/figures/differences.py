@@ -36,7 +36,6 @@ def draw_differences(ax: Axes, differences: list[MetricDifference], label: str) 
             textcoords="offset points",
             va="center",
             fontsize=9,
-            color=colour,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
     ax.axvline(0, color="0.2", linewidth=1)
