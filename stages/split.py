@@ -10,7 +10,7 @@ from cxr.core.errors import UserError, run
 from cxr.core.files import write_json
 from cxr.data import manifest
 from cxr.data.manifest import load_manifest
-from cxr.data.provenance import SOURCES
+from cxr.data.provenance import describe_source
 from cxr.data.splitting import (
     cut_val,
     duplicates,
@@ -29,6 +29,8 @@ def main() -> None:
     published = load_manifest()
     source = train_alone(published) if params.split.method == "stratified_train" else published
     unused = len(published.classes) - len(source.classes)
+    if params.download.source == "table":
+        check_patients(source, params.split)
     splits = assign(source, params.split)
     hashes = dataset.hash_images(source.images)
     report = duplicates(hashes, splits, source.classes)
@@ -46,7 +48,7 @@ def main() -> None:
     patients = patients_of_splits([row[4] for row in table], of_split.tolist())
     check_every_split(labels, of_split, classes)
 
-    origin = SOURCES[params.download.source]
+    origin = describe_source(params.download.source, params.table.layout)
     opacities = None if source.opacities is None else source.opacities[kept]
     save_dataset(images, table, origin.reading, opacities)
     counts = {s: {c: int(np.sum(labels[of_split == s] == i)) for i, c in enumerate(classes)} for s in SPLITS}
@@ -60,7 +62,8 @@ def main() -> None:
             "duplicates": report,
         }
         | ({"patients": patients} if any(source.patients) else {})
-        | ({"unused": unused} if unused else {}),
+        | ({"unused": unused} if unused else {})
+        | ({"left_out": published.left_out} if published.left_out else {}),
     )
     charts.class_counts("plots/class_counts.png", counts, "Radiographs of each class in each split")
     radiographs.sample_grid("plots/samples.png", images, labels, of_split, classes)
@@ -122,6 +125,15 @@ def assign(source: manifest.Raw, settings: Split) -> list[str]:
         )
     groups = source.patients if settings.by_patient else [""] * len(labels)
     return stratified(labels, groups, ratios, settings.seed)
+
+
+def check_patients(source: manifest.Raw, settings: Split) -> None:
+    """Raises `UserError` if patients are known and would be ignored."""
+    if settings.method != "published" and any(source.patients) and not settings.by_patient:
+        raise UserError(
+            "params.yaml: split.by_patient is false, but the table names patients; set it to true, so that "
+            "no patient is in two splits (or table.columns.patient to none)"
+        )
 
 
 def check_every_split(labels: np.ndarray, splits: np.ndarray, classes: list[str]) -> None:

@@ -122,6 +122,8 @@ def mean_and_std(counts: np.ndarray) -> tuple[float, float]:
 
 
 def class_order(names: Iterable[str]) -> list[str]:
-    """Distinct class names in the order of labels: "normal" (in any case) first, the others
-    alphabetically."""
-    return sorted(set(names), key=lambda name: (name.lower() != "normal", name))
+    """Distinct class names in the order of labels: "normal" (in any case) first, then those that deny a
+    finding ("no pneumonia"), the others alphabetically."""
+    return sorted(
+        set(names), key=lambda name: (name.lower() != "normal", not name.lower().startswith("no "), name)
+    )

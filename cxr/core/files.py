@@ -28,9 +28,19 @@ def atomic(path: Path | str) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
-        temporary.replace(path)
+        with full_disk_refused(path):
+            yield temporary
+            temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def full_disk_refused(path: Path) -> Iterator[None]:
+    """Raises `UserError`, which names `path`, where the block raises that the disk is full."""
+    try:
+        yield
     except OSError as error:
         # On a full disk NumPy's error has no errno, only how much it could write.
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error):
@@ -39,8 +49,6 @@ def atomic(path: Path | str) -> Iterator[Path]:
                 "and run again"
             ) from None
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_npy(path: Path | str, array: np.ndarray) -> None:
