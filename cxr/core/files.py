@@ -3,6 +3,7 @@
 import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -54,6 +55,22 @@ def full_disk_refused(path: Path) -> Iterator[None]:
 def write_npy(path: Path | str, array: np.ndarray) -> None:
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
+
+
+def write_npy_rows(path: Path | str, array: np.ndarray, rows: np.ndarray) -> None:
+    """Write `array[rows]` in blocks, so that memory does not grow with a memory map. rows: (n,) int."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        file.write(npy_header(array.dtype, (len(rows), *array.shape[1:])))
+        for start in range(0, len(rows), 256):
+            file.write(array[rows[start : start + 256]].tobytes())
+
+
+def npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """What `np.save` writes before the numbers of an array; it is as long for any `shape[0]`."""
+    header = io.BytesIO()
+    descr = np.lib.format.dtype_to_descr(dtype)
+    np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
+    return header.getvalue()
 
 
 def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -7,7 +7,6 @@ that decode. It is removed when all files have been read.
 """
 
 import hashlib
-import io
 import os
 import shutil
 import sys
@@ -19,11 +18,12 @@ import numpy as np
 from tqdm import tqdm
 
 from cxr.core.errors import UserError
-from cxr.core.files import full_disk_refused, read_json, write_json
+from cxr.core.files import full_disk_refused, npy_header, read_json, write_json
 from cxr.data.folders import read_in_order
 
 RESUME = Path(".resume/download")
 BLOCK = 256  # images that a killed conversion may have to read again
+UINT8 = np.dtype(np.uint8)
 LIBRARIES = ("numpy", "pillow", "pydicom")
 
 
@@ -68,24 +68,16 @@ def convert_files(folder: Path, names: Sequence[str], size: int, most: float, ta
             os.fsync(file.fileno())
             write_json(progress, {"files": start + len(block), "broken": broken})
         file.seek(0)
-        file.write(_header(len(names) - len(broken), size))
+        file.write(npy_header(UINT8, (len(names) - len(broken), size, size)))
     target.parent.mkdir(parents=True, exist_ok=True)
     partial.replace(target)
     shutil.rmtree(RESUME, ignore_errors=True)
     return broken
 
 
-def _header(images: int, size: int) -> bytes:
-    """Of a .npy file, as `np.save` writes it: of one length for any number of images."""
-    header = io.BytesIO()
-    shape = {"descr": "|u1", "fortran_order": False, "shape": (images, size, size)}
-    np.lib.format.write_array_header_1_0(header, shape)
-    return header.getvalue()
-
-
 def _offset(image: int, size: int) -> int:
     """Where in the file an image starts."""
-    return len(_header(0, size)) + image * size * size
+    return len(npy_header(UINT8, (0, size, size))) + image * size * size
 
 
 def _resume_key(folder: Path, names: Sequence[str], size: int) -> str:

@@ -46,7 +46,7 @@ def save_manifest(raw: Raw) -> None:
 
 def load_manifest() -> Raw:
     rows = read_csv(MANIFEST)
-    images, opacities = np.load(IMAGES, mmap_mode="r"), np.load(OPACITIES)
+    images, opacities = (np.load(path, mmap_mode="r") for path in (IMAGES, OPACITIES))
     columns = {name: [row[name] for row in rows] for name in ("class", "source", "split", "patient")}
     return Raw(
         images=images,

@@ -114,8 +114,3 @@ LAYOUTS = {
         f"{_REPORTS} Emergency patients of one hospital.",
     ),
 }
-
-
-def describe_source(name: str, layout: str) -> Source:
-    """Of `download.source` `name`; layout: that of source `table`."""
-    return LAYOUTS.get(layout, SOURCES[name]) if name == "table" else SOURCES[name]
