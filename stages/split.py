@@ -39,6 +39,8 @@ def main() -> None:
     leaked = leaked_into_train(hashes, splits) & ~conflicting & params.split.drop_duplicates
     report["dropped_from_train"] = int(leaked.sum())
     report["dropped_under_two_classes"] = int(conflicting.sum())
+    if any(source.patients):
+        report["under_two_patients"] = under_two_patients(hashes, source.patients)
 
     kept = np.flatnonzero(~(leaked | conflicting))
     table = [(splits[i], source.classes[i], source.sources[i], hashes[i], source.patients[i]) for i in kept]
@@ -78,6 +80,8 @@ def main() -> None:
     heads = [f"{split}: {sum(of_class.values()):,} images" for split, of_class in counts.items()]
     image_rows("plots/mean_images.png", means, "Mean image of each class in each split", heads, side=2.6)
     print(", ".join(f"{split} {sum(of_class.values()):,}" for split, of_class in counts.items()))
+    if copies := report.get("under_two_patients"):
+        print(f"{copies:,} images are of two patients, pixel for pixel: check who they are of")
     if unused:
         print(f"not used: {unused:,} of the source's own val and test")
     print(f"dropped: {leaked.sum():,} of train also in val or test, {conflicting.sum():,} with two classes")
@@ -133,6 +137,12 @@ def check_patients(source: manifest.Raw, settings: Split) -> None:
             "params.yaml: split.by_patient is false, but the table names patients; set it to true, so that "
             "no patient is in two splits (or table.columns.patient to none)"
         )
+
+
+def under_two_patients(hashes: list[str], patients: list[str]) -> int:
+    """The number of images that another patient has, too, pixel for pixel. An unknown patient is none."""
+    known = [row for row, patient in enumerate(patients) if patient]
+    return int(under_two_classes([hashes[row] for row in known], [patients[row] for row in known]).sum())
 
 
 def check_every_split(labels: np.ndarray, splits: np.ndarray, classes: list[str]) -> None:

@@ -74,6 +74,16 @@ def test_images_and_patients_arrive_in_the_data_set(own, capsys):
     assert report["source"]["id"] == "table"
 
 
+def test_one_image_of_two_patients_is_counted_and_printed(own, capsys):
+    pixels = Path("own/p11/31.png").read_bytes()
+    for copy in ("own/p02/22.png", "own/p02/42.png", "own/p03/23.png"):
+        Path(copy).write_bytes(pixels)
+    download.main()
+    split.main()
+    assert read_json("metrics/data.json")["duplicates"]["under_two_patients"] == 4
+    assert "4 images are of two patients, pixel for pixel" in capsys.readouterr().out
+
+
 def test_patients_of_a_table_are_not_ignored(own):
     own(**{"split.by_patient": False})
     download.main()
