@@ -9,8 +9,11 @@ from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, read_json
 from cxr.data.manifest import IMAGES, LEFT_OUT, load_manifest
 from cxr.data.radiograph import read_radiograph
+from cxr.data.table.listing import list_images
+from cxr.params import load_params
 from stages import download, split
 from tests.builders import dicom, dicom_bytes, files_below, noise_images, refused, write_params, write_tree
+from tests.tables import write_chexpert, write_mimic, write_nih, write_vindr
 
 COUNT = 60
 
@@ -99,6 +102,35 @@ def test_too_many_broken_images_leave_no_output(own, tmp_path):
     with refused("own: 1 of the first", "table.max_broken (0) allows; the first: p07/07.png: not a PNG"):
         download.main()
     assert not [name for name in files_below(tmp_path) if name.startswith("data/")]
+
+
+@pytest.mark.parametrize(
+    ("layout", "write_tables"),
+    [("nih", write_nih), ("chexpert", write_chexpert), ("vindr", write_vindr), ("mimic", write_mimic)],
+)
+def test_a_published_data_set_is_read(tmp_path, monkeypatch, layout, write_tables):
+    """Its tables in its layout, with a picture at each path that they give; VinDr-CXR's are DICOM files."""
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "published"
+    root.mkdir()
+    write_tables(root)
+    changes = {"download.source": "table", "download.folder": "published", "download.size": 16}
+    write_params(tmp_path, changes | {"table.layout": layout, "table.positive": "Pneumonia"})
+    paths = list_images(load_params().table, root).paths
+    assert len(paths) >= 2
+    if layout == "vindr":
+        for number, path in enumerate(paths):
+            (root / path).parent.mkdir(exist_ok=True)
+            (root / path).write_bytes(dicom_bytes(dicom(noise_images(1, 40, seed=number)[0])))
+    else:
+        write_tree(root, *paths)
+    download.main()
+    raw = load_manifest()
+    assert raw.sources == paths
+    assert set(raw.classes) == {"normal", "pneumonia"}
+    assert raw.left_out["broken"] == {}
+    for path, image in zip(paths, raw.images, strict=True):
+        np.testing.assert_array_equal(image, read_radiograph(root / path, 16))
 
 
 def test_a_second_run_gives_the_same_bytes(own):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def list_images(settings: Table, folder: Path) -> Listing:
                 f"{row.where}: patient {row.patient} is in {split}, and in {other} ({where}); a patient "
                 "belongs to one split"
             )
-        found[path] = (name, split, row.patient, row.number)
+        found[path] = (sys.intern(name), split, sys.intern(row.patient), row.number)
     _check_found(found, labels, left_out)
     paths = sorted(found)
     classes, splits, of_patients, _ = zip(*(found[path] for path in paths), strict=True)
