@@ -72,7 +72,7 @@ def test_images_and_patients_arrive_in_the_data_set(own, capsys):
     assert all(len(splits) == 1 for splits in of_patient.values())
     report = read_json("metrics/data.json")
     assert report["left_out"]["rows"] == COUNT
-    assert report["left_out"]["by_reason"] == {"other_view": 2}
+    assert report["left_out"]["by_reason"] == {"other_view": 2, "unreadable": 1}
     assert list(report["left_out"]["broken"]) == ["p07/07.png"]
     assert report["source"]["id"] == "table"
 

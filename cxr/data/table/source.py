@@ -1,5 +1,6 @@
 """Source `table`: images that a table names, with their classes, patients and splits."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ def read_table(settings: Table, folder: Path, size: int) -> Raw:
     kept = [row for row, path in enumerate(listing.paths) if path not in broken]
     if not kept:
         raise UserError(f"{folder}: none of its images can be read")
+    reasons = listing.left_out + Counter({"unreadable": len(broken)})
     return Raw(
         images=np.load(IMAGES, mmap_mode="r"),
         classes=[listing.classes[row] for row in kept],
@@ -30,7 +32,7 @@ def read_table(settings: Table, folder: Path, size: int) -> Raw:
         patients=[listing.patients[row] for row in kept],
         left_out={
             "rows": listing.rows,
-            "by_reason": dict(sorted(listing.left_out.items())),
+            "by_reason": dict(sorted(reasons.items())),
             "broken": broken,
         },
     )
