@@ -41,10 +41,33 @@ class Compute(Section):
 
 
 class Download(Section):
-    source: Literal["pneumoniamnist", "chest_xray_pneumonia", "chest_xray_3class", "folder", "phantom"]
+    source: Literal[
+        "pneumoniamnist", "chest_xray_pneumonia", "chest_xray_3class", "folder", "table", "phantom"
+    ]
     size: Annotated[int, Field(ge=16, le=1024)]
     folder: str
     patients: str
+
+
+class Columns(Section):
+    path: str
+    label: str
+    patient: str
+    split: str
+    view: str
+
+
+class Table(Section):
+    layout: Literal["own", "nih", "chexpert", "vindr", "mimic"]
+    file: str
+    columns: Columns
+    labels: Literal["any"] | Names
+    positive: str
+    negative: str
+    others: Literal["leave_out", "negative"]
+    uncertain: Literal["ignore", "ones", "zeros"]
+    views: Literal["all"] | Names
+    max_broken: Fraction
 
 
 class Phantom(Section):
@@ -204,6 +227,7 @@ class Params(Section):
     seed: Seed
     compute: Compute
     download: Download
+    table: Table
     phantom: Phantom
     split: Split
     clip_embed: ClipEmbed

@@ -11,6 +11,7 @@ from cxr.data.manifest import save_manifest
 from cxr.data.own_folder import read_folder
 from cxr.data.phantom.cohort import CLASSES, MAX_SIZE, make_phantoms
 from cxr.data.pneumoniamnist import read_pneumoniamnist
+from cxr.data.table.source import read_table
 from cxr.params import Phantom, load_params
 
 # Of PneumoniaMNIST: the fraction of the images in each split, and the fraction of them that is normal.
@@ -29,6 +30,8 @@ def main() -> None:
             data = read_three_class(size)
         case "folder":
             data = read_folder(Path(params.download.folder), size)
+        case "table":
+            data = read_table(params.table, Path(params.download.folder), size)
         case "phantom":
             data = make_synthetic(params.phantom, size)
     save_manifest(data)

@@ -1,16 +1,17 @@
 """Assign every image to a split, drop leaked and contradictorily labelled images, and describe each split."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
 
 from cxr.core import dataset
-from cxr.core.dataset import SPLITS, count_levels, mean_and_std, save_dataset
+from cxr.core.dataset import SPLITS, count_levels, load_dataset, mean_and_std, save_dataset
 from cxr.core.errors import UserError, run
 from cxr.core.files import write_json
 from cxr.data import manifest
 from cxr.data.manifest import load_manifest
-from cxr.data.provenance import SOURCES
+from cxr.data.provenance import LAYOUTS, SOURCES
 from cxr.data.splitting import (
     cut_val,
     duplicates,
@@ -29,6 +30,8 @@ def main() -> None:
     published = load_manifest()
     source = train_alone(published) if params.split.method == "stratified_train" else published
     unused = len(published.classes) - len(source.classes)
+    if params.download.source == "table":
+        check_patients(source, params.split)
     splits = assign(source, params.split)
     hashes = dataset.hash_images(source.images)
     report = duplicates(hashes, splits, source.classes)
@@ -36,9 +39,10 @@ def main() -> None:
     leaked = leaked_into_train(hashes, splits) & ~conflicting & params.split.drop_duplicates
     report["dropped_from_train"] = int(leaked.sum())
     report["dropped_under_two_classes"] = int(conflicting.sum())
+    if any(source.patients):
+        report["under_two_patients"] = under_two_patients(hashes, source.patients)
 
     kept = np.flatnonzero(~(leaked | conflicting))
-    images = source.images[kept]
     table = [(splits[i], source.classes[i], source.sources[i], hashes[i], source.patients[i]) for i in kept]
     classes = dataset.class_order(source.classes)
     labels = np.array([classes.index(row[1]) for row in table])
@@ -47,10 +51,12 @@ def main() -> None:
     check_every_split(labels, of_split, classes)
 
     origin = SOURCES[params.download.source]
-    opacities = None if source.opacities is None else source.opacities[kept]
-    save_dataset(images, table, origin.reading, opacities)
+    if params.download.source == "table":
+        origin = LAYOUTS.get(params.table.layout, origin)
+    save_dataset(source.images, table, origin.reading, source.opacities, kept)
+    images = load_dataset().images
     counts = {s: {c: int(np.sum(labels[of_split == s] == i)) for i, c in enumerate(classes)} for s in SPLITS}
-    intensity = {s: statistics(images[of_split == s]) for s in SPLITS}
+    intensity = {s: statistics(images, of_split == s) for s in SPLITS}
     write_json(
         "metrics/data.json",
         {
@@ -60,22 +66,22 @@ def main() -> None:
             "duplicates": report,
         }
         | ({"patients": patients} if any(source.patients) else {})
-        | ({"unused": unused} if unused else {}),
+        | ({"unused": unused} if unused else {})
+        | ({"left_out": published.left_out} if published.left_out else {}),
     )
     charts.class_counts("plots/class_counts.png", counts, "Radiographs of each class in each split")
     radiographs.sample_grid("plots/samples.png", images, labels, of_split, classes)
     masks = {c: {s: (of_split == s) & (labels == i) for s in SPLITS} for i, c in enumerate(classes)}
     levels = {
-        c: {s: count_levels(images[mask]) for s, mask in by_split.items()} for c, by_split in masks.items()
+        c: {s: levels_of(images, mask) for s, mask in by_split.items()} for c, by_split in masks.items()
     }
     charts.intensity("plots/intensity.png", levels, "Grey levels of each class in each split")
-    means = {
-        c: [images[mask].mean(axis=0).astype(np.uint8) for mask in by_split.values()]
-        for c, by_split in masks.items()
-    }
+    means = {c: [mean_image(images, mask) for mask in by_split.values()] for c, by_split in masks.items()}
     heads = [f"{split}: {sum(of_class.values()):,} images" for split, of_class in counts.items()]
     image_rows("plots/mean_images.png", means, "Mean image of each class in each split", heads, side=2.6)
     print(", ".join(f"{split} {sum(of_class.values()):,}" for split, of_class in counts.items()))
+    if copies := report.get("under_two_patients"):
+        print(f"{copies:,} images are of two patients, pixel for pixel: check who they are of")
     if unused:
         print(f"not used: {unused:,} of the source's own val and test")
     print(f"dropped: {leaked.sum():,} of train also in val or test, {conflicting.sum():,} with two classes")
@@ -124,6 +130,21 @@ def assign(source: manifest.Raw, settings: Split) -> list[str]:
     return stratified(labels, groups, ratios, settings.seed)
 
 
+def check_patients(source: manifest.Raw, settings: Split) -> None:
+    """Raises `UserError` if patients are known and would be ignored."""
+    if settings.method != "published" and any(source.patients) and not settings.by_patient:
+        raise UserError(
+            "params.yaml: split.by_patient is false, but the table names patients; set it to true, so that "
+            "no patient is in two splits (or table.columns.patient to none)"
+        )
+
+
+def under_two_patients(hashes: list[str], patients: list[str]) -> int:
+    """The number of images that another patient has, too, pixel for pixel. An unknown patient is none."""
+    known = [row for row, patient in enumerate(patients) if patient]
+    return int(under_two_classes([hashes[row] for row in known], [patients[row] for row in known]).sum())
+
+
 def check_every_split(labels: np.ndarray, splits: np.ndarray, classes: list[str]) -> None:
     for split in SPLITS:
         for label, name in enumerate(classes):
@@ -133,9 +154,29 @@ def check_every_split(labels: np.ndarray, splits: np.ndarray, classes: list[str]
                 )
 
 
-def statistics(images: np.ndarray) -> dict[str, float]:
-    """Grey levels 0-255 over all pixels; `between_images` is the standard deviation of the images' means."""
-    counts = count_levels(images)
+def in_blocks(images: np.ndarray, mask: np.ndarray) -> Iterator[np.ndarray]:
+    """The images of `mask`, (N,) bool, some at a time, so that memory does not grow with a memory map."""
+    rows = np.flatnonzero(mask)
+    for start in range(0, len(rows), 256):
+        yield images[rows[start : start + 256]]
+
+
+def levels_of(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The number of pixels of each grey level in the images of `mask`, (256,) float64."""
+    return sum((count_levels(block) for block in in_blocks(images, mask)), np.zeros(256))
+
+
+def mean_image(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(H, W) uint8, of the images of `mask`."""
+    total = sum(block.sum(axis=0, dtype=np.float64) for block in in_blocks(images, mask))
+    return np.asarray(total / np.count_nonzero(mask)).astype(np.uint8)
+
+
+def statistics(images: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """Grey levels 0-255 over all pixels of the images of `mask`; `between_images` is the standard deviation
+    of the images' means."""
+    counts = levels_of(images, mask)
+    means = np.concatenate([block.mean(axis=(1, 2)) for block in in_blocks(images, mask)])
     mean, std = mean_and_std(counts)
     low, median, high = np.searchsorted(np.cumsum(counts) / counts.sum(), [0.05, 0.5, 0.95])
     return {
@@ -144,7 +185,7 @@ def statistics(images: np.ndarray) -> dict[str, float]:
         "p5": float(low),
         "median": float(median),
         "p95": float(high),
-        "between_images": float(images.mean(axis=(1, 2)).std()),
+        "between_images": float(means.std()),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from cxr.core.files import read_csv, read_json, write_csv, write_json, write_npy
+from cxr.core.files import read_csv, read_json, write_csv, write_json, write_npy, write_npy_rows
 from cxr.core.outputs import missing_output
 
 IMAGES = Path("data/images.npy")
@@ -53,12 +53,16 @@ def save_dataset(
     rows: Sequence[Sequence[object]],
     reading: Reading,
     opacities: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
 ) -> None:
     """images: (N, H, W) uint8. rows: split, class, source, sha256 and group of each image. opacities: see
-    `load_opacities`."""
+    `load_opacities`. kept: the indices of the images and opacities to which `rows` belong; None: all."""
     write_json(DESCRIPTION, {"classes": class_order(str(row[1]) for row in rows), "reading": reading})
-    write_npy(IMAGES, images)
-    write_npy(OPACITIES, images[:0] if opacities is None else opacities)
+    for path, array in ((IMAGES, images), (OPACITIES, images[:0] if opacities is None else opacities)):
+        if kept is None or not len(array):
+            write_npy(path, array)
+        else:
+            write_npy_rows(path, array, kept)
     write_csv(LABELS, COLUMNS, [(number, *row) for number, row in enumerate(rows)])
 
 
@@ -122,6 +126,7 @@ def mean_and_std(counts: np.ndarray) -> tuple[float, float]:
 
 
 def class_order(names: Iterable[str]) -> list[str]:
-    """Distinct class names in the order of labels: "normal" (in any case) first, the others
-    alphabetically."""
-    return sorted(set(names), key=lambda name: (name.lower() != "normal", name))
+    """Distinct class names in the order of labels: those that deny a finding ("no pneumonia") first, then
+    "normal" (in any case), the others alphabetically."""
+    alphabetical = sorted(set(names), key=lambda name: (name.lower() != "normal", name))
+    return sorted(alphabetical, key=lambda name: not name.lower().startswith("no "))

@@ -3,6 +3,7 @@
 import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -28,9 +29,19 @@ def atomic(path: Path | str) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
-        temporary.replace(path)
+        with full_disk_refused(path):
+            yield temporary
+            temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def full_disk_refused(path: Path) -> Iterator[None]:
+    """Raises `UserError`, which names `path`, where the block raises that the disk is full."""
+    try:
+        yield
     except OSError as error:
         # On a full disk NumPy's error has no errno, only how much it could write.
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error):
@@ -39,13 +50,27 @@ def atomic(path: Path | str) -> Iterator[Path]:
                 "and run again"
             ) from None
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_npy(path: Path | str, array: np.ndarray) -> None:
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
+
+
+def write_npy_rows(path: Path | str, array: np.ndarray, rows: np.ndarray) -> None:
+    """Write `array[rows]` in blocks, so that memory does not grow with a memory map. rows: (n,) int."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        file.write(npy_header(array.dtype, (len(rows), *array.shape[1:])))
+        for start in range(0, len(rows), 256):
+            file.write(array[rows[start : start + 256]].tobytes())
+
+
+def npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """What `np.save` writes before the numbers of an array; it is as long for any `shape[0]`."""
+    header = io.BytesIO()
+    descr = np.lib.format.dtype_to_descr(dtype)
+    np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
+    return header.getvalue()
 
 
 def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -2,8 +2,9 @@
 or without train, val and test.
 """
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from cxr.core.dataset import SPLITS
 from cxr.core.errors import UserError
 from cxr.data.radiograph import KINDS, SUFFIXES, is_dicom, read_radiograph
 
+AHEAD = 64  # files that are read before the first of them is needed
 HIDDEN = (".", "__MACOSX")  # how names of hidden files start, and of the folder that macOS puts into archives
 
 
@@ -112,8 +114,32 @@ def check_classes(root: Path, splits: Iterable[str], files: Sequence[RadiographF
 def read_radiographs(files: Sequence[RadiographFile], size: int) -> np.ndarray:
     """(N, size, size) uint8. Raises `UserError` for the first file that cannot be read."""
     images = np.empty((len(files), size, size), np.uint8)
-    with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without holding the GIL
-        read = pool.map(lambda file: read_radiograph(file.path, size), files)
-        for row, image in enumerate(tqdm(read, total=len(files), desc="reading radiographs", disable=None)):
-            images[row] = image
+    read = read_in_order([file.path for file in files], size)
+    for row, image in enumerate(tqdm(read, total=len(files), desc="reading radiographs", disable=None)):
+        if isinstance(image, UserError):
+            raise image
+        images[row] = image
     return images
+
+
+def read_in_order(paths: Sequence[Path], size: int) -> Iterator[np.ndarray | UserError]:
+    """For each of `paths` its image, (size, size) uint8, or why it cannot be read. A pool of threads reads a
+    few files ahead, so that memory does not grow with their number."""
+    pool = ThreadPoolExecutor()  # Pillow decodes and resizes without holding the GIL
+    waiting: deque[Future[np.ndarray | UserError]] = deque()
+    try:
+        for path in paths:
+            waiting.append(pool.submit(_read_or_error, path, size))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read_or_error(path: Path, size: int) -> np.ndarray | UserError:
+    try:
+        return read_radiograph(path, size)
+    except UserError as error:
+        return error

@@ -40,6 +40,11 @@ def test_normal_is_the_first_class(normal):
     assert class_order(["covid", normal, "Abscess", "covid"]) == [normal, "Abscess", "covid"]
 
 
+def test_the_class_that_denies_a_finding_is_the_first():
+    assert class_order(["atelectasis", "no atelectasis"]) == ["no atelectasis", "atelectasis"]
+    assert class_order(["No abscess", "abscess", "nodule"]) == ["No abscess", "abscess", "nodule"]
+
+
 def test_data_set_is_read_as_it_was_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images, splits = noise_images(6), ["test", "train", "val", "train", "val", "test"]
@@ -58,6 +63,10 @@ def test_data_set_is_read_as_it_was_written(tmp_path, monkeypatch):
     assert load_opacities() is None
     save_dataset(images, table, "medmnist", 255 - images)
     np.testing.assert_array_equal(load_opacities(), 255 - images)
+    kept = np.array([1, 2, 5])
+    save_dataset(images, [table[row] for row in kept], "medmnist", 255 - images, kept)
+    np.testing.assert_array_equal(load_dataset().images, images[kept])
+    np.testing.assert_array_equal(load_opacities(), 255 - images[kept])
 
 
 def test_hash_is_of_every_pixel():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cxr.core.errors import UserError, run
-from cxr.core.files import atomic, read_csv, read_json, write_csv, write_json, write_npy
+from cxr.core.files import atomic, read_csv, read_json, write_csv, write_json, write_npy, write_npy_rows
 from tests.builders import files_below, refused
 
 
@@ -131,3 +131,14 @@ def test_full_disk_is_one_line_and_the_old_file_stays(tmp_path, error):
 def test_other_errors_of_the_system_are_not_renamed(tmp_path):
     with pytest.raises(PermissionError), atomic(tmp_path / "a"):
         raise PermissionError(errno.EACCES, "no")
+
+
+@pytest.mark.parametrize("count", [0, 1, 256, 700])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_rows_of_an_array_are_written_as_numpy_would(tmp_path, count, dtype):
+    generator = np.random.default_rng(count)
+    array = generator.integers(0, 256, (800, 3, 2)).astype(dtype)
+    rows = generator.permutation(800)[:count]
+    write_npy(tmp_path / "whole.npy", array[rows])
+    write_npy_rows(tmp_path / "blocks.npy", array, rows)
+    assert (tmp_path / "blocks.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()

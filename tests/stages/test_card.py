@@ -235,6 +235,22 @@ def test_words_follow_the_parameters(place: Path, changes: dict[str, object], wo
         assert phrase in after
 
 
+def test_images_of_a_table_that_are_not_used_are_counted(place: Path) -> None:
+    data = read_json("metrics/data.json")
+    assert "that the table lists" not in written()
+    left_out = {
+        "rows": 7_001,
+        "by_reason": {"other_view": 2_003, "unreadable": 4},
+        "broken": {"a.png": "empty"},
+    }
+    write_json("metrics/data.json", data | {"left_out": left_out})
+    assert (
+        "Of 7,001 images that the table lists, not used: 2,003 (other view), 4 (unreadable).\n" in written()
+    )
+    write_json("metrics/data.json", data | {"left_out": left_out | {"by_reason": {}}})
+    assert "Of 7,001 images that the table lists, not used: none.\n" in written()
+
+
 def test_small_val_and_test_are_named(place: Path) -> None:
     data = read_json("metrics/data.json")
     enough = {split: dict.fromkeys(data["counts"][split], SMALL) for split in data["counts"]}

@@ -13,10 +13,10 @@ from cxr.core.dataset import SPLITS, load_dataset
 from cxr.core.files import read_csv, read_json
 from cxr.data.manifest import Raw, save_manifest
 from cxr.data.pneumoniamnist import read_pneumoniamnist
-from cxr.data.provenance import SOURCES
+from cxr.data.provenance import LAYOUTS, SOURCES
 from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratified, under_two_classes
 from cxr.figures import charts, radiographs
-from cxr.params import Download
+from cxr.params import Download, Table
 from cxr.training.targets import Subclasses, make_targets
 from stages import split
 from tests.builders import files_below, noise_images, refused, settings, write_params
@@ -233,8 +233,9 @@ def test_every_source_is_described(run, tmp_path):
     assert next(iter(metrics)) == "source"
     assert metrics["source"] == {"id": "pneumoniamnist", **asdict(SOURCES["pneumoniamnist"])}
     assert set(SOURCES) == set(get_args(get_type_hints(Download)["source"]))
-    for described in SOURCES.values():
-        assert described.licence_id in ("cc-by-4.0", "mit", "unknown")  # which Hugging Face knows
+    assert {"own", *LAYOUTS} == set(get_args(get_type_hints(Table)["layout"]))
+    for described in [*SOURCES.values(), *LAYOUTS.values()]:
+        assert described.licence_id in ("cc-by-4.0", "mit", "other", "unknown")  # which Hugging Face knows
         assert described.limits.endswith(".")
 
 
@@ -361,7 +362,7 @@ def test_train_alone_is_cut_anew(run):
 def test_source_that_cannot_be_split_is_an_error(run, tmp_path, raw, changes, message):
     with refused(message):
         run(raw, **changes)
-    raw = [f"data/raw/{name}" for name in ("images.npy", "manifest.csv", "opacities.npy")]
+    raw = [f"data/raw/{name}" for name in ("images.npy", "left_out.json", "manifest.csv", "opacities.npy")]
     assert files_below(tmp_path) == [*raw, "params.yaml"]
 
 

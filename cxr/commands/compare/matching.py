@@ -86,7 +86,11 @@ def check_same_rows(a: Run, b: Run, where: str) -> None:
     tell."""
     source = a.params.get("download.source")
     wanted = ["download.source", "split."]
-    wanted += {"phantom": ["phantom."], "folder": ["download.folder"]}.get(str(source), [])
+    wanted += {
+        "phantom": ["phantom."],
+        "folder": ["download.folder"],
+        "table": ["download.folder", "table."],
+    }.get(str(source), [])
     for key, (of_a, of_b) in changed_params(a, b).items():
         if key.startswith(tuple(wanted)) and None not in (of_a, of_b):
             raise UserError(

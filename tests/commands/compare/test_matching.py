@@ -61,6 +61,14 @@ def test_other_synthetic_radiographs_are_other_images(repository):
         match_images(a, read_run(None))
 
 
+def test_another_question_to_a_table_gives_other_images(repository):
+    write_run(drawn_predictions([1.0, 1.2]), {"download.source": "table", "table.positive": "Pneumonia"})
+    a = read_run(None)
+    write_run(drawn_predictions([1.0, 1.2]), {"download.source": "table", "table.positive": "Edema"})
+    with refused("params.yaml: table.positive is Pneumonia", "Edema"):
+        match_images(a, read_run(None))
+
+
 @pytest.mark.parametrize(
     ("what", "change"),
     [
