@@ -81,8 +81,9 @@ def classifier_vectors(
 
 
 def network_sha256(settings: ClipEmbed) -> str:
-    """Of the name and the revision of a published encoder."""
-    return hashlib.sha256(f"{settings.encoder}@{settings.revision}".encode()).hexdigest()
+    """Of the name, the revision and the pooling of a published encoder."""
+    identity = f"{settings.encoder}@{settings.revision} {settings.pooling}"
+    return hashlib.sha256(identity.encode()).hexdigest()
 
 
 def pixels_sha256(data: Dataset, settings: ClipEmbed) -> str:

@@ -29,15 +29,19 @@ def embed_dataset(images: np.ndarray, train: np.ndarray, settings: ClipEmbed, co
 
 def load_encoder(settings: ClipEmbed) -> "Encoder":
     """The network of `settings.encoder`, any but `pixels`. Raises `UserError` as `embed_dataset` does."""
-    library, _, name = settings.encoder.rpartition(":")
+    library, _, name = settings.encoder.partition(":")
     if library == "open_clip":
         from cxr.embeddings.encoders.openclip import load_openclip
 
-        return load_openclip(name)
+        return load_openclip(name, settings.revision)
     if library == "torchvision":
         from cxr.embeddings.encoders.torchvision_features import load_torchvision
 
         return load_torchvision(name)
+    if library == "timm":
+        from cxr.embeddings.encoders.timm_features import load_timm
+
+        return load_timm(name)
     from cxr.embeddings.encoders.huggingface import load_huggingface
 
-    return load_huggingface(name, settings.revision)
+    return load_huggingface(settings.encoder, settings.revision, settings.pooling)

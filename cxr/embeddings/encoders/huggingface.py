@@ -1,22 +1,20 @@
-"""Vision towers of CLIP models from the Hugging Face hub (CLIP: https://arxiv.org/abs/2103.00020)."""
+"""Vision models of the Hugging Face hub with the preprocessing of their own processor."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPImageProcessor, CLIPVisionModel
+from transformers import AutoImageProcessor, CLIPVisionModel
 from transformers.activations import QuickGELUActivation
 from transformers.image_utils import pil_torch_interpolation_mapping
-from transformers.utils import logging
 
-from cxr.core.fetch import Setting, from_hub
-from cxr.core.files import read_json
+from cxr.core.fetch import Setting
 from cxr.embeddings.encoders.encoder import Encoder, Preparation
+from cxr.models.huggingface_models import PooledModel, load_huggingface_model
 from cxr.models.weights import reading
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-OTHERS = ("config.json", "preprocessor_config.json", "processor_config.json", "model-*.safetensors")
-MODEL_TYPES = ("clip", "clip_vision_model")
+FLOAT_RESIZE = ("DINOv3ViTImageProcessor",)  # they resize grey levels that are floats already
 
 
 class FusedQuickGELU(nn.Module):
@@ -39,45 +37,41 @@ class ClassTokenOnly(nn.Module):
         return self.inner(tokens[:, :1])
 
 
-def load_huggingface(name: str, revision: str) -> Encoder:
-    """name: `<org>/<model>`. Its features are `CLIPVisionModel`'s `pooler_output`, not normalised.
+def load_huggingface(name: str, revision: str, pooling: str) -> Encoder:
+    """name: `<org>/<model>`. Its features are pooled, but not normalised; see `load_huggingface_model`.
 
-    Raises `UserError` if the weights are unavailable, not of a CLIP model, or incomplete.
+    Raises `UserError` as that does, or if its processor does more to an image than resize, crop and normalise
+    it.
     """
     setting = Setting("clip_embed.encoder", name)
-    path = from_hub(setting, name, revision, WEIGHTS, OTHERS)
-    folder = path.parent
-    logging.set_verbosity_error()  # else it lists the text tower's weights as unexpected
-    logging.disable_progress_bar()
+    model, folder = load_huggingface_model(setting, revision, pooling)
     with reading(setting, folder):
-        # A tower of another model would load as well, with fresh weights wherever the names differ.
-        model_type = read_json(folder / "config.json").get("model_type")
-        if model_type not in MODEL_TYPES:
-            raise setting.error(f"{folder} holds a model of type {model_type}, not clip; choose a CLIP model")
-        processor = CLIPImageProcessor.from_pretrained(folder)
-        loaded: Any = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    model, report = loaded
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise setting.error(
-            f"{path} lacks weights, {missing[0]} among them; replace it by the published file"
-        )
-    return clip_encoder(model, processor)
+        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="torchvision")
+        encoder = huggingface_encoder(model, processor)
+        _check_preparation(setting, folder, encoder.preparation, processor)
+    return encoder
 
 
-def clip_encoder(model: CLIPVisionModel, processor: CLIPImageProcessor) -> Encoder:
-    """`model`, changed in place to give the same `pooler_output` in nine tenths of the time."""
+def huggingface_encoder(model: PooledModel, processor: Any) -> Encoder:
+    """`model`, where it is CLIP changed in place to give the same `pooler_output` in nine tenths of the
+    time."""
+    if isinstance(model.model, CLIPVisionModel) and model.pooling == "pooler":
+        _hasten(model.model)
+    return Encoder.of(preparation_of(processor), model)
+
+
+def _hasten(model: CLIPVisionModel) -> None:
     layers: Any = model.encoder.layers
     for layer in layers:
         if isinstance(layer.mlp.activation_fn, QuickGELUActivation):
             layer.mlp.activation_fn = FusedQuickGELU()
     last = layers[-1]  # of which only the class token is read
     last.mlp, last.self_attn.out_proj = ClassTokenOnly(last.mlp), ClassTokenOnly(last.self_attn.out_proj)
-    return Encoder(_preparation(processor), model, lambda x: model(x).pooler_output, model.config.hidden_size)
 
 
-def _preparation(processor: Any) -> Preparation:
-    """What `processor` does to a square image."""
+def preparation_of(processor: Any) -> Preparation:
+    """What `processor`, an image processor of transformers, does to a square image, as far as it consists of
+    resizing, cropping and normalising."""
     edge = processor.size.shortest_edge
     height, width = (edge, edge) if edge else (processor.size.height, processor.size.width)
     crop = (0, 0, height, width)
@@ -90,4 +84,17 @@ def _preparation(processor: Any) -> Preparation:
         pil_torch_interpolation_mapping[processor.resample],
         tuple(value / processor.rescale_factor for value in processor.image_mean),
         tuple(value / processor.rescale_factor for value in processor.image_std),
+        resizing="floats" if type(processor).__name__ in FLOAT_RESIZE else "levels",
     )
+
+
+def _check_preparation(setting: Setting, folder: Path, preparation: Preparation, processor: Any) -> None:
+    """Processors differ in more than their settings: compares both on an image of noise."""
+    noise = torch.randint(256, (1, 40, 40), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    ours = preparation(noise, torch.device("cpu"))
+    theirs = processor(images=noise.expand(3, -1, -1), return_tensors="pt")["pixel_values"]
+    if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=0, atol=1e-4):
+        raise setting.error(
+            f"the processor in {folder}, {type(processor).__name__}, does more to an image than resize, crop "
+            "and normalise it; choose another model"
+        )

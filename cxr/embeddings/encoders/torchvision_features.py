@@ -19,9 +19,9 @@ def load_torchvision(name: str) -> Encoder:
     if name not in names:
         raise setting.error(f"torchvision has no such classifier; nearest: {nearest(name, names)}")
     model = load_pretrained(name, setting)
-    _, dimensions = cut_head(model)
+    cut_head(model)
     preset = models.get_model_weights(name).DEFAULT.transforms()
-    return Encoder(_preparation(preset), model, model, dimensions)
+    return Encoder.of(_preparation(preset), model)
 
 
 def _preparation(preset: ImageClassification) -> Preparation:
@@ -33,4 +33,5 @@ def _preparation(preset: ImageClassification) -> Preparation:
         preset.interpolation,
         tuple(255 * value for value in preset.mean),
         tuple(255 * value for value in preset.std),
+        resizing="pillow",
     )
