@@ -30,8 +30,9 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import nn
 from transformers import AutoImageProcessor
 
-from cxr.embeddings.encoders.embed import load_encoder
-from cxr.embeddings.encoders.encoder import encode
+from cxr.models.encoders.encoder import encode
+from cxr.models.encoders.huggingface import hasten
+from cxr.models.encoders.load import load_encoder
 from cxr.params import ClipEmbed, load_params
 
 TABLE = Path("docs/encoders.md")
@@ -223,6 +224,7 @@ def measure_case(case: Case, count: int = IMAGES) -> Measured:
     with mirror_of(case) as library, torch.inference_mode():
         expected = np.stack([library(Image.fromarray(image).convert("RGB")).numpy() for image in images])
         encoder = load_encoder(settings_of(case))
+        hasten(encoder.model)
         ours = encode(encoder, images, torch.device("cpu"), "float32")
     prepared = encoder.preparation
     return Measured(

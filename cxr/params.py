@@ -102,7 +102,7 @@ class Model(Section):
         form(
             r"[a-z0-9_]+|timm:\S+",
             "compact_cnn, small_cnn, resnet18_28, a classifier of torchvision such as efficientnet_b0, "
-            "or timm:<name>",
+            "timm:<name>, or encoder",
         ),
     ]
     weights: Annotated[str, form(r"none|imagenet|file:[^/\s]+", "none, imagenet or file:<name>")]

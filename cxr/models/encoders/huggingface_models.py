@@ -1,5 +1,6 @@
 """Vision models of transformers (https://huggingface.co/docs/transformers), from images to features."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ from cxr.models.weights import reading
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 OTHERS = ("config.json", "preprocessor_config.json", "processor_config.json", "model-*.safetensors")
 POOLING = "clip_embed.pooling"
+# Of a configuration: where the model was, and what its classification layer was for.
+NOT_ARCHITECTURE = (
+    *("_name_or_path", "transformers_version", "architectures", "dtype"),
+    *("id2label", "label2id", "problem_type"),
+)
 # Their pooler is a layer that most published files lack; their own classifiers take the class token.
 CLASS_TOKEN = ("vit", "deit")
 
@@ -30,6 +36,8 @@ class PooledModel(nn.Module):
     def __init__(self, model: nn.Module, pooling: str) -> None:
         super().__init__()
         self.model, self.pooling = model, pooling
+        if pooling != "pooler" and isinstance(getattr(model, "pooler", None), nn.Module):
+            model.register_module("pooler", None)  # not used, and perhaps with initial weights
 
     def forward(self, x: Tensor) -> Tensor:
         """Raises `UserError` if the model has no such output."""
@@ -84,6 +92,20 @@ def load_huggingface_model(setting: Setting, revision: str, pooling: str) -> tup
     if needed:
         raise setting.error(f"{path} lacks weights, {needed[0]} among them; replace it by the published file")
     return PooledModel(model, pooling), folder
+
+
+def build_huggingface_model(settings: dict[str, Any], pooling: str) -> PooledModel:
+    """With initial weights. settings: as `settings_of` gives them."""
+    config = AutoConfig.for_model(**settings)
+    return PooledModel(_network(config)(config).float().eval(), pooling)
+
+
+def settings_of(model: PooledModel) -> dict[str, Any]:
+    """Its configuration, as JSON holds it."""
+    config: Any = model.model.config
+    kept = {key: value for key, value in config.to_dict().items() if key not in NOT_ARCHITECTURE}
+    settings: dict[str, Any] = json.loads(json.dumps(kept))
+    return settings
 
 
 def vision_config(setting: Setting, folder: Path) -> PreTrainedConfig:

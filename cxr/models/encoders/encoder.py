@@ -1,6 +1,7 @@
 """A published network with the preprocessing it expects, and the embedding of images in batches."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torchvision.transforms import InterpolationMode
 from tqdm import tqdm
 
 from cxr.core.errors import UserError
-from cxr.embeddings.encoders.resizing import Resizing, resize_square
+from cxr.models.encoders.resizing import Resizing, resize_square
 
 BATCH = 64  # larger ones gain nothing on a CPU
 
@@ -39,19 +40,21 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Encoder:
-    """model: (n, 3, height, width) float32, prepared, to (n, dimensions)."""
+    """model: (n, 3, height, width) float32, prepared, to (n, dimensions). origin: what
+    `cxr.models.encoders.load.build_encoder_network` builds the same network of, as JSON holds it."""
 
     preparation: Preparation
     model: nn.Module
     dimensions: int
+    origin: dict[str, Any]
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, preparation: Preparation, model: nn.Module) -> "Encoder":
+    def of(cls, preparation: Preparation, model: nn.Module, origin: dict[str, Any]) -> "Encoder":
         """Runs `model` on a black image, to count its features. Raises what it raises on such an image."""
         black = torch.zeros(1, 28, 28, dtype=torch.uint8)
         features = model.eval()(preparation(black, torch.device("cpu")))
-        return cls(preparation, model, features.shape[1])
+        return cls(preparation, model, features.shape[1], origin)
 
 
 @torch.inference_mode()

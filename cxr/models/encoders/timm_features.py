@@ -7,7 +7,7 @@ from timm.data import resolve_model_data_config
 from torchvision.transforms import InterpolationMode
 
 from cxr.core.fetch import Setting, nearest
-from cxr.embeddings.encoders.encoder import Encoder, Preparation
+from cxr.models.encoders.encoder import Encoder, Preparation
 from cxr.models.timm_models import timm_architecture, timm_names
 
 
@@ -25,7 +25,8 @@ def load_timm(name: str) -> Encoder:
     if pretrained is None:
         raise setting.error("timm has no weights for it; choose another model")
     model = pretrained(setting)
-    return Encoder.of(_preparation(resolve_model_data_config(model)), model)
+    origin = {"library": "timm", "name": name}
+    return Encoder.of(_preparation(resolve_model_data_config(model)), model, origin)
 
 
 def _preparation(settings: dict[str, Any]) -> Preparation:

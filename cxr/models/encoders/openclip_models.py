@@ -30,14 +30,19 @@ class Published(NamedTuple):
 
 
 class ImageTower(nn.Module):
-    """(n, 3, height, width) normalised float to (n, d): `encode_image`, not normalised."""
+    """(n, 3, height, width) normalised float to (n, d): `encode_image`, not normalised.
+
+    settings: of the model, as open_clip writes them; kept as far as they concern the image tower.
+    """
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__()
-        vision = settings["vision_cfg"] | {"timm_model_pretrained": False}  # no weights of another repository
-        self.visual = open_clip.CustomTextCLIP(
-            settings["embed_dim"], vision, NO_TEXT, quick_gelu=settings.get("quick_gelu", False)
-        ).visual
+        self.settings = {
+            "embed_dim": settings["embed_dim"],
+            "vision_cfg": settings["vision_cfg"] | {"timm_model_pretrained": False},
+            "quick_gelu": settings.get("quick_gelu", False),
+        }
+        self.visual = open_clip.CustomTextCLIP(**self.settings, text_cfg=NO_TEXT).visual
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.visual(x)

@@ -10,8 +10,8 @@ from transformers.activations import QuickGELUActivation
 from transformers.image_utils import pil_torch_interpolation_mapping
 
 from cxr.core.fetch import Setting
-from cxr.embeddings.encoders.encoder import Encoder, Preparation
-from cxr.models.huggingface_models import PooledModel, load_huggingface_model
+from cxr.models.encoders.encoder import Encoder, Preparation
+from cxr.models.encoders.huggingface_models import PooledModel, load_huggingface_model, settings_of
 from cxr.models.weights import reading
 
 FLOAT_RESIZE = ("DINOv3ViTImageProcessor",)  # they resize grey levels that are floats already
@@ -53,15 +53,20 @@ def load_huggingface(name: str, revision: str, pooling: str) -> Encoder:
 
 
 def huggingface_encoder(model: PooledModel, processor: Any) -> Encoder:
-    """`model`, where it is CLIP changed in place to give the same `pooler_output` in nine tenths of the
-    time."""
-    if isinstance(model.model, CLIPVisionModel) and model.pooling == "pooler":
-        _hasten(model.model)
-    return Encoder.of(preparation_of(processor), model)
+    origin = {"library": "transformers", "pooling": model.pooling, "settings": settings_of(model)}
+    return Encoder.of(preparation_of(processor), model, origin)
 
 
-def _hasten(model: CLIPVisionModel) -> None:
-    layers: Any = model.encoder.layers
+def hasten(pooled: nn.Module) -> None:
+    """Where this is CLIP, change it in place to give the same `pooler_output` in nine tenths of the time; its
+    weights have other names then."""
+    if not (
+        isinstance(pooled, PooledModel)
+        and isinstance(pooled.model, CLIPVisionModel)
+        and pooled.pooling == "pooler"
+    ):
+        return
+    layers: Any = pooled.model.encoder.layers
     for layer in layers:
         if isinstance(layer.mlp.activation_fn, QuickGELUActivation):
             layer.mlp.activation_fn = FusedQuickGELU()

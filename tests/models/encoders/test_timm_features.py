@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cxr.embeddings.encoders.embed import embed_dataset, load_encoder
+from cxr.embeddings.encoders.embed import embed_dataset
+from cxr.models.encoders.load import load_encoder
 from tests.builders import empty_mirror, noise_images, refused, settings
 
 

@@ -1,6 +1,7 @@
 """Vision models of the Hugging Face hub: tiny ones in its own file format, against transformers' own code.
 Other architectures than CLIP: tests/benchmarks/test_embeddings_encoders.py."""
 
+import copy
 import json
 import os
 
@@ -27,9 +28,9 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from cxr.core.dataset import load_dataset
-from cxr.embeddings.encoders import encoder as encoder_module
 from cxr.embeddings.encoders.embed import embed_dataset
-from cxr.embeddings.encoders.huggingface import load_huggingface
+from cxr.models.encoders import encoder as encoder_module
+from cxr.models.encoders.huggingface import load_huggingface
 from stages import clip_embed
 from tests.builders import files_below, noise_images, refused, settings, write_packed, write_params
 
@@ -165,7 +166,7 @@ class RecordingImages:
 def test_never_more_than_a_batch_in_memory(monkeypatch):
     images = RecordingImages(noise_images(50, 28))
     encoder = load_huggingface("acme/tiny", COMMIT, "auto")
-    monkeypatch.setattr("cxr.embeddings.encoders.embed.load_encoder", lambda _: encoder)
+    monkeypatch.setattr("cxr.models.encoders.load.load_encoder", lambda _: copy.deepcopy(encoder))
     prepared = []
     prepare = encoder_module.Preparation.__call__
     monkeypatch.setattr(

@@ -4,8 +4,8 @@ from open_clip.transform import PreprocessCfg
 from torchvision.transforms import InterpolationMode
 
 from cxr.core.fetch import Setting
-from cxr.embeddings.encoders.encoder import Encoder, Preparation
-from cxr.models.openclip_models import load_image_tower
+from cxr.models.encoders.encoder import Encoder, Preparation
+from cxr.models.encoders.openclip_models import load_image_tower
 
 
 def load_openclip(name: str, revision: str) -> Encoder:
@@ -16,7 +16,8 @@ def load_openclip(name: str, revision: str) -> Encoder:
     """
     setting = Setting("clip_embed.encoder", f"open_clip:{name}")
     tower, preprocess = load_image_tower(setting, name, revision)
-    return Encoder.of(_preparation(preprocess), tower)
+    origin = {"library": "open_clip", "settings": tower.settings}
+    return Encoder.of(_preparation(preprocess), tower, origin)
 
 
 def _preparation(settings: PreprocessCfg) -> Preparation:

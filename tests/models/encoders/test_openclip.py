@@ -11,9 +11,9 @@ from open_clip import factory, pretrained
 from PIL import Image
 from safetensors.torch import save_file
 
-from cxr.embeddings.encoders import encoder as encoder_module
 from cxr.embeddings.encoders.embed import embed_dataset
-from cxr.models import openclip_models
+from cxr.models.encoders import encoder as encoder_module
+from cxr.models.encoders import openclip_models
 from tests.builders import noise_images, refused, settings
 
 CONFIG = {
