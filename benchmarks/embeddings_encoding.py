@@ -20,8 +20,9 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
-from cxr.embeddings.encoders.encoder import encode
-from cxr.embeddings.encoders.huggingface import clip_encoder
+from cxr.models.encoders.encoder import encode
+from cxr.models.encoders.huggingface import hasten, huggingface_encoder
+from cxr.models.encoders.huggingface_models import PooledModel
 
 IMAGES, SIZE, ROUNDS, THREADS = 128, 28, 5, 2
 CPU = torch.device("cpu")
@@ -46,7 +47,8 @@ def main() -> None:
     torch.manual_seed(0)
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, SIZE, SIZE), dtype=np.uint8)
     model, processor = CLIPVisionModel(CLIPVisionConfig()).eval(), CLIPImageProcessor()
-    network = clip_encoder(copy.deepcopy(model), processor)
+    network = huggingface_encoder(PooledModel(copy.deepcopy(model), "pooler"), processor)
+    hasten(network.model)
     methods: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "published loop, float32": lambda x: published_loop(x, processor, model),
         "clip-embed, float32": lambda x: encode(network, x, CPU, "float32"),

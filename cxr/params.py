@@ -94,12 +94,14 @@ class ClipEmbed(Section):
     encoder: Annotated[
         str,
         form(
-            r"pixels|open_clip:[^/\s]+/[^/\s]+|torchvision:[^/:\s]+|[^/:\s]+/[^/:\s]+",
-            "pixels, a Hugging Face id such as openai/clip-vit-base-patch32, open_clip:<model>/<pretrained> "
-            "or torchvision:<name>",
+            r"pixels|open_clip:(hf-hub:)?[^/:\s]+/[^/:\s]+|torchvision:[^/:\s]+|timm:[^/:\s]+"
+            r"|[^/:\s]+/[^/:\s]+",
+            "pixels, a Hugging Face id such as microsoft/rad-dino, open_clip:<model>/<pretrained>, "
+            "open_clip:hf-hub:<Hugging Face id>, timm:<name> or torchvision:<name>",
         ),
     ]
     revision: Commit
+    pooling: Literal["auto", "pooler", "cls", "mean"]
     dimensions: Annotated[int, Field(ge=2, le=4096)]
     precision: Literal["bf16", "float32"]
 
@@ -123,7 +125,7 @@ class Model(Section):
         form(
             r"[a-z0-9_]+|timm:\S+",
             "compact_cnn, small_cnn, resnet18_28, a classifier of torchvision such as efficientnet_b0, "
-            "or timm:<name>",
+            "timm:<name>, or encoder",
         ),
     ]
     weights: Annotated[str, form(r"none|imagenet|file:[^/\s]+", "none, imagenet or file:<name>")]

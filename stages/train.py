@@ -13,6 +13,7 @@ from cxr.params import load_params
 from cxr.training.checkpoints import checkpoint_path, clear_checkpoints, resume_key
 from cxr.training.member import HISTORY_COLUMNS, MemberTask, prepare
 from cxr.training.parallel import side_by_side
+from cxr.training.probe import ProbeTask
 from cxr.training.targets import SUBCLASSES, load_subclasses
 
 
@@ -34,8 +35,9 @@ def main() -> None:
     resume = resume_key(settings, [IMAGES, LABELS, SUBCLASSES])
     if kept := [str(number) for number in range(spec.members) if checkpoint_path(resume, number).is_file()]:
         print(f"resuming an interrupted training: members {', '.join(kept)} go on after their last epoch")
-    task = MemberTask(params, spec, targets, rows, device, resume)
-    epochs = params.train.epochs + params.finetune.epochs
+    kind = ProbeTask if spec.encoder else MemberTask
+    task = kind(params, spec, targets, rows, device, resume)
+    epochs = 1 if spec.encoder else params.train.epochs + params.finetune.epochs
     with tqdm(total=spec.members * epochs, desc="train", unit="epoch", disable=None) as bar:
         trained = side_by_side(task, spec.members, params.compute, bar)
 
@@ -44,6 +46,8 @@ def main() -> None:
     for number, member in enumerate(trained):
         last = dict(zip(HISTORY_COLUMNS, member.history[-1], strict=True))
         print(f"member {number}: val accuracy {last['val_accuracy']:.4f}, val log loss {last['val_nll']:.4f}")
+        if member.note:
+            print(member.note)
     print(f"trained in {spec.precision}")
     clear_checkpoints()
 

@@ -204,6 +204,7 @@ def small_classifier(members: int = 2, seed: int = 0, **changes: Any) -> Classif
         prior=[0.5, 0.5],
         reading="medmnist",
         precision="float32",
+        encoder=None,
     )
     spec = replace(spec, logits=len(changes.get("outputs", spec.outputs)))
     spec = replace(spec, **changes)

@@ -9,7 +9,7 @@ from cxr.core import dataset
 from cxr.core.dataset import Dataset, load_dataset
 from cxr.core.errors import UserError
 from cxr.core.files import sha256
-from cxr.embeddings.encoders.embed import load_encoder
+from cxr.embeddings.encoders.embed import embed_by_network
 from cxr.embeddings.encoders.pixels import fit_components
 from cxr.embeddings.gallery import Embedding, Meta, Vectors
 from cxr.embeddings.index_kinds import Metric
@@ -30,10 +30,7 @@ def embed_new(meta: Meta, images: np.ndarray, params: Params, device: torch.devi
         return classifier_vectors(load_classifier(), images, device, meta.metric)
     settings = params.clip_embed
     if settings.encoder != "pixels":
-        from cxr.embeddings.encoders.encoder import encode
-
-        values = encode(load_encoder(settings), images, device, settings.precision)
-        return Vectors(values, network_sha256(settings))
+        return Vectors(embed_by_network(images, settings, device), network_sha256(settings))
     data = load_dataset()  # to whose training images `pixels` is fitted
     train = data.images[data.rows("train")]
     # The components are not stored: the same training images give the same ones.
@@ -81,8 +78,9 @@ def classifier_vectors(
 
 
 def network_sha256(settings: ClipEmbed) -> str:
-    """Of the name and the revision of a published encoder."""
-    return hashlib.sha256(f"{settings.encoder}@{settings.revision}".encode()).hexdigest()
+    """Of the name, the revision and the pooling of a published encoder."""
+    identity = f"{settings.encoder}@{settings.revision} {settings.pooling}"
+    return hashlib.sha256(identity.encode()).hexdigest()
 
 
 def pixels_sha256(data: Dataset, settings: ClipEmbed) -> str:

@@ -13,6 +13,7 @@ https://arxiv.org/abs/1610.02391, section 3.1), and need no gradient.
 """
 
 import copy
+from typing import Any
 
 import onnx
 import torch
@@ -50,11 +51,22 @@ def to_onnx(
         verbose=False,
     )
     assert program is not None  # as it is with dynamo
+    _free_names(program.model.graph)
     model = program.model_proto
     _strip(model.graph)
     onnx.helper.set_model_props(model, metadata.to_metadata())
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+def _free_names(graph: Any) -> None:
+    """Rename values inside of the graph that have the name of an output, which the exporter may give them:
+    `embedding` to the position embedding of CLIP. graph: of onnx_ir, in which values are objects."""
+    outputs = {value.name: value for value in graph.outputs}
+    inside = [*graph.initializers.values(), *(value for node in graph for value in node.outputs)]
+    for value in inside:
+        if outputs.get(value.name, value) is not value:
+            value.name = f"{value.name}_inside"
 
 
 def _strip(graph: onnx.GraphProto) -> None:

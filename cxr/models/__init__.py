@@ -1,5 +1,5 @@
-"""Networks: backbones and their weights, the head, the preprocessing of stored images, and the classifier
-made of several members.
+"""Networks: backbones and their weights, published encoders, the head, the preprocessing of stored images,
+and the classifier made of several members.
 
 Imports core.
 """

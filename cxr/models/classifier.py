@@ -16,6 +16,7 @@ from cxr.core.errors import UserError
 from cxr.core.files import atomic, read_json, write_json
 from cxr.core.outputs import missing_output
 from cxr.models.backbones import build_backbone
+from cxr.models.encoders.load import FrozenEncoder, build_encoder_network
 from cxr.models.network import Network, binary_to_two_logits
 from cxr.models.preprocess import Normalisation, Preprocess, augmented_copies, to_grey
 from cxr.params import Model
@@ -34,7 +35,8 @@ class Spec:
     in `classes`. size: pixels a side of a stored image. tta: see `augmented_copies`. prior: the prevalence of
     each class that the networks assume because of their training (see `cxr.training.targets.Targets`).
     reading: how stored images were made from radiographs (see `cxr.data.reading`). precision: that of the
-    training; predictions are in float32.
+    training; predictions are in float32. encoder: the published encoder that is the backbone, None
+    for other backbones.
     """
 
     backbone: str
@@ -54,10 +56,12 @@ class Spec:
     prior: list[float]
     reading: Reading
     precision: Precision
+    encoder: FrozenEncoder | None
 
     @property
     def preprocess(self) -> Preprocess:
-        return Preprocess(self.input_size, tuple(self.mean), tuple(self.std), self.normalisation)
+        resizing = (self.encoder.resized, self.encoder.interpolation) if self.encoder else ()
+        return Preprocess(self.input_size, tuple(self.mean), tuple(self.std), self.normalisation, *resizing)
 
     @property
     def summing(self) -> np.ndarray:
@@ -120,6 +124,9 @@ def build_member(spec: Spec, model: Model | None = None) -> Network:
 
     Raises `UserError` as `build_backbone` does.
     """
+    if spec.encoder:
+        base = build_encoder_network(spec.encoder.origin)
+        return Network(base, spec.encoder.dimensions, spec.logits, spec.dropout)
     weights, sha256 = (model.weights, model.weights_sha256) if model else ("none", "none")
     backbone = build_backbone(
         spec.backbone, weights=weights, weights_sha256=sha256, size=spec.input_size, stored_size=spec.size
@@ -203,4 +210,5 @@ def load_spec(path: Path) -> Spec:
             f"{path}: written by another version of this code (it has {', '.join(differing)}); build it "
             "again with `dvc repro`, or restore that of this commit with `dvc checkout`"
         )
-    return Spec(**content)
+    encoder = content["encoder"] and FrozenEncoder(**content["encoder"])
+    return Spec(**content | {"encoder": encoder})

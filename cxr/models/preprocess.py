@@ -21,12 +21,15 @@ NEIGHBOURHOOD = 1 / 7  # standard deviation of the Gaussian of "local", as a fra
 @dataclass(frozen=True)
 class Preprocess:
     """size: pixels a side of a network's input. mean, std: for each channel (1 or 3), of grey levels in [0,
-    1]. normalisation: see `normalise`."""
+    1]. normalisation: see `normalise`. resized: pixels a side before the centre of that size is cropped; 0
+    for no crop."""
 
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     normalisation: Normalisation = "train"
+    resized: int = 0
+    interpolation: str = "bilinear"
 
     def __call__(self, grey: Tensor) -> Tensor:
         """(N, 1, H, W) float32 in [0, 1] to (N, channels, size, size) normalised float32, channels-last."""
@@ -34,9 +37,11 @@ class Preprocess:
 
     def resize(self, grey: Tensor) -> Tensor:
         """(N, 1, H, W) to (N, 1, size, size), antialiased; linear in the grey levels."""
-        if grey.shape[-2:] == (self.size, self.size):
-            return grey
-        return interpolate(grey, [self.size, self.size], mode="bilinear", antialias=True)
+        side = self.resized or self.size
+        if grey.shape[-2:] != (side, side):
+            grey = interpolate(grey, [side, side], mode=self.interpolation, antialias=True)
+        start = (side - self.size) // 2
+        return grey[..., start : start + self.size, start : start + self.size]
 
     def normalise(self, grey: Tensor) -> Tensor:
         """(N, 1, size, size) grey levels in [0, 1] to (N, channels, size, size).

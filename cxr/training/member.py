@@ -13,6 +13,7 @@ from cxr.core.errors import UserError
 from cxr.core.log import open_log
 from cxr.models.backbones import backbone_input, fetch_weights
 from cxr.models.classifier import Spec, build_member
+from cxr.models.encoders.load import FrozenEncoder, frozen_encoder
 from cxr.models.network import binary_to_two_logits
 from cxr.models.preprocess import fit_normalisation
 from cxr.params import Params, Train
@@ -38,12 +39,17 @@ HISTORY_COLUMNS = (
 )
 
 
+ENCODER = "encoder"  # of model.backbone: the encoder of clip_embed, frozen (see `cxr.training.probe`)
+
+
 @dataclass(frozen=True)
 class Trained:
-    """state: the network's tensors, on the CPU. history: one row of `HISTORY_COLUMNS` for each epoch."""
+    """state: the network's tensors, on the CPU. history: one row of `HISTORY_COLUMNS` for each epoch. note: a
+    line for the user, if there is something to say."""
 
     state: dict[str, Tensor]
     history: list[tuple[float, ...]]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,11 +95,25 @@ def prepare(
         )
     model, stored_size = params.model, data.images.shape[1]
     size = None if model.input_size == "auto" else model.input_size
-    expects = backbone_input(model.backbone, weights=model.weights, size=size, stored_size=stored_size)
-    fetch_weights(model.backbone, model.weights, model.weights_sha256)
+    encoder: FrozenEncoder | None = None
+    if model.backbone == ENCODER:
+        if model.hidden:
+            raise UserError(
+                f"params.yaml: model.hidden is {model.hidden}, but the head of backbone {ENCODER} is linear; "
+                "set it to 0"
+            )
+        if model.weights != "none":
+            raise UserError(
+                f"params.yaml: model.weights is {model.weights}, but {ENCODER} has those of clip_embed; "
+                "set it to none"
+            )
+        expects, encoder = frozen_encoder(params.clip_embed, size)
+    else:
+        expects = backbone_input(model.backbone, weights=model.weights, size=size, stored_size=stored_size)
+        fetch_weights(model.backbone, model.weights, model.weights_sha256)
     mean, std = fit_normalisation(data.images[rows])
     spec = Spec(
-        backbone=model.backbone,
+        backbone=params.clip_embed.encoder if encoder else model.backbone,
         input_size=expects.size,
         mean=list(expects.mean or [mean] * expects.channels),
         std=list(expects.std or [std] * expects.channels),
@@ -106,9 +126,10 @@ def prepare(
         output_classes=targets.classes.tolist(),
         size=stored_size,
         tta=model.tta,
-        members=params.train.members,
+        members=1 if encoder else params.train.members,  # its head depends on no seed
         reading=data.reading,
         precision=choose_precision(params.train.precision, device),
+        encoder=encoder,
         prior=[round(float(prevalence), 6) for prevalence in targets.prior],
     )
     return spec, targets

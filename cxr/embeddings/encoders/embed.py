@@ -8,7 +8,7 @@ from cxr.embeddings.encoders.pixels import fit_components
 from cxr.params import ClipEmbed, Compute
 
 if TYPE_CHECKING:
-    from cxr.embeddings.encoders.encoder import Encoder
+    import torch
 
 
 def embed_dataset(images: np.ndarray, train: np.ndarray, settings: ClipEmbed, compute: Compute) -> np.ndarray:
@@ -21,23 +21,18 @@ def embed_dataset(images: np.ndarray, train: np.ndarray, settings: ClipEmbed, co
         return fit_components(images[train], settings.dimensions).transform(images)
     # PyTorch takes seconds to import, and `pixels` does without it.
     from cxr.core.device import configure
-    from cxr.embeddings.encoders.encoder import encode
 
-    device = configure(compute.device, compute.threads)
-    return encode(load_encoder(settings), images, device, settings.precision)
+    return embed_by_network(images, settings, configure(compute.device, compute.threads))
 
 
-def load_encoder(settings: ClipEmbed) -> "Encoder":
-    """The network of `settings.encoder`, any but `pixels`. Raises `UserError` as `embed_dataset` does."""
-    library, _, name = settings.encoder.rpartition(":")
-    if library == "open_clip":
-        from cxr.embeddings.encoders.openclip import load_openclip
+def embed_by_network(images: np.ndarray, settings: ClipEmbed, device: "torch.device") -> np.ndarray:
+    """`embed_dataset` with any encoder but `pixels`."""
+    from cxr.models.encoders.encoder import encode
+    from cxr.models.encoders.load import load_encoder
 
-        return load_openclip(name)
-    if library == "torchvision":
-        from cxr.embeddings.encoders.torchvision_features import load_torchvision
+    encoder = load_encoder(settings)
+    if ":" not in settings.encoder:
+        from cxr.models.encoders.huggingface import hasten
 
-        return load_torchvision(name)
-    from cxr.embeddings.encoders.huggingface import load_huggingface
-
-    return load_huggingface(name, settings.revision)
+        hasten(encoder.model)
+    return encode(encoder, images, device, settings.precision)

@@ -1,5 +1,8 @@
-"""CLIP from the Hugging Face hub: tiny models in transformers' own format, against transformers' own code."""
+"""Vision models of the Hugging Face hub: tiny ones in its own file format, against transformers' own code.
+Other architectures than CLIP: tests/benchmarks/test_embeddings_encoders.py."""
 
+import copy
+import json
 import os
 
 import numpy as np
@@ -14,13 +17,20 @@ from transformers import (
     CLIPModel,
     CLIPVisionConfig,
     CLIPVisionModel,
+    ConvNextImageProcessor,
+    Siglip2Config,
+    Siglip2Model,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+    ViTConfig,
+    ViTModel,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from cxr.core.dataset import load_dataset
-from cxr.embeddings.encoders import encoder as encoder_module
 from cxr.embeddings.encoders.embed import embed_dataset
-from cxr.embeddings.encoders.huggingface import load_huggingface
+from cxr.models.encoders import encoder as encoder_module
+from cxr.models.encoders.huggingface import load_huggingface
 from stages import clip_embed
 from tests.builders import files_below, noise_images, refused, settings, write_packed, write_params
 
@@ -73,14 +83,15 @@ def embedded(images, encoder="acme/tiny", **changes):
     return embed_dataset(images, np.arange(0), chosen, settings("compute", device="cpu", threads=1))
 
 
-def by_the_library(images, folder, processor):
+def by_the_library(images, folder, processor, output="pooler_output"):
     """transformers' own code, an image at a time."""
-    model, processor = CLIPVisionModel.from_pretrained(folder), processor.from_pretrained(folder)
+    network = CLIPVisionModel if output == "pooler_output" else ViTModel
+    model, processor = network.from_pretrained(folder), processor.from_pretrained(folder)
     rows = []
     with torch.inference_mode():
         for image in images:
             inputs = processor(images=Image.fromarray(image).convert("RGB"), return_tensors="pt")
-            rows.append(model(**inputs).pooler_output[0].numpy())
+            rows.append(model(**inputs)[output][0].numpy())
     return np.stack(rows)
 
 
@@ -154,6 +165,8 @@ class RecordingImages:
 
 def test_never_more_than_a_batch_in_memory(monkeypatch):
     images = RecordingImages(noise_images(50, 28))
+    encoder = load_huggingface("acme/tiny", COMMIT, "auto")
+    monkeypatch.setattr("cxr.models.encoders.load.load_encoder", lambda _: copy.deepcopy(encoder))
     prepared = []
     prepare = encoder_module.Preparation.__call__
     monkeypatch.setattr(
@@ -179,16 +192,78 @@ def test_stage_writes_the_embeddings_or_nothing(tmp_path, monkeypatch):
     assert np.array_equal(np.load("data/embeddings.npy"), embedded(load_dataset().images))
 
 
-def test_a_model_that_is_not_clip_is_an_error(mirror):
-    """transformers would load BERT into CLIP's vision tower, with fresh weights for all that it lacks."""
+def test_a_model_that_takes_no_images_is_an_error(mirror):
     BertModel(
         BertConfig(
             vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
         )
     ).save_pretrained(mirror / "acme/bert")
     save_processor(mirror / "acme/bert")
-    with refused("params.yaml: clip_embed.encoder is acme/bert", "type bert, not clip"):
+    with refused("params.yaml: clip_embed.encoder is acme/bert", "type bert", "not images"):
         embedded(noise_images(2), "acme/bert")
+
+
+def test_patches_of_varying_number_are_an_error(mirror):
+    vision = {key: value for key, value in VISION.items() if key != "image_size"}
+    config = Siglip2Config(vision_config=vision, text_config=TEXT | {"projection_size": 16})
+    Siglip2Model(config).save_pretrained(mirror / "acme/naflex")
+    with refused("params.yaml: clip_embed.encoder is acme/naflex", "type siglip2", "not images of one size"):
+        embedded(noise_images(2), "acme/naflex")
+
+
+def test_pooling_is_that_of_params(mirror):
+    images = noise_images(5, 28)
+    folder = mirror / "acme/tiny"
+    model, processor = CLIPVisionModel.from_pretrained(folder), CLIPImageProcessor.from_pretrained(folder)
+    with torch.inference_mode():
+        inputs = [
+            processor(images=Image.fromarray(x).convert("RGB"), return_tensors="pt")["pixel_values"]
+            for x in images
+        ]
+        output = model(torch.cat(inputs))
+    tokens = output.last_hidden_state
+    expected = {"pooler": output.pooler_output, "cls": tokens[:, 0], "mean": tokens[:, 1:].mean(dim=1)}
+    for pooling, values in expected.items():
+        embeddings = embedded(images, pooling=pooling)
+        np.testing.assert_allclose(embeddings, values, rtol=0, atol=2e-6, err_msg=pooling)
+
+
+def test_a_class_token_that_the_model_lacks_is_an_error(mirror):
+    SiglipVisionModel(SiglipVisionConfig(**VISION)).save_pretrained(mirror / "acme/siglip")
+    save_processor(mirror / "acme/siglip")
+    with refused("params.yaml: clip_embed.pooling is cls", "siglip_vision_model has no class token", "mean"):
+        embedded(noise_images(2), "acme/siglip", pooling="cls")
+
+
+def test_vit_without_a_pooler_gives_its_class_token(mirror):
+    """As google/vit-base-patch16-224 is published; transformers would invent a pooler."""
+    torch.manual_seed(1)
+    folder = mirror / "acme/vit"
+    model = ViTModel(ViTConfig(**VISION), add_pooling_layer=False).eval()
+    model.save_pretrained(folder)
+    save_processor(folder)
+    expected = by_the_library(noise_images(3), folder, CLIPImageProcessor, "last_hidden_state")[:, 0]
+    np.testing.assert_allclose(embedded(noise_images(3), "acme/vit"), expected, rtol=0, atol=2e-6)
+    with refused("params.yaml: clip_embed.encoder is acme/vit", "lacks weights", "pooler.dense"):
+        embedded(noise_images(2), "acme/vit", pooling="pooler")
+
+
+def test_a_processor_that_does_more_is_an_error(mirror):
+    """ConvNeXt's enlarges small images before the crop, by a setting of its own."""
+    ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=0.5).save_pretrained(mirror / "acme/tiny")
+    with refused("clip_embed.encoder is acme/tiny", "ConvNextImageProcessor", "does more to an image"):
+        embedded(noise_images(2))
+
+
+def test_code_of_the_repository_is_not_run(mirror):
+    folder = mirror / "acme/tiny"
+    (folder / "code.py").write_text("import os; os.mkdir(os.environ['CXR_MIRROR'] + '/harm')")
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "own", "auto_map": {"AutoConfig": "code.Own", "AutoModel": "code.Own"}})
+    )
+    with refused("clip_embed.encoder is acme/tiny", "cannot be used as its weights"):
+        embedded(noise_images(2))
+    assert not (mirror / "harm").exists()
 
 
 def test_missing_weights_are_an_error(mirror):
@@ -240,5 +315,5 @@ def test_a_mirror_of_another_commit_is_an_error(mirror):
 
 
 def test_loading_prints_nothing(capfd):
-    load_huggingface("acme/tiny", COMMIT)
+    load_huggingface("acme/tiny", COMMIT, "auto")
     assert capfd.readouterr() == ("", "")

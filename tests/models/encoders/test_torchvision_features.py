@@ -7,10 +7,11 @@ from PIL import Image
 from torch import nn
 from torchvision import models
 
-from cxr.embeddings.encoders import encoder as encoder_module
-from cxr.embeddings.encoders import torchvision_features
 from cxr.embeddings.encoders.embed import embed_dataset
-from cxr.embeddings.encoders.torchvision_features import load_torchvision
+from cxr.models.encoders import encoder as encoder_module
+from cxr.models.encoders import torchvision_features
+from cxr.models.encoders.torchvision_features import load_torchvision
+from cxr.models.torchvision_models import torchvision_architecture
 from tests.builders import empty_mirror, noise_images, published, refused, settings
 
 
@@ -44,10 +45,13 @@ def by_the_library(images, name, model, last):
         ("squeezenet1_1", "classifier.1", 512),
         ("shufflenet_v2_x0_5", "fc", 1024),
         ("mnasnet0_5", "classifier.1", 1280),
+        ("googlenet", "fc", 1024),
     ],
 )
 def test_equals_torchvision_one_image_at_a_time(mirror, monkeypatch, name, last, dimensions):
-    model, _ = published(name, mirror, monkeypatch)
+    # GoogLeNet's weights need another scaling of the input.
+    options = {"init_weights": False, "transform_input": True} if name == "googlenet" else {}
+    model, _ = published(name, mirror, monkeypatch, **options)
     images = noise_images(6, 28)  # one batch and two images
     expected = by_the_library(images, name, model, model.get_submodule(last))
     embeddings = embedded(images, f"torchvision:{name}")
@@ -67,18 +71,11 @@ def test_bf16_is_close_to_float32(mirror, monkeypatch):
     assert cosine.min() > 0.999
 
 
-def test_input_is_scaled_as_the_weights_require(mirror, monkeypatch):
-    """GoogLeNet's weights need another scaling of the input, which its builder sets if it has them."""
-    published("googlenet", mirror, monkeypatch, init_weights=False)
-    assert load_torchvision("googlenet").model.transform_input
-    assert not models.googlenet(init_weights=False).transform_input
-
-
 def test_every_preset_has_a_preparation():
     """torchvision's classifiers share one class of transforms, with a size and a crop."""
     for name in models.list_models(module=models):
         preset = models.get_model_weights(name).DEFAULT.transforms()
-        preparation = torchvision_features._preparation(preset)
+        preparation = torchvision_features._preparation(preset, torchvision_architecture(name).published)
         side = preset.crop_size[0]
         assert preparation(torch.zeros(1, 28, 28, dtype=torch.uint8), torch.device("cpu")).shape[2:] == (
             side,
