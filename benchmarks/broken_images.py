@@ -70,6 +70,15 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
 
 
+def png_bomb(side: int) -> bytes:
+    """A PNG whose header states `side` x `side` pixels, with almost no data."""
+    header = side.to_bytes(4) * 2 + bytes([8, 0, 0, 0, 0])
+    body = (
+        png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(bytes(1000))) + png_chunk(b"IEND", b"")
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
 def jpeg_of_scans(count: int) -> bytes:
     """A progressive JPEG whose last scan is repeated `count` times."""
     file = io.BytesIO()

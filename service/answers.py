@@ -1,12 +1,13 @@
 """What the service answers about one radiograph, from one run of the network."""
 
 import numpy as np
+from PIL import Image
 
 from cxr.data.radiograph import Original
 from cxr.inference.onnx_session import Answer
 from service import schemas
 from service.errors import Problem
-from service.overlay import data_uri, layer, shown
+from service.overlay import data_uri, layer, png, shown
 from service.served import Cases, Served
 
 TOP_K = 3
@@ -70,8 +71,9 @@ def activation(served: Served, answer: Answer, label: str | None = None) -> tupl
     return classes[number], answer.maps[0, number]
 
 
-def analysis(served: Served, image: Original, answer: Answer) -> schemas.Analysis:
-    """answer: to this image. What this model or its run does not have is left out, with the reason."""
+def analysis(served: Served, image: Original, pixels: np.ndarray, answer: Answer) -> schemas.Analysis:
+    """pixels: (1, size, size) uint8, of this image. answer: to them. What this model or its run does not have
+    is left out, with the reason."""
     problems = []
     found, mapped = None, None
     try:
@@ -86,6 +88,7 @@ def analysis(served: Served, image: Original, answer: Answer) -> schemas.Analysi
     return schemas.Analysis(
         prediction=prediction(served, answer),
         radiograph=data_uri(shown(image)),
+        model_input=data_uri(png(Image.fromarray(pixels[0]))),
         map=mapped,
         similar=found,
         problems=problems,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
+import numpy as np
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.datastructures import UploadFile
 
@@ -14,6 +15,7 @@ from service.overlay import ALPHA, overlay
 from service.schemas import multipart, problems
 from service.served import Served
 from service.state import State
+from service.stream import MEDIA_TYPE, STREAM_ITEM, Lines, streamed
 from service.uploads import read_upload, uploaded
 
 ALPHA_HELP = "opacity of the map where it is 1 (its maximum); elsewhere in proportion to its value"
@@ -33,11 +35,21 @@ def routes(state: State) -> APIRouter:
             with state.work.admitted():
                 return await state.work.run(work, files)
 
-    def original(file: UploadFile) -> Original:
-        return read_upload(file.file.read(), settings)
+    def original(data: bytes) -> Original:
+        with state.metrics.timed("decode"):
+            return read_upload(data, settings)
 
-    def answered(served: Served, image: Original) -> Answer:
-        return served.model(image.resized(served.model.facts.size, served.model.facts.reading)[None])
+    def reduced(served: Served, image: Original) -> np.ndarray:
+        return image.resized(served.model.facts.size, served.model.facts.reading)[None]
+
+    def answered(served: Served, pixels: np.ndarray) -> Answer:
+        with state.metrics.timed("network"):
+            return served.model(pixels)
+
+    def predicted(served: Served, data: bytes) -> schemas.Prediction:
+        prediction = answers.prediction(served, answered(served, reduced(served, original(data))))
+        state.metrics.count(prediction.decision, prediction.unlike)
+        return prediction
 
     @router.post("/predict", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
     async def predict(request: Request) -> schemas.Prediction:
@@ -45,7 +57,7 @@ def routes(state: State) -> APIRouter:
         served = state.loaded()
 
         def work(files: list[UploadFile]) -> schemas.Prediction:
-            return answers.prediction(served, answered(served, original(files[0])))
+            return predicted(served, files[0].file.read())
 
         return await with_files(request, "file", 1, work)
 
@@ -59,15 +71,33 @@ def routes(state: State) -> APIRouter:
             results = []
             for file in files:
                 try:
-                    item = schemas.BatchItem(
-                        prediction=answers.prediction(served, answered(served, original(file)))
-                    )
+                    item = schemas.BatchItem(prediction=predicted(served, file.file.read()))
                 except Problem as problem:
                     item = schemas.BatchItem(problem=schemas.ProblemDocument(**problem.document()))
                 results.append(item)
             return schemas.Batch(results=results)
 
         return await with_files(request, "files", settings.max_files, work)
+
+    @router.post(
+        "/predict/stream",
+        openapi_extra=multipart("files", True),
+        response_class=Lines,
+        responses={
+            200: {"description": "JSON lines", "content": {MEDIA_TYPE: {"schema": STREAM_ITEM}}},
+            **problems(*UPLOAD),
+        },
+    )
+    async def predict_stream(request: Request) -> Lines:
+        """A line of JSON for each of any number of radiographs, sent while the next ones are still on their
+        way. Read the lines while you send: radiographs are taken no faster than their answers."""
+        served = state.loaded()
+        state.work.check_room()
+
+        def answer(data: bytes) -> schemas.Prediction:
+            return predicted(served, data)
+
+        return await streamed(request, "files", settings, state.uploads, state.work, answer)
 
     @router.post("/similar", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
     async def similar(
@@ -78,7 +108,8 @@ def routes(state: State) -> APIRouter:
         answers.cases(served)
 
         def work(files: list[UploadFile]) -> schemas.Similar:
-            return answers.similar(served, answered(served, original(files[0])), k)
+            pixels = reduced(served, original(files[0].file.read()))
+            return answers.similar(served, answered(served, pixels), k)
 
         return await with_files(request, "file", 1, work)
 
@@ -104,8 +135,8 @@ def routes(state: State) -> APIRouter:
             raise Problem(422, "unknown-label", f"label: one of {', '.join(classes)}")
 
         def work(files: list[UploadFile]) -> Response:
-            image = original(files[0])
-            _, activation = answers.activation(served, answered(served, image), label)
+            image = original(files[0].file.read())
+            _, activation = answers.activation(served, answered(served, reduced(served, image)), label)
             return Response(overlay(image, activation, alpha), media_type="image/png")
 
         return await with_files(request, "file", 1, work)
@@ -116,8 +147,11 @@ def routes(state: State) -> APIRouter:
         served = state.loaded()
 
         def work(files: list[UploadFile]) -> schemas.Analysis:
-            image = original(files[0])
-            return answers.analysis(served, image, answered(served, image))
+            image = original(files[0].file.read())
+            pixels = reduced(served, image)
+            analysis = answers.analysis(served, image, pixels, answered(served, pixels))
+            state.metrics.count(analysis.prediction.decision, analysis.prediction.unlike)
+            return analysis
 
         return await with_files(request, "file", 1, work)
 

@@ -17,6 +17,7 @@ FIRST_GUESS = 0.05  # seconds of a call, before one has been measured
 # most, and this share of the requests that are answered in one. So they fill it again slowly, and few of them
 # come while it rejects (simulated in tests/service/test_pool.py).
 RETURNING = 0.05
+POLL = 0.02  # seconds
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +39,13 @@ class Work:
         if self.full:
             detail = f"The service is at capacity ({self.capacity} requests)."
             raise busy(f"{detail} Try again in a moment.", self._retry_after())
+
+    async def room(self) -> None:
+        """Returns when a request would be admitted. Raises `Problem` 503 if none is after `timeout`."""
+        end = time.monotonic() + self.timeout
+        while self.full and time.monotonic() < end:
+            await asyncio.sleep(POLL)
+        self.check_room()
 
     @contextlib.contextmanager
     def admitted(self) -> Iterator[None]:

@@ -133,6 +133,15 @@ class Batch(BaseModel):
     results: list[BatchItem] = Field(description="in the order of the files")
 
 
+class StreamItem(BaseModel):
+    """A line of a stream: a prediction or a problem. One without a number ends it before its last file."""
+
+    number: int | None = Field(default=None, description="of the file in the request, from 0")
+    file: str | None = Field(default=None, description="its name, as sent")
+    prediction: Prediction | None = None
+    problem: ProblemDocument | None = None
+
+
 class SimilarCase(BaseModel):
     row: int = Field(description="row of data/labels.csv, from 0")
     label: str = Field(description="its class in the data set")
@@ -164,6 +173,7 @@ class Analysis(BaseModel):
     radiograph: str = Field(
         description="its centre square, at most 512 pixels a side, a grey PNG as a data URI"
     )
+    model_input: str = Field(description="the image that the model gets, a PNG as a data URI")
     map: ActivationMap | None = Field(description="None if /explain is not available")
     similar: Similar | None = Field(description="None if /similar is not available")
     problems: list[ProblemDocument] = Field(description="why the map or the similar cases are None")

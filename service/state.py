@@ -30,6 +30,8 @@ class State:
         self.uploads = Uploads(settings.max_bytes, settings.timeout)
         self.metrics = Metrics()
         self.metrics.in_flight.set_function(lambda: self.uploads.uploading + self.work.in_flight)
+        self.metrics.admitted.set_function(lambda: self.work.in_flight)
+        self.metrics.capacity.set(self.work.capacity)
         self.revision = "unknown"
         self._served: Served | str = "the service has not started"  # replaced as a whole, never changed
         self._loading, self._asked = threading.Lock(), False

@@ -7,6 +7,7 @@ import time
 import uuid
 import warnings
 from collections.abc import MutableMapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,7 +57,31 @@ class Metrics:
         self.in_flight = Gauge(
             "cxr_requests_in_flight", "Requests uploading, queued or running", registry=self.registry
         )
+        self.admitted = Gauge(
+            "cxr_requests_admitted", "Requests queued for a thread or running in one", registry=self.registry
+        )
+        self.capacity = Gauge("cxr_requests_capacity", "The most of these", registry=self.registry)
+        self.steps = Histogram(
+            "cxr_step_seconds",
+            "Time of a radiograph's step",
+            ("step",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.radiographs = Counter(
+            "cxr_radiographs",
+            "Radiographs answered, by decision and by whether they are unlike the training images",
+            ("decision", "unlike"),
+            registry=self.registry,
+        )
         self.loaded = Gauge("cxr_model_loaded", "1 if a model is loaded", registry=self.registry)
+
+    def timed(self, step: str) -> AbstractContextManager[None]:
+        """step: decode or network."""
+        return self.steps.labels(step).time()
+
+    def count(self, decision: str, unlike: bool) -> None:
+        self.radiographs.labels(decision, str(unlike).lower()).inc()
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -69,10 +69,8 @@ async def uploaded(
     Raises `Problem`: 408 too slow, 413 too large, 415 not multipart, 400 malformed, 422 other fields or too
     many files, 503 too many uploads at once.
     """
-    kind = request.headers.get("content-type", "")
-    if kind.partition(";")[0].strip().lower() != "multipart/form-data":
-        raise Problem(415, "not-multipart", f"Send the image as multipart/form-data, in the field {field!r}.")
-    client = request.client.host if request.client else ""
+    require_multipart(request.headers.get("content-type", ""), field)
+    client = client_of(request)
     body = _Body(request, settings, uploads, client)
     parser = MultiPartParser(
         request.headers,
@@ -97,6 +95,16 @@ async def uploaded(
             await form.close()
     finally:
         uploads.release(client, body.received)
+
+
+def require_multipart(kind: str, field: str) -> None:
+    """kind: the request's Content-Type. Raises `Problem` 415 if it is another."""
+    if kind.partition(";")[0].strip().lower() != "multipart/form-data":
+        raise Problem(415, "not-multipart", f"Send the image as multipart/form-data, in the field {field!r}.")
+
+
+def client_of(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 async def _parsed(parser: MultiPartParser, files: int, settings: Settings) -> FormData:

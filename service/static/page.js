@@ -102,6 +102,7 @@ async function showModel() {
   const rows = [["Model", about.model_name], ["Classes", about.classes.join(", ")],
     ["Version", shortened(about.model_version)]];
   for (const [name, value] of Object.entries(about.metrics_summary ?? {})) {
+    if (name === "accuracy_at_one_half" && about.operating_point.threshold === 0.5) continue; // is the accuracy
     rows.push([`Test ${name.replaceAll("_", " ").replace("auc", "AUC").replace("f1", "F1")}`,
       `${value.value.toFixed(3)} (95 % interval ${value.low.toFixed(3)} to ${value.high.toFixed(3)})`]);
   }

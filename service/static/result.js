@@ -4,9 +4,11 @@ import { $, element, percent, unbroken } from "/static/dom.js";
 const round = (proportion) => Math.round(100 * proportion);
 
 // analysis: of /analyse. model: of /metadata.
-export function showResult({ prediction, radiograph, map, similar, problems }, model) {
+export function showResult({ prediction, radiograph, model_input, map, similar, problems }, model) {
   showProbabilities(prediction, model);
   $("plain").src = radiograph;
+  $("seen").src = model_input;
+  $("seen-size").textContent = `: ${model.input_size}\u00a0×\u00a0${model.input_size} pixels`;
   $("heat").src = map?.image ?? "";
   $("explained").textContent = map?.label ?? "";
   $("slider").hidden = $("heat").hidden = !map;
@@ -57,5 +59,10 @@ function showSimilar(similar, reason) {
       : "By the classifier's embedding: a distance of 0 means identical embeddings.";
 }
 
+$("enlarge").addEventListener("click", () => {
+  $("large").append($("stack"));
+  $("large").showModal();
+});
+$("large").addEventListener("close", () => $("place").append($("stack")));
 $("alpha").addEventListener("input", ({ target }) => { $("heat").style.opacity = target.value / 100; });
 $("heat").style.opacity = $("alpha").value / 100;

@@ -1,5 +1,7 @@
 """What acquisition alone reaches: fitted to train, recomputed with scikit-learn, blind to the middle."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
@@ -41,6 +43,20 @@ def test_scores_equal_those_of_scikit_learn(classes):
         for score in scores.values():
             assert score["low"] < score["value"] < score["high"]
         assert area > 0.6
+
+
+def test_patients_are_those_of_the_images_of_a_split():
+    """Val and test have ten patients together: their intervals are not those over images."""
+    data = exposed(2)
+    patients = np.arange(len(data.labels))
+    outside = data.splits != "train"
+    patients[outside] = 1000 + np.arange(outside.sum()) * 10 // outside.sum()
+    alone, grouped = (acquisition_baseline(replace(data, patients=known), 400) for known in (None, patients))
+    assert acquisition_baseline(replace(data, patients=np.arange(len(data.labels))), 400) == alone
+    for split in ("val", "test"):
+        for name, score in grouped[split].items():
+            assert score["value"] == alone[split][name]["value"]
+            assert score["high"] - score["low"] != alone[split][name]["high"] - alone[split][name]["low"]
 
 
 def test_nothing_is_learned_from_val_and_test():

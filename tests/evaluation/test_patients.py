@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cxr.commands.validate.measurement import Sample, measure_sample
 from cxr.embeddings.retrieval import retrieval_report
 from cxr.evaluation.calibration_error import calibration_report
 from cxr.evaluation.classification import classification_report
@@ -81,7 +82,13 @@ def bands(split: Predictions) -> Any:
     return [[band.low, band.high] for band in (curves.roc, curves.precision_recall)]
 
 
+def validated(split: Predictions) -> Any:
+    sample = Sample(split.classes, split.labels, split.ensemble, split.patients)
+    return [bounded[:3] for bounded in measure_sample(sample, 0.4, [0.5, 0.5]).values()]
+
+
 MEASURES: dict[str, Callable[[Predictions], Any]] = {
+    "validate": validated,
     "headline": lambda split: summarise(split, 0.4, R).headline(),
     "delong": delong,
     "classification_report": lambda split: [

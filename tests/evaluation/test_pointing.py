@@ -114,5 +114,12 @@ def test_only_images_with_a_visible_opacity_count_with_the_map_of_their_class():
     expected = pointing(gradcam(model, images[1:3], np.ones(2, int), cpu), opacities[1:3] > 0, 50)
     assert game == expected
     assert game["images"] == 2
+    # With patients: those of the images that are shown.
+    patients = np.array([7, 3, 3, 7, 9])
+    expected = pointing(
+        *(gradcam(model, images[1:3], np.ones(2, int), cpu), opacities[1:3] > 0, 50),
+        patients=np.zeros(2, int),
+    )
+    assert point_at_opacities(model, images, labels, opacities, 50, cpu, patients) == expected
     opacities[2] = 0
     assert point_at_opacities(model, images, labels, opacities, 50, cpu) is None

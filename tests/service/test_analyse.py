@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.broken_images import encoded
+from cxr.data.radiograph import read_original_bytes
 from cxr.inference.onnx_session import OnnxModel
 from service import overlay, uploads
 from tests.builders import make_export_unlike, noise_images
@@ -50,6 +51,8 @@ def test_one_request_gives_the_answers_of_four_from_one_run(service, counts, kin
     plain = explained(service, content, "alpha=0")
     shown = np.asarray(picture(answer["radiograph"]))
     assert np.array_equal(np.stack([shown] * 3, axis=-1), plain)
+    reduced = read_original_bytes(content, "image").resized(16, "medmnist")
+    assert np.array_equal(np.asarray(picture(answer["model_input"])), reduced)
     assert counts == {"read": 4, "run": 4}
     assert answer["problems"] == []
 

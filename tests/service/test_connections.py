@@ -145,9 +145,7 @@ def test_head_is_answered_like_get_without_a_body(running: Running) -> None:
         assert head.headers["content-type"] == get.headers["content-type"]
 
 
-def test_hundreds_of_sighups_load_a_few_times_and_one_at_the_start_does_not_kill(
-    exported_run: Path, tmp_path: Path
-) -> None:
+def test_neither_a_sighup_at_the_start_nor_hundreds_kill(exported_run: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [sys.executable, "-m", "service", "--port", "0"]
     environment = {**os.environ, "CXR_HOME": str(exported_run), "PYTHONPATH": str(ROOT)}
@@ -168,8 +166,10 @@ def test_hundreds_of_sighups_load_a_few_times_and_one_at_the_start_does_not_kill
         time.sleep(2)
         process.terminate()
         process.wait(30)
+    # How many of those that come during a load are one: tests/service/test_service.py.
     assert loads == 1
-    assert 2 <= log.read_text().count("model loaded") < 100  # a small model loads in milliseconds
+    assert log.read_text().count("model loaded") >= 2
+    assert '"event": "stopped"' in log.read_text()
 
 
 def status_of(process: subprocess.Popen[bytes]) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import tempfile
 import time
@@ -17,7 +18,7 @@ from scripts.running_service import serving
 from service.app import create_app
 from service.errors import Problem
 from service.uploads import MAX_CLIENT_UPLOADS, MAX_UPLOADS, Uploads
-from tests.builders import dicom, dicom_bytes, noise_images
+from tests.builders import ROOT, dicom, dicom_bytes, noise_images
 from tests.service.clients import ask, client, settings
 
 PROBLEM = "application/problem+json"
@@ -324,6 +325,7 @@ def test_logs_are_json_without_names_and_metrics_count(exported_run, capsys, mon
         service.post("/predict", files={"file": ("Jane Doe.png", encoded(noise_images(1)[0], "PNG"))})
         service.get("/secret-path")
         text = service.get("/metrics").text
+        alerts = (ROOT / "docs/alerts.yaml").read_text()
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {"model loaded", "request", "stopped"} <= {line["event"] for line in lines}
     request = next(line for line in lines if line.get("path") == "/predict")
@@ -332,6 +334,11 @@ def test_logs_are_json_without_names_and_metrics_count(exported_run, capsys, mon
     assert "secret" not in json.dumps(lines)
     assert 'cxr_requests_total{method="POST",path="/predict",status="200"} 1.0' in text
     assert "cxr_requests_in_flight 0.0" in text
+    assert "cxr_requests_admitted 0.0" in text
+    assert f"cxr_requests_capacity {service.app.state.service.work.capacity}.0" in text
+    assert set(re.findall(r"cxr_\w+", alerts)) <= set(re.findall(r"cxr_\w+", text))
+    assert 'cxr_step_seconds_count{step="decode"} 1.0' in text
+    assert 'cxr_step_seconds_count{step="network"} 1.0' in text
     assert "cxr_model_loaded 1.0" in text
 
 

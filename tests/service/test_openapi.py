@@ -19,4 +19,4 @@ def test_schemathesis_finds_no_error(exported_run: Path, tmp_path: Path, key: st
         command += ["--header", f"X-API-Key: {key}"] if key else []
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Tested: 10" in done.stdout
+    assert "Tested: 11" in done.stdout

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,11 +141,42 @@ def test_the_slider_blends_the_radiograph_and_the_map(page: Page, service: str) 
     page.wait_for_selector("#heat:visible")
     page.focus("#alpha")
     page.keyboard.press("Home")
-    plain = pixels(page, ".stack")
+    plain = pixels(page, "#stack")
     assert (plain.max(axis=2) - plain.min(axis=2)).max() < 8  # grey
     page.keyboard.press("End")
-    heat = pixels(page, ".stack")
+    heat = pixels(page, "#stack")
     assert (heat.max(axis=2) - heat.min(axis=2)).max() > 100  # yellow where the map has its maximum
+
+
+def test_the_radiograph_is_enlarged_and_put_back(page: Page, service: str) -> None:
+    page.set_viewport_size({"width": 1000, "height": 800})
+    page.goto(service)
+    page.set_input_files("#file", image())
+    page.wait_for_selector("#heat:visible")
+    before = page.locator("#stack").bounding_box()
+    page.focus("#enlarge")
+    page.keyboard.press("Enter")
+    expect(page.locator("#large")).to_be_visible()
+    large = page.locator("#stack").bounding_box()
+    assert before
+    assert large
+    assert before["width"] < large["width"] == large["height"] <= 800
+    page.keyboard.press("Escape")
+    expect(page.locator("#large")).to_be_hidden()
+    after = page.locator("#stack").bounding_box()
+    assert after
+    assert [after[key] for key in ("x", "width", "height")] == [
+        before[key] for key in ("x", "width", "height")
+    ]
+    expect(page.locator("#enlarge")).to_be_focused()
+
+
+def test_what_the_classifier_gets_is_shown_beside_it(page: Page, service: str) -> None:
+    page.goto(service)
+    page.set_input_files("#file", image())
+    page.wait_for_selector("#seen:visible")
+    assert page.evaluate("document.getElementById('seen').naturalWidth") == 16
+    assert re.search("16 . 16 pixels", text(page, "#input"))
 
 
 def test_a_late_answer_is_not_shown_over_the_next_image(page: Page, service: str) -> None:
@@ -161,7 +193,7 @@ def test_a_late_answer_is_not_shown_over_the_next_image(page: Page, service: str
     page.wait_for_timeout(300)  # time for the page to show it
     page.focus("#alpha")
     page.keyboard.press("Home")
-    assert pixels(page, ".stack")[8:-8, 8:-8].max() < 8  # the edge may be off by half a pixel
+    assert pixels(page, "#stack")[8:-8, 8:-8].max() < 8  # the edge may be off by half a pixel
     assert page.inner_text("#chosen") == "File: black.png"
 
 
@@ -400,6 +432,7 @@ def test_a_wrong_file_is_an_error_message_and_the_next_image_works(page: Page, s
 
 
 def test_the_file_input_has_keyboard_access_and_a_label(page: Page, service: str) -> None:
+    page.on("filechooser", lambda _: None)  # from now on, and not while the key is being pressed
     page.goto(service)
     page.keyboard.press("Tab")
     expect(page.locator("#file")).to_be_focused()

@@ -4,9 +4,11 @@ import base64
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,6 +128,25 @@ def test_an_image_unlike_the_training_images_is_marked(service, home):
     assert about["metrics_summary"] is not None
     assert about["typicality_limit"] == 0.05
     assert any("typicality is below 0.05" in limit for limit in about["limits"])
+
+
+@pytest.mark.parametrize("unlike", [False, True])
+def test_metrics_count_decisions_and_images_unlike_the_training_images(home, unlike):
+    if unlike:
+        make_export_unlike(home)
+    counted: Counter = Counter()
+    with client(home) as service:
+        for image in noise_images(3, 40):
+            content = encoded(image, "PNG")
+            counted[ask(service, content).json()["decision"]] += 4
+            ask(service, content, "/similar")  # no prediction
+            ask(service, content, "/analyse")
+            service.post("/predict/batch", files=[("files", ("a", content))])
+            service.post("/predict/stream", files=[("files", ("a", content))])
+        text = service.get("/metrics").text
+    found = re.findall(r'cxr_radiographs_total\{decision="(\w+)",unlike="(\w+)"\} (\d+)', text)
+    assert {decision: int(count) for decision, _, count in found} == counted
+    assert {marked for _, marked, _ in found} == {str(unlike).lower()}
 
 
 def test_a_file_without_typicality_is_one_line(home):
