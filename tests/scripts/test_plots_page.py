@@ -1,4 +1,4 @@
-"""The page of `dvc plots` draws its curves without a network, and is the one that the locked package writes."""
+"""The page of `dvc plots` draws its curves without a network, and is what the locked package writes."""
 
 import re
 import shutil
