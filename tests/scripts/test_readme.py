@@ -1,5 +1,5 @@
-"""README.md, the pages it leads to and docs/architecture.md agree with the repository: results are those of the
-metrics files, commands, paths and names exist, an edit reruns the stages that are listed."""
+"""README.md, the pages it leads to and docs/architecture.md agree with the repository: results are those of
+the metrics files, commands, paths and names exist, an edit reruns the stages that are listed."""
 
 import ast
 import json
