@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro serve test test-slow mutate lint fresh reproduce walkthrough environment readme ablation-clip review image
+.PHONY: help setup demo repro serve test test-slow mutate lint fresh reproduce walkthrough environment readme plots-page ablation-clip review image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ environment: setup ## write environment.txt from uv.lock, after an upgrade of pa
 readme: setup ## write the results in README.md, and docs/test_ledger.md, from metrics/ and the ledger
 	python -m scripts.readme
 	python -m scripts.test_ledger
+
+plots-page: setup ## write .dvc/plots_page.html, the page of `dvc plots`, after an upgrade of vl-convert-python
+	uv run --frozen --isolated --only-group plots python -m scripts.plots_page
 
 ablation-clip: setup ## compare class weights and sub-classes of CLIP embeddings, in docs/ablation_clip.md; about an hour
 	python -m benchmarks.training_ablation --clip

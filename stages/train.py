@@ -1,7 +1,6 @@
 """Train the members of the ensemble in parallel and release them together as one classifier."""
 
 import torch
-from tqdm import tqdm
 
 from cxr.core.dataset import IMAGES, LABELS, load_dataset
 from cxr.core.device import configure, has_bf16
@@ -11,7 +10,8 @@ from cxr.core.log import open_log
 from cxr.models.classifier import save_members
 from cxr.params import load_params
 from cxr.training.checkpoints import checkpoint_path, clear_checkpoints, resume_key
-from cxr.training.member import HISTORY_COLUMNS, MemberTask, prepare
+from cxr.training.history import HISTORY, HISTORY_COLUMNS, HistoryBar
+from cxr.training.member import MemberTask, prepare
 from cxr.training.parallel import side_by_side
 from cxr.training.probe import ProbeTask
 from cxr.training.targets import SUBCLASSES, load_subclasses
@@ -38,11 +38,12 @@ def main() -> None:
     kind = ProbeTask if spec.encoder else MemberTask
     task = kind(params, spec, targets, rows, device, resume)
     epochs = 1 if spec.encoder else params.train.epochs + params.finetune.epochs
-    with tqdm(total=spec.members * epochs, desc="train", unit="epoch", disable=None) as bar:
+    steps = spec.members * epochs
+    with HistoryBar(resume, spec.members, total=steps, desc="train", unit="epoch", disable=None) as bar:
         trained = side_by_side(task, spec.members, params.compute, bar)
 
     save_members(spec, [member.state for member in trained])
-    write_csv("models/history.csv", HISTORY_COLUMNS, [row for member in trained for row in member.history])
+    write_csv(HISTORY, HISTORY_COLUMNS, [row for member in trained for row in member.history])
     for number, member in enumerate(trained):
         last = dict(zip(HISTORY_COLUMNS, member.history[-1], strict=True))
         print(f"member {number}: val accuracy {last['val_accuracy']:.4f}, val log loss {last['val_nll']:.4f}")

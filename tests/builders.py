@@ -38,7 +38,7 @@ from cxr.models.classifier import Classifier, Spec, build_member, save_members
 from cxr.params import load_params
 from cxr.reports.cases import Case, Neighbour
 from cxr.reports.measurements import Rank, zone_fractions
-from cxr.training.member import HISTORY_COLUMNS
+from cxr.training.history import HISTORY_COLUMNS
 from stages import evaluate, export
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,6 +19,7 @@ from cxr.models.preprocess import fit_normalisation
 from cxr.params import Params, Train
 from cxr.training.checkpoints import checkpoint_path, load_checkpoint, save_checkpoint
 from cxr.training.freezing import HeadOnly, freeze
+from cxr.training.history import save_epochs
 from cxr.training.inputs import (
     AugmentedImages,
     Inputs,
@@ -31,21 +32,14 @@ from cxr.training.parallel import Tick
 from cxr.training.selection import Selection, measure_epoch
 from cxr.training.targets import Subclasses, Targets, make_targets
 
-# Train and val are measured in the same way: equally many unaugmented images, without class weights or label
-# smoothing. released: 1 for the epoch whose weights are released, else 0.
-HISTORY_COLUMNS = (
-    *("member", "epoch", "lr", "train_nll", "val_nll", "train_accuracy", "val_accuracy"),
-    "released",
-)
-
 
 ENCODER = "encoder"  # of model.backbone: the encoder of clip_embed, frozen (see `cxr.training.probe`)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """state: the network's tensors, on the CPU. history: one row of `HISTORY_COLUMNS` for each epoch. note: a
-    line for the user, if there is something to say."""
+    """state: the network's tensors, on the CPU. history: for each epoch one row of
+    `cxr.training.history.HISTORY_COLUMNS`. note: a line for the user, if there is something to say."""
 
     state: dict[str, Tensor]
     history: list[tuple[float, ...]]
@@ -220,7 +214,8 @@ def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
             history.append((number, len(history) + 1, lr, *measures))
             selection.offer(phase.released, on_val, len(history))
             log.info("member %d epoch %d lr %.2e nll %.4f val %.4f accuracy %.4f val %.4f", *history[-1])
-            if path:
+            if path and task.resume:
+                save_epochs(task.resume, number, history)
                 states = {"training": phase.state_dict(), "selection": selection.state_dict()}
                 save_checkpoint(path, {"phase": index, "best": best, "history": history, **states})
             tick()

@@ -1,5 +1,5 @@
-"""CLIP is one flag away: README's command, from download to card, with a small CLIP in the hub's file format
-in place of the published one, which is unavailable without a network connection."""
+"""CLIP is one flag away: the command of docs/experiments.md, from download to card, with a small CLIP in the
+hub's file format in place of the published one, which is unavailable without a network connection."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_clip_is_one_flag_away(tmp_path, monkeypatch):
     assert f"{split_class}_1" in card
 
 
-def test_readme_starts_with_this_command():
-    lines = (ROOT / "README.md").read_text().splitlines()
+def test_the_page_of_experiments_starts_with_this_command():
+    lines = (ROOT / "docs/experiments.md").read_text().splitlines()
     commands = [line for line in lines if "imbalance.strategy=" in line]
     assert commands[0].strip() == f"dvc exp run --temp {' '.join(FLAGS)}"

@@ -1,5 +1,5 @@
-"""README.md and docs/architecture.md agree with the repository: results are those of the metrics files,
-commands, paths and names exist, an edit reruns the stages that are listed."""
+"""README.md, the pages it leads to and docs/architecture.md agree with the repository: results are those of
+the metrics files, commands, paths and names exist, an edit reruns the stages that are listed."""
 
 import ast
 import json
@@ -14,14 +14,16 @@ from ruamel.yaml import YAML
 from scripts import readme
 from tests.builders import ROOT
 
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / f"docs/{name}.md" for name in ("experiments", "prediction", "sharing", "pipeline", "windows")]
+TEXT = "\n".join([README, *(page.read_text(encoding="utf-8") for page in PAGES)])
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
 
 def test_results_are_those_of_the_metrics_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    if readme.BEGIN + readme.results() + readme.END not in TEXT:
+    if readme.BEGIN + readme.results() + readme.END not in README:
         pytest.fail("README.md: its results are not those of metrics/; run `make readme`", pytrace=False)
 
 
@@ -37,18 +39,29 @@ def test_experiments_leave_the_working_tree_alone() -> None:
     assert not [line for line in lines if line.split()[3] not in ("--temp", "--queue")]
 
 
-def test_links_have_targets() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not link.startswith("http")]
-    files = [link for link in links if not link.startswith("#")]
-    assert files
-    assert all((ROOT / link).is_file() for link in files)
-    headings = re.findall(r"^#+ (.+)$", TEXT, flags=re.MULTILINE)
-    anchors = {"#" + heading.lower().replace(" ", "-") for heading in headings}
-    assert set(links) - set(files) <= anchors
+def test_the_readme_is_short_and_leads_to_the_pages() -> None:
+    assert len(README.splitlines()) <= 150
+    assert all(f"docs/{page.name})" in README for page in PAGES)
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))], ids=lambda page: page.stem
+)
+def test_links_have_targets(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not link.startswith("http"):
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            assert target.exists(), link
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+                assert anchor in {
+                    re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings
+                }, link
 
 
 def test_outputs_of_the_stages_are_those_of_dvc_yaml() -> None:
-    text = TEXT.split("## The pipeline")[1]
+    text = TEXT.split("# The pipeline\n")[1]
     rows = re.findall(r"^\| `([a-z-]+)` \| .* \| (.+) \|$", text, flags=re.MULTILINE)
     assert [name for name, _ in rows] == list(STAGES)
     for name, cell in rows:
@@ -94,8 +107,7 @@ QUOTED_NUMBERS = {"857", "883", "9247", "9359"}
 
 def test_numbers_in_the_readme_are_generated():
     """Outside of the generated block no result is typed by hand."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    before, rest = text.split(readme.BEGIN)
+    before, rest = TEXT.split(readme.BEGIN)
     outside = before + rest.split(readme.END)[1]
     prose = re.sub(r"https?://\S+|`[^`]*`|^    .*$", "", outside, flags=re.MULTILINE)
     found = set(re.findall(r"(?<![\w.])0?\.(\d{2,})(?![\w.])", prose))

@@ -28,7 +28,7 @@ from cxr.evaluation.statistics import blocks
 from cxr.inference.calibration import Calibration, load_calibration, save_calibration
 from cxr.inference.predictions import DIGITS, Predictions, load_predictions, save_predictions
 from cxr.models.classifier import load_classifier, predict
-from cxr.training.member import HISTORY_COLUMNS
+from cxr.training.history import HISTORY_COLUMNS
 from stages import evaluate
 from tests.builders import (
     make_all_unlike,

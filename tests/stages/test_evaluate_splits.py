@@ -19,7 +19,7 @@ from cxr.inference.typicality import p_values
 from cxr.inference.typicality_model import load_typicality, measure, save_typicality
 from cxr.models.classifier import predict
 from cxr.params import load_params
-from cxr.training.member import HISTORY_COLUMNS
+from cxr.training.history import HISTORY_COLUMNS
 from stages import evaluate
 from tests.builders import (
     ROOT,

@@ -26,7 +26,7 @@ from cxr.models import classifier
 from cxr.models.classifier import Classifier, load_classifier
 from cxr.models.preprocess import to_grey
 from cxr.params import load_params
-from cxr.training.member import HISTORY_COLUMNS
+from cxr.training.history import HISTORY_COLUMNS
 from stages import evaluate, explain
 from stages.explain import nearest_to_errors
 from tests.builders import (

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cxr.core.dataset import load_dataset
-from cxr.core.files import write_csv
+from cxr.core.files import read_csv, write_csv
 from cxr.training import checkpoints
 from cxr.training.checkpoints import (
     checkpoint_path,
@@ -89,6 +89,14 @@ def results(folder: Path) -> list[bytes]:
     return [(folder / "models" / name).read_bytes() for name in OUTPUTS]
 
 
+def check_history_so_far(killed: Path, whole: Path, least: int) -> None:
+    """Nothing but whole epochs, those of the finished training with none marked as released."""
+    so_far = read_csv(killed / "models/history.csv")
+    finished = {(row["member"], row["epoch"]): row for row in read_csv(whole / "models/history.csv")}
+    assert so_far == [finished[row["member"], row["epoch"]] | {"released": "0"} for row in so_far]
+    assert len(so_far) >= max(1, least)
+
+
 def test_key_changes_with_everything_that_determines_the_result(tmp_path):
     path = tmp_path / "data"
     path.write_bytes(b"one")
@@ -151,7 +159,8 @@ def test_killed_training_ends_with_the_same_bytes(tmp_path, monkeypatch):
             time.sleep(0.002)
         process.kill()
         assert ended(process) == -signal.SIGKILL
-        assert not any((killed / "models" / name).exists() for name in OUTPUTS)
+        assert not any((killed / "models" / name).exists() for name in OUTPUTS[:2])
+        check_history_so_far(killed, whole, moment - 3)
     assert ended(start(killed)) == 0
     printed = (killed / "printed.txt").read_text()
     assert "resuming an interrupted training: members 0, 1 go on after their last epoch" in printed
