@@ -32,7 +32,6 @@ from cxr.training.parallel import Tick
 from cxr.training.selection import Selection, measure_epoch
 from cxr.training.targets import Subclasses, Targets, make_targets
 
-
 ENCODER = "encoder"  # of model.backbone: the encoder of clip_embed, frozen (see `cxr.training.probe`)
 
 
