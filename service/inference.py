@@ -81,7 +81,7 @@ def routes(state: State) -> APIRouter:
 
     @router.post(
         "/predict/stream",
-        openapi_extra=multipart("files", True),
+        openapi_extra=multipart("files", True, closed=False),
         response_class=Lines,
         responses={
             200: {"description": "JSON lines", "content": {MEDIA_TYPE: {"schema": STREAM_ITEM}}},

@@ -185,14 +185,16 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": "Problem (RFC 9457)", "content": content} for status in statuses}
 
 
-def multipart(field: str, several: bool = False) -> dict[str, Any]:
-    """The OpenAPI description of an upload, written out since the endpoints read the body themselves."""
+def multipart(field: str, several: bool = False, closed: bool = True) -> dict[str, Any]:
+    """The OpenAPI description of an upload, written out since the endpoints read the body themselves.
+
+    closed: whether another field is an error of the request, not of a line of the answer."""
     image: dict[str, Any] = {"type": "string", "format": "binary", "description": KINDS}
     schema = {"type": "array", "items": image, "minItems": 1} if several else image
     body = {
         "type": "object",
         "properties": {field: schema},
         "required": [field],
-        "additionalProperties": False,
+        "additionalProperties": not closed,
     }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}
