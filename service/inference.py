@@ -97,7 +97,7 @@ def routes(state: State) -> APIRouter:
         def answer(data: bytes) -> schemas.Prediction:
             return predicted(served, data)
 
-        return await streamed(request, "files", settings, state.uploads, state.work, answer)
+        return await streamed(request, "files", state, answer)
 
     @router.post("/similar", openapi_extra=multipart("file"), responses=problems(*UPLOAD))
     async def similar(

@@ -17,13 +17,15 @@ from starlette.types import Receive, Scope, Send
 
 from service import schemas
 from service.errors import Problem
-from service.pool import Work
 from service.settings import Settings
+from service.state import State
 from service.uploads import MIN_RATE, PATIENCE, Uploads, client_of, require_multipart
 
 MEDIA_TYPE = "application/x-ndjson"
 STREAM_ITEM = schemas.StreamItem.model_json_schema(ref_template="#/components/schemas/{model}")
 del STREAM_ITEM["$defs"]  # other endpoints have them
+
+Answerer = Callable[[bytes], schemas.Prediction]
 
 
 class Lines(StreamingResponse):
@@ -36,21 +38,14 @@ class Lines(StreamingResponse):
         await self.stream_response(send)
 
 
-async def streamed(
-    request: Request,
-    field: str,
-    settings: Settings,
-    uploads: Uploads,
-    work: Work,
-    answer: Callable[[bytes], schemas.Prediction],
-) -> Lines:
+async def streamed(request: Request, field: str, state: State, answer: Answerer) -> Lines:
     """A line, `schemas.StreamItem`, for each file of the multipart field `field`, in their order.
 
-    answer: of a file, in a thread of `work`; may raise `Problem`. What is wrong with a file is in its line;
-    what ends the request is a last line without a number and a file name. Raises `Problem` for what is wrong
-    before the first file is complete, as `uploads.uploaded`.
+    answer: of a file, in a thread of `state.work`; may raise `Problem`. What is wrong with a file is in its
+    line; what ends the request is a last line without a number and a file name. Raises `Problem` for what is
+    wrong before the first file is complete, as `uploads.uploaded`.
     """
-    lines = _lines(request, field, settings, uploads, work, answer)
+    lines = _lines(request, field, state, answer)
     first = await anext(lines)
 
     async def content() -> AsyncGenerator[bytes, None]:
@@ -71,27 +66,21 @@ def _line(item: schemas.StreamItem) -> bytes:
 
 
 async def _lines(
-    request: Request,
-    field: str,
-    settings: Settings,
-    uploads: Uploads,
-    work: Work,
-    answer: Callable[[bytes], schemas.Prediction],
+    request: Request, field: str, state: State, answer: Answerer
 ) -> AsyncGenerator[schemas.StreamItem, None]:
-    number = 0
-
-    files = _files(request, field, settings, uploads)
-    with uploads.receiving(client_of(request)):
-        async for name, data in files:
-            item = schemas.StreamItem(number=number, file=name)
-            try:
-                await work.room()
-                with work.admitted():
-                    item.prediction = await work.run(answer, data)
-            except Problem as problem:
-                item.problem = schemas.ProblemDocument(**problem.document())
-            yield item
-            number += 1
+    number, work = 0, state.work
+    with state.uploads.receiving(client_of(request)):
+        async with aclosing(_files(request, field, state.settings, state.uploads)) as files:
+            async for name, data in files:
+                item = schemas.StreamItem(number=number, file=name)
+                try:
+                    await work.room()
+                    with work.admitted():
+                        item.prediction = await work.run(answer, data)
+                except Problem as problem:
+                    item.problem = schemas.ProblemDocument(**problem.document())
+                yield item
+                number += 1
     if not number:
         raise Problem(422, "missing-field", f"Send files in the field {field!r}, and no other field.")
 
