@@ -343,6 +343,12 @@ def empty_mirror(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return mirror
 
 
+def unreachable_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache of Hugging Face's hub in `folder`, and no hub."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+
+
 def published(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any
 ) -> tuple[torch.nn.Module, Path]:

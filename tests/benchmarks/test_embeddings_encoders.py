@@ -7,15 +7,14 @@ from PIL import Image
 
 from benchmarks.embeddings_encoders import CASES, END, START, measure_case, mirror_of
 from cxr.params import load_params
-from tests.builders import ROOT, noise_images, write_params
+from tests.builders import ROOT, noise_images, unreachable_hub, write_params
 
 NAMES = [f"{case.published} {case.pooling}" for case in CASES]
 
 
 @pytest.fixture(autouse=True)
 def offline(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    unreachable_hub(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)

@@ -10,7 +10,7 @@ from benchmarks.training_ablation import CLIP, Files, Strategy, measure, table
 from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, write_npy
 from cxr.params import load_params
-from tests.builders import ROOT, refused, save_clip, write_packed, write_params
+from tests.builders import ROOT, refused, save_clip, unreachable_hub, write_packed, write_params
 
 
 @pytest.fixture
@@ -18,8 +18,7 @@ def place(tmp_path, monkeypatch):
     """A data set of noise, embeddings of zeros, and an ablation of two strategies and two members."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CXR_MIRROR", str(tmp_path / "mirror"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    unreachable_hub(tmp_path, monkeypatch)
     monkeypatch.setattr(training_ablation, "MEMBERS", 2)
     monkeypatch.setattr(training_ablation, "EPOCHS", 1)
     monkeypatch.setattr(

@@ -15,7 +15,7 @@ from torchvision import models
 from cxr.models import backbones, small_cnns
 from cxr.models.backbones import backbone_input, backbone_names, build_backbone, fetch_weights
 from cxr.models.torchvision_models import torchvision_architecture, torchvision_names
-from tests.builders import empty_mirror, published, refused
+from tests.builders import empty_mirror, published, refused, unreachable_hub
 
 REAL = Path(os.environ.get("CXR_MIRROR") or "CXR_MIRROR is not set").resolve()
 REAL_FILE = "squeezenet1_1-onnxzoo.pth"
@@ -27,8 +27,7 @@ TIMM = "test_resnet"  # 0.5 million parameters, which timm publishes for tests
 def mirror(tmp_path, monkeypatch):
     """An empty mirror, empty caches, and no network."""
     folder = empty_mirror(tmp_path, monkeypatch)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    unreachable_hub(tmp_path, monkeypatch)
     return folder
 
 

@@ -34,7 +34,7 @@ from cxr.reports.language_model import model_image
 from cxr.reports.prompts import load_prompts
 from stages import report
 from stages.report import open_writer
-from tests.builders import ROOT, case, files_below, refused, settings, write_report_run
+from tests.builders import ROOT, case, files_below, refused, settings, unreachable_hub, write_report_run
 
 CPU = torch.device("cpu")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -123,8 +123,7 @@ def tiny(saved, tmp_path, monkeypatch):
     folder = shutil.copytree(saved, tmp_path / "mirror/acme/tiny")
     monkeypatch.setenv("CXR_MIRROR", str(tmp_path / "mirror"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    unreachable_hub(tmp_path, monkeypatch)
     monkeypatch.setattr(language_model, "TOKENS", 8)
     monkeypatch.chdir(tmp_path)  # logs/ is written there
     return folder

@@ -32,7 +32,15 @@ from cxr.embeddings.encoders.embed import embed_dataset
 from cxr.models.encoders import encoder as encoder_module
 from cxr.models.encoders.huggingface import load_huggingface
 from stages import clip_embed
-from tests.builders import files_below, noise_images, refused, settings, write_packed, write_params
+from tests.builders import (
+    files_below,
+    noise_images,
+    refused,
+    settings,
+    unreachable_hub,
+    write_packed,
+    write_params,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 VISION = {
@@ -72,8 +80,7 @@ def mirror(tmp_path, monkeypatch):
     save_processor(folder)
     monkeypatch.setenv("CXR_MIRROR", str(tmp_path / "mirror"))
     monkeypatch.setattr(encoder_module, "BATCH", 8)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    unreachable_hub(tmp_path, monkeypatch)
     return tmp_path / "mirror"
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from cxr.embeddings.encoders.embed import embed_dataset
 from cxr.models.encoders import encoder as encoder_module
 from cxr.models.encoders import openclip_models
-from tests.builders import noise_images, refused, settings
+from tests.builders import noise_images, refused, settings, unreachable_hub
 
 CONFIG = {
     "embed_dim": 16,
@@ -46,8 +46,7 @@ def mirror(tmp_path, monkeypatch):
     monkeypatch.setenv("CXR_MIRROR", str(tmp_path / "mirror"))
     monkeypatch.setattr(encoder_module, "BATCH", 8)
     monkeypatch.setattr(openclip_models, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    unreachable_hub(tmp_path, monkeypatch)
     return tmp_path / "mirror"
 
 

@@ -7,15 +7,14 @@ from safetensors.torch import save_file
 
 from cxr.embeddings.encoders.embed import embed_dataset
 from cxr.models.encoders.load import load_encoder
-from tests.builders import empty_mirror, noise_images, refused, settings
+from tests.builders import empty_mirror, noise_images, refused, settings, unreachable_hub
 
 
 @pytest.fixture(autouse=True)
 def mirror(tmp_path, monkeypatch):
     """An empty mirror; neither cache nor hub is reachable."""
     folder = empty_mirror(tmp_path, monkeypatch)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    unreachable_hub(tmp_path, monkeypatch)
     return folder
 
 
