@@ -31,7 +31,7 @@ from cxr.core.errors import UserError, run
 from cxr.core.files import write_csv
 from cxr.data.radiograph import SUFFIXES, read_original_bytes
 from cxr.evaluation.statistics import wilson
-from cxr.inference.typicality import LIMIT, PARTS, p_values
+from cxr.inference.typicality import LIMIT, PARTS, ValDistances
 from cxr.inference.typicality_model import TypicalityModel, load_typicality, measure
 from cxr.models.classifier import Classifier, load_classifier, predict
 
@@ -91,7 +91,7 @@ def share_marked(
     rows: list[tuple[Any, ...]] = []
     for name, images in kinds.items():
         distances = measure(reference, model, images, predict(model, images, cpu), cpu)
-        unlike = p_values(distances, reference.val.numpy()) < LIMIT
+        unlike = ValDistances(reference.val.numpy()).p_values(distances) < LIMIT
         shares = unlike.mean(axis=0)
         low, high = wilson(shares[0], len(images))
         rows.append((name, len(images), shares[0], float(low), float(high), *shares[1:]))

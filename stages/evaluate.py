@@ -34,7 +34,7 @@ from cxr.inference import calibration
 from cxr.inference.calibration import load_calibration
 from cxr.inference.predictions import DIGITS, Predictions, load_predictions, save_predictions
 from cxr.inference.prevalence import class_prevalence, declared
-from cxr.inference.typicality import p_values
+from cxr.inference.typicality import ValDistances
 from cxr.inference.typicality_model import load_typicality, measure
 from cxr.models.classifier import load_classifier, predict
 from cxr.params import load_params
@@ -58,7 +58,7 @@ def main() -> None:
     model, reference = load_classifier(), load_typicality()
     raw = predict(model, data.images[rows], device)
     distances = measure(reference, model, data.images[rows], raw, device)
-    p_typical = p_values(distances, reference.val.numpy())
+    p_typical = ValDistances(reference.val.numpy()).p_values(distances)
     save_predictions(
         Predictions(
             classes=data.classes,

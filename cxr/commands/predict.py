@@ -78,7 +78,7 @@ def _results(
     import torch
 
     from cxr.core.probabilities import decide
-    from cxr.inference.typicality import typicality
+    from cxr.inference.typicality import ValDistances
     from cxr.inference.typicality_model import measure
     from cxr.models import classifier
 
@@ -90,7 +90,8 @@ def _results(
     outputs = classifier.predict(model, images, cpu)
     probabilities = calibrate(outputs.mean)
     decisions = decide(probabilities, calibrate.threshold)
-    marks = typicality(measure(reference, model, images, outputs, cpu), reference.val.numpy())
+    distances = measure(reference, model, images, outputs, cpu)
+    marks = ValDistances(reference.val.numpy()).typicality(distances)
     return [
         {
             "path": str(radiograph.path),

@@ -79,7 +79,7 @@ def flagged(p_values: np.ndarray, split: Predictions) -> dict[str, object]:
     """The proportion of images marked as unlike the training images, with its 95 % interval, for each class
     and by each part alone.
 
-    p_values: (N, 1 + parts) of `cxr.inference.typicality.p_values`, for the images of `split`.
+    p_values: (N, 1 + parts) of `cxr.inference.typicality.ValDistances`, for the images of `split`.
     """
     unlike = p_values < LIMIT
     everything = np.ones(len(unlike), bool)

@@ -18,7 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from cxr.core.dataset import Reading
 from cxr.core.errors import UserError
-from cxr.inference.typicality import Typicality, typicality
+from cxr.inference.typicality import Typicality, ValDistances
 
 PATH = Path("models/classifier.onnx")
 INPUT = "images"
@@ -42,8 +42,8 @@ class ModelMetadata:
     `cxr.data.reading`). tta: see `cxr.models.preprocess.augmented_copies`. prevalence: of each class, to
     which probabilities refer, None if calibration states none. threshold, operating_points: see
     `cxr.inference.calibration.Calibration`. val_distances: of each val image (see
-    `cxr.inference.typicality.p_values`). classifier_sha256: of models/classifier.safetensors. limits: what
-    the training images cannot show (see `cxr.data.provenance`).
+    `cxr.inference.typicality.ValDistances`). classifier_sha256: of models/classifier.safetensors. limits:
+    what the training images cannot show (see `cxr.data.provenance`).
     """
 
     backbone: str
@@ -105,7 +105,7 @@ class OnnxModel:
             raise UserError(f"{name}: not written by the stage export ({reason}); run `dvc repro`") from None
         self.sha256 = hashlib.sha256(data).hexdigest()
         self.has_maps = "maps" in outputs
-        self._val_distances = np.array(self.facts.val_distances, np.float32)
+        self._val = ValDistances(np.array(self.facts.val_distances, np.float32))
 
     def __call__(self, images: np.ndarray) -> Answer:
         """images: (N, size, size) uint8. May be called by several threads at once."""
@@ -114,4 +114,4 @@ class OnnxModel:
 
     def typicality(self, answer: Answer) -> list[Typicality]:
         """Whether each image is like the training images."""
-        return typicality(answer.distances, self._val_distances)
+        return self._val.typicality(answer.distances)

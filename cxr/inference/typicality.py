@@ -48,40 +48,49 @@ class Typicality(NamedTuple):
         }
 
 
-def p_values(distances: np.ndarray, val: np.ndarray) -> np.ndarray:
-    """(N, 1 + parts) float64: the p-value of each image, then that of each of the `PARTS` alone.
+class ValDistances:
+    """The distances of the val images, with which those of other images are compared.
 
-    distances: (N, parts) float32, val: (n, parts) float32, of `typicality_model`; n at least 1.
-
-    The p-value of a part is (1 + the number of val images at least as far) / (n + 1). The smaller one of an
-    image is compared with the smaller ones of the val images in the same way, so that no correction for two
-    parts is needed, and each part marks about as many val images as the other. Among the image and the val
-    images together each counts those at least as far, itself too: exactly valid, not only for large n.
+    What does not depend on the other images is computed once: it takes longer than the comparison.
     """
-    of_parts = _at_least_as_far(distances, val) + 1
-    of_val = _at_least_as_far(val, val)
-    combined = []
-    for start in range(0, len(distances), BATCH):
-        batch = slice(start, start + BATCH)
-        with_image = of_val + (distances[batch, None] >= val)  # (batch, n, parts)
-        smallest = of_parts[batch].min(axis=1, keepdims=True)
-        combined.append(1 + (with_image.min(axis=2) <= smallest).sum(axis=1))
-    return np.column_stack([np.concatenate(combined), of_parts]) / (len(val) + 1)
 
+    def __init__(self, distances: np.ndarray) -> None:
+        """distances: (n, parts) float32 of `typicality_model`; n at least 1."""
+        self._distances, self._sorted = distances, np.sort(distances, axis=0)
+        self._of_val = self._at_least_as_far(distances)
 
-def _at_least_as_far(distances: np.ndarray, val: np.ndarray) -> np.ndarray:
-    """(N, parts) int: the number of val images."""
-    nearer = [
-        np.searchsorted(np.sort(of_val), of_image)
-        for of_image, of_val in zip(distances.T, val.T, strict=True)
-    ]
-    return len(val) - np.stack(nearer, axis=1)
+    def p_values(self, distances: np.ndarray) -> np.ndarray:
+        """(N, 1 + parts) float64: the p-value of each image, then that of each of the `PARTS` alone.
 
+        distances: (N, parts) float32, of `typicality_model`.
 
-def typicality(distances: np.ndarray, val: np.ndarray) -> list[Typicality]:
-    """Of each image. distances, val: see `p_values`."""
-    marks = []
-    for combined, *of_parts in p_values(distances, val).tolist():
-        low = tuple(part for part, p in zip(PARTS, of_parts, strict=True) if p < LIMIT)
-        marks.append(Typicality(combined, low if combined < LIMIT else ()))
-    return marks
+        The p-value of a part is (1 + the number of val images at least as far) / (n + 1). The smaller one of
+        an image is compared with the smaller ones of the val images in the same way, so that no correction
+        for two parts is needed, and each part marks about as many val images as the other. Among the image
+        and the val images together each counts those at least as far, itself too: exactly valid, not only
+        for large n.
+        """
+        of_parts = self._at_least_as_far(distances) + 1
+        combined = []
+        for start in range(0, len(distances), BATCH):
+            batch = slice(start, start + BATCH)
+            with_image = self._of_val + (distances[batch, None] >= self._distances)  # (batch, n, parts)
+            smallest = of_parts[batch].min(axis=1, keepdims=True)
+            combined.append(1 + (with_image.min(axis=2) <= smallest).sum(axis=1))
+        return np.column_stack([np.concatenate(combined), of_parts]) / (len(self._distances) + 1)
+
+    def typicality(self, distances: np.ndarray) -> list[Typicality]:
+        """Of each image. distances: see `p_values`."""
+        marks = []
+        for combined, *of_parts in self.p_values(distances).tolist():
+            low = tuple(part for part, p in zip(PARTS, of_parts, strict=True) if p < LIMIT)
+            marks.append(Typicality(combined, low if combined < LIMIT else ()))
+        return marks
+
+    def _at_least_as_far(self, distances: np.ndarray) -> np.ndarray:
+        """(N, parts) int: the number of val images."""
+        nearer = [
+            np.searchsorted(of_val, of_image)
+            for of_image, of_val in zip(distances.T, self._sorted.T, strict=True)
+        ]
+        return len(self._sorted) - np.stack(nearer, axis=1)

@@ -16,7 +16,7 @@ from cxr.inference import calibration
 from cxr.inference.calibration import load_calibration
 from cxr.inference.gradcam import gradcam
 from cxr.inference.predictions import Predictions
-from cxr.inference.typicality import Typicality, typicality
+from cxr.inference.typicality import Typicality, ValDistances
 from cxr.inference.typicality_model import load_typicality, measure
 from cxr.models.classifier import load_classifier, predict
 from cxr.params import Params, Report
@@ -95,7 +95,7 @@ def describe_cases(
     classifier, like_training = load_classifier(), load_typicality()
     heats = gradcam(classifier, images, decisions, device)
     distances = measure(like_training, classifier, images, predict(classifier, images, device), device)
-    marks = typicality(distances, like_training.val.numpy())
+    marks = ValDistances(like_training.val.numpy()).typicality(distances)
     nearest, metric = nearest_in_gallery(data, rows, params, device)
     reference = measurements.image_statistics(data.images[data.rows("train")])
     stated = prevalence(data.classes)

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from cxr.data.phantom.cohort import make_phantoms
-from cxr.inference.typicality import LIMIT, PARTS, p_values, typicality
+from cxr.inference.typicality import LIMIT, PARTS, ValDistances
 from cxr.inference.typicality_model import (
     PATH,
     fit_typicality,
@@ -50,7 +50,7 @@ def test_p_values_are_those_of_a_count():
     generator = np.random.default_rng(0)
     val, new = (generator.integers(0, 30, (n, 2)).astype(np.float32) for n in (30, 40))  # with ties
     new[0] = 99
-    p = p_values(new, val)
+    p = ValDistances(val).p_values(new)
     assert p.shape == (40, 3)
     assert p[0].tolist() == [1 / 31] * 3
     for image, (combined, *parts) in zip(new, p, strict=True):
@@ -64,7 +64,7 @@ def test_p_values_are_those_of_a_count():
 def test_an_image_has_a_reason_only_if_it_is_marked():
     """Low in one part alone, which a correction for two parts does not mark."""
     val, new = (np.random.default_rng(0).normal(size=(n, 2)) for n in (200, 2000))
-    p, marks = p_values(new, val), typicality(new, val)
+    p, marks = ValDistances(val).p_values(new), ValDistances(val).typicality(new)
     low, marked = (p[:, 1:] < LIMIT).any(axis=1), p[:, 0] < LIMIT
     assert (low & ~marked).sum() > 20
     for image, unlike, of_image in zip(marks, marked, p, strict=True):
@@ -75,10 +75,10 @@ def test_an_image_has_a_reason_only_if_it_is_marked():
 
 def test_p_values_do_not_depend_on_the_other_images(monkeypatch):
     val, new = (np.random.default_rng(0).normal(size=(n, 2)) for n in (30, 10))
-    together = p_values(new, val)
+    together = ValDistances(val).p_values(new)
     monkeypatch.setattr("cxr.inference.typicality.BATCH", 3)
-    np.testing.assert_array_equal(p_values(new, val), together)
-    np.testing.assert_array_equal(p_values(new[4:5], val), together[4:5])
+    np.testing.assert_array_equal(ValDistances(val).p_values(new), together)
+    np.testing.assert_array_equal(ValDistances(val).p_values(new[4:5]), together[4:5])
 
 
 def test_a_twentieth_of_images_like_val_is_marked():
@@ -86,7 +86,7 @@ def test_a_twentieth_of_images_like_val_is_marked():
     shares = []
     for scale in (1.0, 1e6):  # a part with heavy tails has no more weight
         val, new = (generator.standard_t(2, (n, 2)) * [1, scale] for n in (2000, 20_000))
-        p = p_values(new, val)
+        p = ValDistances(val).p_values(new)
         shares.append((p < LIMIT).mean(axis=0))
         assert p.min() > 0
         assert p.max() <= 1
@@ -95,9 +95,9 @@ def test_a_twentieth_of_images_like_val_is_marked():
 
 def test_few_val_images_mark_none():
     far, val = np.full((1, 2), 9.0), np.zeros((20, 2))
-    (mark,) = typicality(far, val[:19])
+    (mark,) = ValDistances(val[:19]).typicality(far)
     assert (mark.p_value, mark.unlike, mark.reason) == (0.05, False, None)
-    (mark,) = typicality(far, val)
+    (mark,) = ValDistances(val).typicality(far)
     assert mark.unlike
     assert "pixels" in mark.reason
     assert "features" in mark.reason
@@ -108,7 +108,7 @@ def test_the_reason_names_the_part(part, word):
     val = np.random.default_rng(0).normal(size=(100, 2))
     image = np.zeros((1, 2))
     image[0, part] = 9
-    (mark,) = typicality(image, val)
+    (mark,) = ValDistances(val).typicality(image)
     assert mark.parts == (word,)
     assert word in mark.reason
     assert mark.to_json() == {
@@ -151,8 +151,8 @@ def test_what_no_radiograph_looks_like_is_marked(fitted, phantoms):
         "noise": noise_images(30, 28),
     }
     for kind, images in unlike.items():
-        assert (p_values(distances(fitted, images), val)[:, 0] < LIMIT).mean() >= 0.95, kind
-    assert (p_values(distances(fitted, new), val)[:, 0] < LIMIT).mean() <= 0.15
+        assert (ValDistances(val).p_values(distances(fitted, images))[:, 0] < LIMIT).mean() >= 0.95, kind
+    assert (ValDistances(val).p_values(distances(fitted, new))[:, 0] < LIMIT).mean() <= 0.15
 
 
 @pytest.mark.parametrize("size", [16, 28, 64])

@@ -15,7 +15,7 @@ from cxr.evaluation.platt import calibration_methods
 from cxr.evaluation.reliability import reliability_curve
 from cxr.inference.calibration import Calibration, save_calibration
 from cxr.inference.predictions import load_predictions
-from cxr.inference.typicality import p_values
+from cxr.inference.typicality import ValDistances
 from cxr.inference.typicality_model import load_typicality, measure, save_typicality
 from cxr.models.classifier import predict
 from cxr.params import load_params
@@ -55,7 +55,7 @@ def two_classes(tmp_path_factory):
         reference.val = torch.from_numpy(np.tile(np.median(distances, axis=0), (40, 1)))
         save_typicality(reference)
         evaluate.main()
-        p_typical = p_values(distances, reference.val.numpy())
+        p_typical = ValDistances(reference.val.numpy()).p_values(distances)
         files = {name: read_json(f"metrics/{name}.json") for name in ("test", "details")}
         return load_predictions(), files, saved["reliability.png"], released, p_typical
 

@@ -20,7 +20,7 @@ from cxr.inference import predictions
 from cxr.inference.calibration import Calibration, save_calibration
 from cxr.inference.gradcam import gradcam
 from cxr.inference.predictions import load_predictions
-from cxr.inference.typicality import typicality
+from cxr.inference.typicality import ValDistances
 from cxr.inference.typicality_model import load_typicality, measure
 from cxr.models.classifier import load_classifier, predict
 from cxr.params import load_params
@@ -265,7 +265,8 @@ def test_typicality_and_prevalence_are_those_of_the_case(drawn):
     cases, _, data, *_, model, reference = drawn
     rows = [line["row"] for line in cases]
     outputs = predict(model, data.images[rows], CPU)
-    marks = typicality(measure(reference, model, data.images[rows], outputs, CPU), reference.val.numpy())
+    distances = measure(reference, model, data.images[rows], outputs, CPU)
+    marks = ValDistances(reference.val.numpy()).typicality(distances)
     assert [line["typicality"] for line in cases] == pytest.approx([mark.p_value for mark in marks], abs=1e-6)
     assert len({line["typicality"] for line in cases}) > 2
     assert all(line["prevalence"] == {"normal": 0.4, "pneumonia": 0.6} for line in cases)
