@@ -27,16 +27,21 @@ class Running:
 
 
 @contextmanager
-def serving(**variables: str) -> Iterator[Running]:
-    """The service on a free port; raises `UserError` if it does not answer. variables: of its environment."""
+def serving(root: Path = ROOT, **variables: str) -> Iterator[Running]:
+    """The service of the code in `root`, on a free port, with the model of the folder it is called in. Raises
+    `UserError` if it does not answer. variables: of its environment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["-m", "service", "--port", str(port)]
+    command = ["-m", "service"]
+    if not (root / "service/__main__.py").exists():  # an early version
+        command = ["-m", "uvicorn", "service.app:app", "--no-access-log"]
+    command += ["--port", str(port)]
     address, started = f"http://127.0.0.1:{port}", time.monotonic()
     with subprocess.Popen(
         [sys.executable, *command],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "CXR_HOME": str(Path.cwd()), **variables},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
