@@ -7,6 +7,9 @@ const round = (proportion) => Math.round(100 * proportion);
 export function showResult({ prediction, radiograph, model_input, map, similar, problems }, model) {
   showProbabilities(prediction, model);
   $("plain").src = radiograph;
+  $("centre").value = 128;
+  $("width").value = 255;
+  drawWindow();
   $("seen").src = model_input;
   $("seen-size").textContent = `: ${model.input_size}\u00a0×\u00a0${model.input_size} pixels`;
   $("heat").src = map?.image ?? "";
@@ -51,7 +54,7 @@ function showProbabilities(answer, model) {
 function showSimilar(similar, reason) {
   const cosine = similar?.metric === "cosine";
   $("cases").replaceChildren(...(similar?.cases ?? []).map(({ label, row, split, thumbnail, value }) => element("li", null, {},
-    element("img", null, { src: thumbnail, alt: `${label}, image ${row} of the ${split} split` }),
+    enlargeable(thumbnail, `${label}, image ${row} of the ${split} split`),
     element("p", label),
     element("p", `${cosine ? "cosine similarity" : "distance"} ${value.toFixed(3)}`, { className: "small" }))));
   $("similar-note").textContent = !similar ? `No similar images: ${reason}`
@@ -59,10 +62,35 @@ function showSimilar(similar, reason) {
       : "By the classifier's embedding: a distance of 0 means identical embeddings.";
 }
 
-$("enlarge").addEventListener("click", () => {
-  $("large").append($("stack"));
+// The image of a case as the data set has it, which may be larger than its place in the list.
+function enlargeable(src, alt) {
+  const image = element("img", null, { src, alt });
+  const size = () => `${image.naturalWidth}\u00a0×\u00a0${image.naturalHeight} pixels`;
+  const enlarge = () => enlarged(`${alt}: ${size()}`, element("img", null, { src, alt, className: "case" }));
+  return element("button", null, { type: "button", title: "Enlarge", onclick: enlarge }, image);
+}
+
+function enlarged(title, node) {
+  $("large-title").textContent = title;
+  $("large").append(node);
   $("large").showModal();
+}
+
+// Maps grey levels linearly, as a DICOM window does (PS3.3, C.11.2.1.2).
+function drawWindow() {
+  const [centre, width] = [Number($("centre").value), Number($("width").value)];
+  for (const part of $("levels").querySelectorAll("[type=linear]")) {
+    part.setAttribute("slope", 255 / width);
+    part.setAttribute("intercept", 0.5 - centre / width);
+  }
+  $("plain").style.filter = width === 255 && centre === 128 ? "" : "url(#levels)";
+}
+
+$("enlarge").addEventListener("click", () => enlarged("The radiograph, cropped to its centre square", $("stack")));
+$("large").addEventListener("close", () => {
+  $("place").append($("stack"));
+  $("large").querySelector(".case")?.remove();
 });
-$("large").addEventListener("close", () => $("place").append($("stack")));
+for (const id of ["centre", "width"]) $(id).addEventListener("input", drawWindow);
 $("alpha").addEventListener("input", ({ target }) => { $("heat").style.opacity = target.value / 100; });
 $("heat").style.opacity = $("alpha").value / 100;

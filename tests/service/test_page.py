@@ -171,6 +171,49 @@ def test_the_radiograph_is_enlarged_and_put_back(page: Page, service: str) -> No
     expect(page.locator("#enlarge")).to_be_focused()
 
 
+def test_a_similar_case_is_enlarged(page: Page, service: str) -> None:
+    page.set_viewport_size({"width": 1000, "height": 800})
+    page.goto(service)
+    page.set_input_files("#file", image())
+    page.wait_for_selector("#cases li:nth-child(5)")
+    name = page.get_attribute("#cases li:nth-child(2) img", "alt")
+    page.focus("#cases li:nth-child(2) button")
+    page.keyboard.press("Enter")
+    expect(page.locator("#large-title")).to_have_text(re.compile(rf"^{name}: 16.×.16 pixels$"))
+    small, large = (
+        page.locator(part).bounding_box() for part in ("#cases li:nth-child(2) img", "#large .case")
+    )
+    assert small
+    assert large
+    assert 3 * small["width"] < large["width"] == large["height"] <= 800
+    page.keyboard.press("Escape")
+    expect(page.locator(".case")).to_have_count(0)
+    page.focus("#enlarge")
+    page.keyboard.press("Enter")  # the radiograph still has its own place
+    expect(page.locator("#large #stack")).to_be_visible()
+
+
+def test_a_window_changes_what_is_shown_as_its_formula_says(page: Page, service: str) -> None:
+    page.goto(service)
+    levels = np.repeat(np.arange(0, 250, 50, dtype=np.uint8)[None], 40, axis=0).repeat(8, axis=1)
+    page.set_input_files("#file", image(content=encoded(levels, "PNG")))
+    page.wait_for_selector("#heat:visible")
+    page.evaluate("document.getElementById('heat').style.opacity = 0")
+
+    def shown() -> np.ndarray:
+        """The five grey levels, each in the middle of its column."""
+        row = pixels(page, "#stack")[:, :, 0]
+        return row[len(row) // 2, np.linspace(0, row.shape[1], 11)[1::2].astype(int)]
+
+    np.testing.assert_allclose(shown(), np.arange(0, 250, 50), atol=2)
+    page.click("#window summary")
+    for field, value in (("centre", 120), ("width", 100)):
+        page.locator(f"#{field}").fill(str(value))
+    np.testing.assert_allclose(shown(), [0, 0, 0.3 * 255, 0.8 * 255, 255], atol=3)
+    page.set_input_files("#file", image(content=encoded(levels, "PNG")))
+    expect(page.locator("#width")).to_have_value("255")  # each file starts with its own
+
+
 def test_what_the_classifier_gets_is_shown_beside_it(page: Page, service: str) -> None:
     page.goto(service)
     page.set_input_files("#file", image())
