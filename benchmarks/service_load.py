@@ -4,9 +4,9 @@
 
 Starts `python -m service` on the model in models/ and lets wrk (https://github.com/wg/wrk; Debian's
 package wrk) post IMAGE to /predict, each client over a connection of its own, as fast as answers come. wrk
-and the service share the machine's cores. Memory is the service's resident set, before, at its largest and
-after. Latencies of rejected requests (503) count with the others; the last column gives the number of
-answers of each status.
+and the service share the machine's cores. Memory is the service's resident set, before, half-way, at its
+largest and after. Latencies of rejected requests (503) count with the others; the last column gives the
+number of answers of each status.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from scripts.running_service import Running, serving
 BOUNDARY = "image"
 COLUMNS = (
     *("clients", "requests/s", "p50 ms", "p95 ms", "p99 ms"),
-    *("MB before", "MB at most", "MB after", "answers"),
+    *("MB before", "MB half-way", "MB at most", "MB after", "answers"),
 )
 # Each thread of wrk has its own Lua state, so it runs with one.
 SCRIPT = """
@@ -93,8 +93,8 @@ def write_script(folder: Path, image: Path) -> Path:
 
 def measure(
     running: Running, script: Path, clients: int, seconds: int
-) -> tuple[dict, tuple[float, float, float]]:
-    """The results of wrk, and the service's memory in MB before, at its maximum and after."""
+) -> tuple[dict, tuple[float, float, float, float]]:
+    """The results of wrk, and the service's memory in MB before, half-way, at its maximum and after."""
     pid = running.process.pid
     samples = [resident(pid)]
     finished = threading.Event()
@@ -112,7 +112,9 @@ def measure(
     finished.set()
     watcher.join()
     line = next(line for line in output.splitlines() if line.startswith("RESULT "))
-    return json.loads(line.removeprefix("RESULT ")), (samples[0], max(samples), resident(pid))
+    half_way = samples[len(samples) // 2]
+    memory = (samples[0], half_way, max(samples), resident(pid))
+    return json.loads(line.removeprefix("RESULT ")), memory
 
 
 def resident(pid: int) -> float:
