@@ -95,9 +95,9 @@ class ClipEmbed(Section):
         str,
         form(
             r"pixels|open_clip:(hf-hub:)?[^/:\s]+/[^/:\s]+|torchvision:[^/:\s]+|timm:[^/:\s]+"
-            r"|[^/:\s]+/[^/:\s]+",
+            r"|classifier:\S+|[^/:\s]+/[^/:\s]+",
             "pixels, a Hugging Face id such as microsoft/rad-dino, open_clip:<model>/<pretrained>, "
-            "open_clip:hf-hub:<Hugging Face id>, timm:<name> or torchvision:<name>",
+            "open_clip:hf-hub:<Hugging Face id>, timm:<name>, torchvision:<name> or classifier:<file>",
         ),
     ]
     revision: Commit

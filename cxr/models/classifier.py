@@ -187,16 +187,19 @@ def save_members(spec: Spec, states: Sequence[Mapping[str, Tensor]]) -> None:
     write_json(SPEC, asdict(spec))
 
 
-def load_classifier() -> Classifier:
-    """The saved classifier on the CPU, in evaluation mode.
+def load_classifier(weights: Path = WEIGHTS) -> Classifier:
+    """The saved classifier on the CPU, in evaluation mode. weights: as the stage train writes them, with a
+    file of the same name and the suffix .json beside it.
 
     Raises `UserError` if there is none, or if another version of the code saved it.
     """
-    if not (WEIGHTS.is_file() and SPEC.is_file()):
-        raise missing_output(WEIGHTS if not WEIGHTS.is_file() else SPEC, "model")
-    spec = load_spec(SPEC)
+    description = weights.with_suffix(SPEC.suffix)
+    for path in (weights, description):
+        if not path.is_file():
+            raise missing_output(path, "model")
+    spec = load_spec(description)
     classifier = Classifier(spec, [build_member(spec) for _ in range(spec.members)])
-    classifier.load_state_dict(load_file(WEIGHTS))
+    classifier.load_state_dict(load_file(weights))
     return classifier.eval()
 
 

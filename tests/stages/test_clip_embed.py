@@ -2,14 +2,25 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cxr.core.dataset import load_dataset
 from cxr.embeddings.encoders.pixels import fit_components
+from cxr.models.classifier import embed_images
+from cxr.models.encoders.load import frozen_encoder
+from cxr.params import load_params
 from stages import clip_embed
-from tests.builders import files_below, refused, write_packed, write_params
+from tests.builders import (
+    files_below,
+    refused,
+    save_classifier,
+    small_classifier,
+    write_packed,
+    write_params,
+)
 
 
 def noise(count: int, size: int = 10) -> np.ndarray:
@@ -103,3 +114,25 @@ def test_stage_embeds_every_image(tmp_path, monkeypatch):
     expected = embed_pixels(data.images, data.rows("train"), 7)
     assert np.array_equal(np.load("data/embeddings.npy"), expected)
     assert expected.shape == (70, 7)
+
+
+def test_an_own_classifier_is_an_encoder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_packed({"train": (20, 30), "val": (5, 5), "test": (5, 5)}, ["normal", "sick"])
+    data, size = load_dataset(), load_dataset().images.shape[1]
+    write_params(tmp_path, {"clip_embed.encoder": "classifier:own/first.safetensors"})
+    with refused("own/first.safetensors: no such file"):
+        clip_embed.main()
+    model = small_classifier(members=2, size=size, input_size=16)
+    save_classifier(model)
+    (tmp_path / "models").rename("own")
+    (tmp_path / "own/classifier.safetensors").rename("own/first.safetensors")
+    with refused("own/first.json: no model here"):
+        clip_embed.main()
+    (tmp_path / "own/classifier.json").rename("own/first.json")
+    clip_embed.main()
+    expected = embed_images(model, data.images, torch.device("cpu"))
+    np.testing.assert_allclose(np.load("data/embeddings.npy"), expected, atol=1e-6)
+    assert expected.shape == (70, 256)
+    with refused("clip_embed.encoder is classifier:own/first.safetensors", "no published network"):
+        frozen_encoder(load_params().clip_embed, None)

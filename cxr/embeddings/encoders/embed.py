@@ -1,9 +1,11 @@
 """Images to embeddings by the encoder that params.yaml names."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxr.core.errors import UserError
 from cxr.embeddings.encoders.pixels import fit_components
 from cxr.params import ClipEmbed, Compute
 
@@ -27,6 +29,15 @@ def embed_dataset(images: np.ndarray, train: np.ndarray, settings: ClipEmbed, co
 
 def embed_by_network(images: np.ndarray, settings: ClipEmbed, device: "torch.device") -> np.ndarray:
     """`embed_dataset` with any encoder but `pixels`."""
+    library, _, file = settings.encoder.partition(":")
+    if library == "classifier":
+        from cxr.models.classifier import embed_images, load_classifier
+
+        if not (path := Path(file)).is_file():
+            raise UserError(
+                f"params.yaml: clip_embed.encoder: {file}: no such file; name a classifier.safetensors"
+            )
+        return embed_images(load_classifier(path), images, device)
     from cxr.models.encoders.encoder import encode
     from cxr.models.encoders.load import load_encoder
 

@@ -25,7 +25,7 @@ class FrozenEncoder:
 
 
 def load_encoder(settings: ClipEmbed) -> Encoder:
-    """The network of `settings.encoder`, any but `pixels`, with its published weights.
+    """The network of `settings.encoder`, any but `pixels` and `classifier:`, with its published weights.
 
     Raises `UserError` if it is unknown, or if its weights are unavailable or not what they claim.
     """
@@ -74,10 +74,10 @@ def frozen_encoder(settings: ClipEmbed, size: int | None) -> tuple[Input, Frozen
     size: pixels a side of its input; None: as published. Raises `UserError` as `load_encoder` does, or if the
     encoder is `pixels` or takes no images of that size.
     """
-    if settings.encoder == "pixels":
+    if settings.encoder == "pixels" or settings.encoder.startswith("classifier:"):
         raise UserError(
-            "params.yaml: model.backbone is encoder, but clip_embed.encoder is pixels, which is no network; "
-            "choose another one (docs/encoders.md)"
+            f"params.yaml: model.backbone is encoder, but clip_embed.encoder is {settings.encoder}, which is "
+            "no published network; choose another one (docs/encoders.md)"
         )
     encoder = load_encoder(settings)
     prepared = encoder.preparation
