@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro serve test test-slow mutate lint fresh reproduce walkthrough environment readme plots-page ablation-clip review image
+.PHONY: help setup demo repro serve test test-slow mutate lint fresh reproduce test-long environment readme plots-page ablation-clip review image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +29,8 @@ repro: setup ## run the pipeline on the data that params.yaml names
 test: setup ## run the tests, on two cores
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-walkthrough: setup ## run the commands of docs/walkthrough.md on a small copy of the pipeline; five minutes
-	pytest -m slow tests/pipeline/test_walkthrough.py
+test-long: setup ## run the long tests, among them every command of docs/walkthrough.md; six minutes
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n 2 --dist loadfile -m long
 
 test-slow: setup ## run the tests that take minutes: every recipe at full input size
 	pytest -m slow

@@ -22,7 +22,7 @@ STEPS = {
     "lint": "make lint",
     "test": "make test",
     "fresh": "make fresh",
-    "walkthrough": "make walkthrough",
+    "test-long": "make test-long",
     "demo": f"make demo DEMO={FOLDER}/demo",
     "compare": f"cxr compare {{base}} HEAD --json {FOLDER}/compare.json",
     "images": "dvc repro split",

@@ -44,6 +44,7 @@ def test_a_change_reruns_no_earlier_stage(tiny_run: Repository, tmp_path: Path) 
     assert stages_to_run("index: {metric: l2}") == {"index", "card"}
 
 
+@pytest.mark.long
 def test_a_run_without_dvc_and_its_cache_gives_the_same_bytes(tiny_run: Repository, tmp_path: Path) -> None:
     twin = copy_of(tiny_run, tmp_path / "twin")
     stages = tiny_run.lock()

@@ -1,6 +1,6 @@
 """The commands of docs/walkthrough.md run in a small copy of the pipeline and print what is quoted.
 
-Those that run them are slow, two experiments; `make walkthrough` and `.ci/run` call them.
+Those that run them are long, two experiments; `make test-long` and `.ci/run` call them.
 """
 
 import json
@@ -50,7 +50,7 @@ def page(outputs: dict[str, str]) -> str:
     return with_outputs(TEXT, outputs | {"make demo": demo})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("command", QUOTED)
 def test_quotes_are_in_the_text_and_are_what_the_command_prints(page: str, command: str) -> None:
     assert command in COMMANDS
@@ -63,7 +63,7 @@ def block_after(command: str, text: str) -> str:
     return text.split(f"{command}\n")[1].split("```text\n")[1].split("```")[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_script_replaces_the_outputs_and_nothing_else(page: str) -> None:
     assert block_after("make demo", page) == "metric  members\nauc  0.9\naccuracy  0.8\n"
     blocks = re.compile(r"```text\n.*?```", re.DOTALL)
@@ -71,21 +71,21 @@ def test_the_script_replaces_the_outputs_and_nothing_else(page: str) -> None:
     assert len(blocks.findall(page)) == len(QUOTES)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_lesson_that_changes_nothing_is_an_error(outputs: dict[str, str]) -> None:
     same = outputs | {"make demo": "auc  0.9", "dvc metrics diff main threshold": "\n"}
     with refused("`dvc metrics diff main threshold` prints nothing of what docs/walkthrough.md quotes"):
         with_outputs(TEXT, same)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_threshold_changes_sensitivity_and_no_auc(outputs: dict[str, str]) -> None:
     rows = re.findall(r"^(metrics/\S+) +(\S+)", outputs["dvc metrics diff main threshold"], re.MULTILINE)
     assert ("metrics/test.json", "sensitivity.ensemble") in rows
     assert not [row for row in rows if row[0] == "metrics/test.json" and row[1].startswith("auc")]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_learning_rate_that_yaml_1_1_reads_as_text_is_a_number(outputs: dict[str, str]) -> None:
     shown = json.loads(outputs["rate"])["params.yaml"]["train.lr"]
     assert (shown["old"], shown["new"]) == (0.003, 0.001)
@@ -97,7 +97,7 @@ def test_prose_quotes_no_measurement() -> None:
     assert sorted(set(re.findall(r"\d\.\d+", prose))) == ["0.5", "0.8", "0.9", "3.11"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_last_commands_restore_main(outputs: dict[str, str]) -> None:
     assert COMMANDS[-2:] == ["git switch main", "dvc checkout"]
     assert re.search(r"^M\s+models/classifier.safetensors$", outputs["dvc checkout"], re.MULTILINE)

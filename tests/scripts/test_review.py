@@ -13,7 +13,7 @@ from scripts import review, workspace
 from tests.builders import ROOT, drawn_predictions, files_below, refused, write_images, write_run
 
 WORKFLOW = ROOT / ".github/workflows/review.yml"
-MAKEFILE = "lint test fresh walkthrough demo:\n\t@echo $@ is fine\n"
+MAKEFILE = "lint test fresh test-long demo:\n\t@echo $@ is fine\n"
 PIPELINE = """\
 stages:
   split:

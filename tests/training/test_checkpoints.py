@@ -145,6 +145,7 @@ def test_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert files_below(tmp_path) == []
 
 
+@pytest.mark.long
 def test_killed_training_ends_with_the_same_bytes(tmp_path, monkeypatch):
     """Killed in the first member, between its phases, and in the second phase of the second one."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
