@@ -125,7 +125,10 @@ class Run:
             import pytest
 
             verdict = Verdict()
-            pytest.main(["-x", "-q", "-p", "no:cacheprovider", *self.tests.split()], plugins=[verdict])
+            pytest.main(
+                ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *self.tests.split()],
+                plugins=[verdict],
+            )
             self.answer.write_text(json.dumps(asdict(verdict)), encoding="utf-8")
         finally:  # an exception must not go on in this copy of the parent
             sys.stdout.flush()
