@@ -17,6 +17,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -56,15 +57,22 @@ def main() -> None:
         memory = Memory(running)
         print(f"{len(intact)} intact files, {len(attacks)} attacks; {memory.first:.0f} MB before", flush=True)
         for number in range(arguments.images):
+            if number and number % max(1, arguments.images // 5) == 0:
+                print(f"{memory.now():.0f} MB after {number:,}, at most {memory.largest:.0f}", flush=True)
             if number % 100 == 99:
                 of_connections[on_connection(running, number // 100, generator)] += 1
                 continue
             # Attacks cost most of the time: one in five.
             files = attacks if number % 5 == 0 else intact
             content = mutated(files[int(generator.integers(len(files)))], generator)
-            statuses[ask(PATHS[number % len(PATHS)], content).status_code] += 1
-            if (number + 1) % max(1, arguments.images // 5) == 0:
-                print(f"{memory.now():.0f} MB after {number + 1:,}, at most {memory.largest:.0f}", flush=True)
+            status = ask(PATHS[number % len(PATHS)], content).status_code
+            statuses[status] += 1
+            if status not in ALLOWED:
+                Path(f"upload-{number}").write_bytes(content)
+                print(
+                    f"{PATHS[number % len(PATHS)]}: status {status} for the upload in upload-{number}",
+                    flush=True,
+                )
         after = [ask("/predict", image).json() for image in intact]
         memory.end()
     print(", ".join(f"{count:,} x {status}" for status, count in sorted(statuses.items())))

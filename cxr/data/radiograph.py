@@ -119,7 +119,7 @@ def _read(file: BinaryIO, name: str, max_pixels: int) -> Original:
         raise PixelCountError(f"{name}: too many pixels; at most {max_pixels:,}") from None
     except UserError as error:
         raise type(error)(f"{name}: {error}") from None
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
+    except (OSError, SyntaxError, TypeError, ValueError, struct.error) as error:
         raise UserError(f"{name}: damaged or unreadable image ({error})") from None
 
 

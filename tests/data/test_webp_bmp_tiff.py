@@ -1,6 +1,7 @@
 """WebP, BMP and TIFF become the same stored image as PNG; what a radiograph does not need is refused."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -95,6 +96,15 @@ def white_is_zero() -> bytes:
     return content[: at + 8] + b"\0" + content[at + 9 :]
 
 
+def fractional_offset() -> bytes:
+    """A TIFF whose rows start at a float, for which Pillow raises TypeError."""
+    content = saved(grey("L"), "TIFF")
+    offsets = next(
+        struct.pack("<HHL", 273, kind, 1) for kind in (3, 4) if struct.pack("<HHL", 273, kind, 1) in content
+    )
+    return content.replace(offsets, struct.pack("<HHL", 273, 11, 1))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -111,10 +121,11 @@ def white_is_zero() -> bytes:
         (runs(), "a BMP that is compressed; save it as PNG"),
         (saved(grey("L"), "TIFF")[:-900], "damaged or unreadable image"),
         (saved(grey("RGB"), "WEBP")[:-300], "damaged or unreadable image"),
+        (fractional_offset(), "damaged or unreadable image"),
     ],
     ids=[
         *("animation", "pages", "jpeg in tiff", "zstd", "float", "32 bit", "white is 0", "runs"),
-        *("cut tiff", "cut webp"),
+        *("cut tiff", "cut webp", "fractional offset"),
     ],
 )
 def test_other_kinds_are_an_error_of_one_line(content, message):
