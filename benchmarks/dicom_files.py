@@ -36,6 +36,14 @@ NATIVE = (
 LOSSLESS = (*NATIVE, RLELossless, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
 
 
+def waves(dtype: type, bits: int) -> np.ndarray:
+    """(48, 48) stored values with some noise, over the whole range of `bits`."""
+    y, x = np.mgrid[:48, :48]
+    levels = (np.sin(x / 7) * np.cos(y / 9) + 1) / 2 + np.random.default_rng(0).uniform(-0.05, 0.05, x.shape)
+    lowest = -(2 ** (bits - 1)) if np.iinfo(dtype).min < 0 else 0
+    return (lowest + levels.clip(0, 1) * (2**bits - 1)).round().astype(dtype)
+
+
 def in_syntax(pixels: np.ndarray, syntax: UID, bits: int | None = None, **elements: object) -> bytes:
     """pixels: (H, W) or (H, W, 3) of 8 or 16 bits. bits: stored, all of them if None. elements: see `dicom`.
 

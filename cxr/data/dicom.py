@@ -57,12 +57,7 @@ def read_dicom(file: BinaryIO, name: str, max_pixels: int) -> Radiograph:
     data), has several frames, or is compressed by a method that the installed decoders do not support.
     """
     try:
-        # In memory, so that a length stated by a damaged file is bounded by the size of the file.
-        file = _metered(file.read())
-        syntax = _transfer_syntax(file)
-        if syntax == DeflatedExplicitVRLittleEndian:
-            file, syntax = _inflated(file, max_pixels), ExplicitVRLittleEndian
-        file.seek(0)
+        file, syntax = open_dicom(file.read(), max_pixels)
         dataset = read_partial(file, stop_when=lambda tag, *_: tag >= PIXEL_DATA, specific_tags=TAGS)
         _check_tables(dataset)
         _check(dataset, max_pixels, syntax)
@@ -78,6 +73,20 @@ def read_dicom(file: BinaryIO, name: str, max_pixels: int) -> Radiograph:
     except DAMAGE as error:
         # Without its text, which may quote values of the file.
         raise UserError(f"{name}: damaged or incomplete DICOM file ({type(error).__name__})") from None
+
+
+def open_dicom(content: bytes, max_pixels: int) -> tuple[Metered, UID]:
+    """A file at its start, not deflated, that limits what of it is read, and its transfer syntax.
+
+    Raises `UserError` for one that cannot be read here, and what `DAMAGE` lists for a damaged file.
+    """
+    # In memory, so that a length stated by a damaged file is bounded by the size of the file.
+    file = _metered(content)
+    syntax = _transfer_syntax(file)
+    if syntax == DeflatedExplicitVRLittleEndian:
+        file, syntax = _inflated(file, max_pixels), ExplicitVRLittleEndian
+    file.seek(0)
+    return file, syntax
 
 
 def _transfer_syntax(content: BinaryIO) -> UID:

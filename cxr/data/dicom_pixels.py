@@ -1,4 +1,4 @@
-"""From the pixel data of a DICOM file to stored values: which decoder reads which transfer syntax (PS3.5 annex A).
+"""From the pixel data of a DICOM file to stored values: which decoder reads which transfer syntax (PS3.5).
 
 Native and run-length pixels need none, Pillow decodes JPEG and JPEG 2000, and `cxr.data.dicom_jpeg` the rest.
 docs/dicom.md lists them. What a compressed image would unpack to is checked before it is decoded.
@@ -142,5 +142,3 @@ def _unpack(frame: bytes, dataset: Dataset) -> UID:
 def _unpack_bits(segment: bytes, length: int) -> np.ndarray:
     """(length,) uint8. Raises `ValueError` if the segment holds fewer."""
     return np.asarray(Image.frombytes("L", (length, 1), segment, "packbits", "L"))[0]
-
-

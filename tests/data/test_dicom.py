@@ -15,7 +15,6 @@ from pydicom.pixels import apply_modality_lut, apply_windowing, convert_color_sp
 from pydicom.uid import (
     JPEG2000,
     UID,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -284,7 +283,7 @@ def of_syntax(syntax: str) -> Dataset:
         (dicom(PIXELS, VOILUTSequence=[table(np.zeros(256, int), 0, 8)]), "damaged or incomplete DICOM file"),
         (dicom(PIXELS, PixelSpacing=[0, 1]), "PixelSpacing is 0 x 1"),
         (dicom(PIXELS, PixelData=b"\0" * 1598), "damaged or incomplete DICOM file"),
-        (of_syntax(JPEGLosslessSV1), f"transfer syntax {JPEGLosslessSV1.name} (1.2.840.10008.1.2.4.70)"),
+        (of_syntax(JPEGLosslessSV1), f"cannot be decoded ({JPEGLosslessSV1.name}, 8 bits): damaged"),
         (of_syntax("1.2.840.10008.1.2.4.100"), "transfer syntax MPEG2 Main Profile / Main Level"),
         (of_syntax(JPEG2000), "cannot be decoded (JPEG 2000 Image Compression, 8 bits): damaged"),
         (of_syntax(RLELossless), "cannot be decoded (RLE Lossless, 8 bits): damaged"),
@@ -308,16 +307,6 @@ def test_unknown_transfer_syntax_is_an_error():
     data = dicom_bytes(dicom(PIXELS)).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.77", 1)
     with refused("image: its transfer syntax 1.2.840.10008.1.2.77", "cannot be read here"):
         read_original_bytes(data, "image")
-
-
-def test_deflated_files_are_an_error_before_they_are_unpacked():
-    dataset = dicom(PIXELS)
-    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    data = dicom_bytes(dataset)
-    start = data.index(DeflatedExplicitVRLittleEndian.encode()) + len(DeflatedExplicitVRLittleEndian)
-    for content in (data, data[: start + 10] + b"no deflate stream"):
-        with refused("image: ", "Deflated Explicit VR Little Endian", "gdcmconv --raw"):
-            read_original_bytes(content, "image")
 
 
 def test_too_many_pixels_are_an_error_before_decoding(monkeypatch):
