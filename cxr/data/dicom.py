@@ -4,6 +4,7 @@ Part 10 of the standard describes the file, part 3 its content; pydicom (https:/
 decodes it. Only the elements listed here are read: no name, date or identifier of a patient.
 """
 
+import io
 import logging
 import math
 import re
@@ -32,6 +33,7 @@ MODALITIES = ("CR", "DX", "DR", "RG", "RF", "HC", "SC", "OT", "")
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 MAX_PIXEL_BYTES = 4  # a pixel of those allowed, on average: of 16-bit colour, which has 6, two thirds are
+PIECE = 4096  # bytes, which inflate to 1,032 times as many at most
 MAX_ITEMS = 64  # of a table sequence, of which the first counts
 # Both would quote values of the file.
 warnings.filterwarnings("ignore", module="pydicom")  # for good: a filter of one call is not safe in threads
@@ -63,6 +65,7 @@ def read_dicom(file: BinaryIO, name: str, max_pixels: int) -> Radiograph:
         _check(dataset, max_pixels, syntax)
         file.header_ended()
         _read_pixels(file, dataset)
+        dataset.buffer = None  # the file, which pydicom keeps for writing
         del file
         values = decode_pixels(dataset, syntax)
         dataset.pop(PIXEL_DATA)  # its memory is needed for the grey levels
@@ -105,23 +108,24 @@ def _metered(content: bytes) -> Metered:
 
 
 def _inflated(file: Metered, max_pixels: int) -> Metered:
-    """The same file, not deflated (PS3.5 A.5). Raises an error if it is damaged, `UserError` if it unpacks to
-    more than a radiograph of `max_pixels` pixels; before more than that is unpacked."""
-    file.seek(0)
-    start = file.read(144)
+    """The same file, not deflated (PS3.5 A.5). Raises an error if it is damaged, `PixelCountError` as soon as
+    it unpacks to more than a radiograph of `max_pixels` pixels."""
+    content = file.getvalue()
     # The first element has the length of the group, which ends where the deflated elements start.
-    if struct.unpack_from("<HH2sH", start, 132) != (2, 0, b"UL", 4):
+    if struct.unpack_from("<HH2sH", content, 132) != (2, 0, b"UL", 4):
         raise ValueError("group length")
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    file.seek(144 + struct.unpack_from("<L", start, 140)[0])
-    limit = MAX_ELEMENT_BYTES + MAX_PIXEL_BYTES * max_pixels
-    elements = inflater.decompress(file.getbuffer()[file.tell() :], limit)
-    if not inflater.eof:
-        if len(elements) == limit:
-            raise PixelCountError(f"unpacks to more than {max_pixels:,} pixels take")
-        raise ValueError("deflated elements")
+    start = 144 + struct.unpack_from("<L", content, 140)[0]
     syntax = struct.pack("<HH2sH", 2, 0x10, b"UI", 20) + ExplicitVRLittleEndian.encode().ljust(20, b"\0")
-    return _metered(b"".join((bytes(128), b"DICM", syntax, elements)))
+    inflated = _metered(bytes(128) + b"DICM" + syntax)
+    inflated.seek(0, io.SEEK_END)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    for at in range(start, len(content), PIECE):
+        inflated.write(inflater.decompress(content[at : at + PIECE]))
+        if inflated.tell() > MAX_ELEMENT_BYTES + MAX_PIXEL_BYTES * max_pixels:
+            raise PixelCountError(f"unpacks to more than {max_pixels:,} pixels take")
+        if inflater.eof:
+            return inflated
+    raise ValueError("deflated elements")
 
 
 def _check_tables(header: Dataset) -> None:
