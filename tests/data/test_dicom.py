@@ -1,5 +1,6 @@
 """DICOM radiographs get the grey levels of the standard; others are errors that reveal no patient."""
 
+import hashlib
 import io
 import struct
 import subprocess
@@ -351,6 +352,41 @@ def variants() -> dict[str, bytes]:
             compressed(dicom(PIXELS), JPEG2000, encoded(PIXELS, "JPEG2000", no_jp2=True))
         ),
         "jpeg": dicom_bytes(compressed(dicom(PIXELS), JPEGBaseline8Bit, encoded(PIXELS, "JPEG"))),
+    }
+
+
+def test_pixels_are_those_of_earlier_versions():
+    """Hashes as they were before other transfer syntaxes were added (commit c0984d1)."""
+    deep = ramp(0, 4095, np.uint16)
+    signed = ramp(-2048, 2047, np.int16)
+    colour = np.stack(noise_images(3, 24), axis=2)
+    item = table(np.arange(4096)[::-1], 0, 12)
+    read = {
+        "8 bits": dicom(PIXELS),
+        "inverted, window": dicom(deep, "MONOCHROME1", 12, WindowCenter=1000, WindowWidth=801.5),
+        "signed, rescaled": dicom(signed, bits=12, RescaleSlope=2.5, RescaleIntercept=-100),
+        "tables": dicom(deep, bits=12, ModalityLUTSequence=[item], VOILUTSequence=[item]),
+        "colour": dicom(colour, "RGB"),
+        "luminance": dicom(convert_color_space(colour, "RGB", "YBR_FULL"), "YBR_FULL"),
+        "oblong": dicom(deep, bits=12, PixelSpacing=[0.1, 0.2]),
+        "run-length": compressed(dicom(deep, bits=12), RLELossless),
+        "JPEG 2000": compressed(
+            dicom(PIXELS), JPEG2000Lossless, encoded(PIXELS, "JPEG2000", irreversible=False, no_jp2=True)
+        ),
+    }
+    hashes = {
+        name: hashlib.sha256(shown(dataset).tobytes()).hexdigest()[:8] for name, dataset in read.items()
+    }
+    assert hashes == {
+        "8 bits": "86dc5007",
+        "inverted, window": "7f0fb78f",
+        "signed, rescaled": "4e406a3f",
+        "tables": "4e406a3f",
+        "colour": "64460c23",
+        "luminance": "64460c23",
+        "oblong": "2665f3d9",
+        "run-length": "4e406a3f",
+        "JPEG 2000": "86dc5007",
     }
 
 
