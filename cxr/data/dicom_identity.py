@@ -2,7 +2,7 @@
 
 These are a selection of what the basic profile of PS3.15 annex E (table E.1-1) removes or replaces: elements
 that name a person or a record, and private ones. A file that passes is not thereby de-identified:
-descriptions, devices, dates and UIDs are not looked at, and no pixel is.
+descriptions, devices, dates, UIDs and what is inside sequences are not looked at, and no pixel is.
 """
 
 from pathlib import Path

@@ -29,7 +29,7 @@ from pydicom.uid import (
 from cxr.core.errors import UserError
 from cxr.data.blocks import row_blocks
 from cxr.data.dicom_elements import DAMAGE, ITEMS
-from cxr.data.dicom_jpeg import PROCESSES, decode_jpeg, frame_header, is_installed
+from cxr.data.dicom_jpeg import PROCESSES, decode_jpeg, is_installed
 from cxr.data.metered import MAX_ELEMENT_READS, MAX_HEADER, Metered, check_scans
 
 NATIVE = (
@@ -86,7 +86,7 @@ def _decode(dataset: Dataset, syntax: UID) -> tuple[np.ndarray, str]:
         frame = _frame(dataset)
         if syntax == RLELossless:
             syntax = _unpack(frame, dataset)
-        elif syntax in PROCESSES and (syntax not in PILLOWS or frame_header(frame).bits > 8):
+        elif syntax in PROCESSES and (syntax not in PILLOWS or dataset.BitsStored > 8):
             return decode_jpeg(frame, dataset, syntax), str(dataset.PhotometricInterpretation)
         else:
             _check_frame(frame, dataset)
