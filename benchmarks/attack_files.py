@@ -10,6 +10,7 @@ from pydicom import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
+from benchmarks.attack_dicom import dicom_attacks
 from benchmarks.attack_rasters import raster_attacks
 from benchmarks.broken_images import encoded, png_chunk
 from tests.builders import dicom, dicom_bytes, noise_images
@@ -71,7 +72,9 @@ def attack_files(side: int = 4000, scale: float = 1) -> dict[str, bytes]:
         "DICOM, run-length without effect": _run_length(side, 1, padding=many(b"\x80", 16)),
         "DICOM, JPEG 2000 RGB": _jpeg2000(deep, "RGB"),
         "DICOM, JPEG 2000": _jpeg2000(side, "L"),
-    } | raster_attacks(side, scale)
+        **dicom_attacks(side, deep),
+        **raster_attacks(side, scale),
+    }
 
 
 def _segment(marker: int, start: bytes, length: int) -> bytes:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr.commands.radiographs import AHEAD, NamedFiles, NamedRadiograph
+from cxr.commands.radiographs import AHEAD, NamedFiles, NamedRadiograph, add_deidentified_check
 from cxr.core.errors import UserError
 from cxr.data.radiograph import KINDS
 from cxr.reports.disclaimer import NOTICE
@@ -38,6 +38,7 @@ def add(commands: Any) -> None:
         help="draw the class activation map (Grad-CAM) of each decision: into one .png file, or into a "
         "folder, one file per radiograph",
     )
+    add_deidentified_check(command)
     command.set_defaults(call=call)
 
 
@@ -50,6 +51,8 @@ def call(arguments: argparse.Namespace) -> None:
 
     model, calibrate, reference = load_classifier(), load_calibration(), load_typicality()
     files = NamedFiles(arguments.images)
+    if arguments.deidentified_check:
+        files.check_deidentified()
     if arguments.explain:
         results = _explained(arguments.explain, files, model, calibrate, reference)
     else:
@@ -135,7 +138,8 @@ def _document(
     files: NamedFiles, model: "Classifier", calibrate: "Calibration", results: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """threshold: on the second class's probability, null if the decision is the most probable class.
-    prevalence: of each class, which the probabilities refer to, null if none was declared."""
+    prevalence: of each class, which the probabilities refer to, null if none was declared. identifying: files
+    that may identify their patient, null without --deidentified-check."""
     from cxr.core.files import sha256
     from cxr.models import classifier
 
@@ -148,6 +152,7 @@ def _document(
         "prevalence": calibrate.prevalence and dict(zip(classes, calibrate.prevalence, strict=True)),
         "images": results,
         "errors": files.errors,
+        "identifying": files.identifying,
     }
 
 

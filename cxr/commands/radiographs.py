@@ -1,5 +1,6 @@
 """The radiographs named on the command line: files and folders, readable or not."""
 
+import argparse
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,14 @@ from cxr.data.folders import find_radiographs
 from cxr.data.radiograph import KINDS, read_original
 
 AHEAD = 16  # files that are decoded before the caller asks for them; bounds the memory
+
+
+def add_deidentified_check(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--deidentified-check",
+        action="store_true",
+        help="warn of DICOM files that may identify their patient, by tags (docs/dicom.md lists them)",
+    )
 
 
 class NamedRadiograph(NamedTuple):
@@ -39,11 +48,13 @@ class NamedFiles:
 
     paths: of all of them, in this order. errors: `path` and `message` of each that cannot be read and of each
     folder without a radiograph; complete when `read` has come to its end. Each is also printed to stderr.
+    identifying: the same of each file that may identify its patient, None without `check_deidentified`.
     """
 
     def __init__(self, named: Iterable[Path]) -> None:
         self.paths: list[Path] = []
         self.errors: list[dict[str, str]] = []
+        self.identifying: list[dict[str, str]] | None = None
         for path in named:
             paths = find_radiographs(path) if path.is_dir() else [path]
             if not paths:
@@ -75,6 +86,18 @@ class NamedFiles:
                     continue
                 yield result if kept < squares else result._replace(square=None)
                 kept += 1
+
+    def check_deidentified(self) -> None:
+        """Print a warning to stderr for each DICOM file that may identify its patient."""
+        from cxr.data.dicom_identity import identity_warnings  # pydicom, which other files do not need
+
+        self.identifying = []
+        for path in self.paths:
+            if warnings := identity_warnings(path):
+                self.identifying.append({"path": str(path), "message": "; ".join(warnings)})
+                tqdm.write(
+                    f"warning: {path}: may identify its patient: {'; '.join(warnings)}", file=sys.stderr
+                )
 
     def end(self) -> None:
         """Ends the process with code 1 if something could not be read."""

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from cxr.data.folders import read_in_order
 RESUME = Path(".resume/download")
 BLOCK = 256  # images that a killed conversion may have to read again
 UINT8 = np.dtype(np.uint8)
-LIBRARIES = ("numpy", "pillow", "pydicom")
+LIBRARIES = ("numpy", "pillow", "pydicom", "imagecodecs")
 
 
 def convert_files(folder: Path, names: Sequence[str], size: int, most: float, target: Path) -> dict[str, str]:
@@ -81,7 +81,7 @@ def _offset(image: int, size: int) -> int:
 
 
 def _resume_key(folder: Path, names: Sequence[str], size: int) -> str:
-    digest = hashlib.sha256(repr([size, [version(name) for name in LIBRARIES]]).encode())
+    digest = hashlib.sha256(repr([size, [_version(name) for name in LIBRARIES]]).encode())
     for code in sorted(Path(__file__).parent.glob("**/*.py")):
         digest.update(code.read_bytes())
     for name in names:
@@ -91,6 +91,13 @@ def _resume_key(folder: Path, names: Sequence[str], size: int) -> str:
         except OSError:  # reported when it is read
             digest.update(f"{name}\0\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # of an extra; what cannot be read without it can be read with it
+        return "not installed"
 
 
 def _reason(error: UserError, path: Path) -> str:

@@ -4,12 +4,13 @@ Part 10 of the standard describes the file, part 3 its content; pydicom (https:/
 decodes it. Only the elements listed here are read: no name, date or identifier of a patient.
 """
 
-import contextlib
+import io
 import logging
 import math
 import re
 import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -17,42 +18,23 @@ import numpy as np
 from PIL import Image
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
-from pydicom.encaps import get_frame
 from pydicom.filereader import read_dataset, read_partial
-from pydicom.pixels import convert_color_space, get_decoder
-from pydicom.uid import (
-    JPEG2000,
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    RLELossless,
-)
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from cxr.core.errors import PixelCountError, UserError
 from cxr.data.blocks import row_blocks
-from cxr.data.dicom_elements import DAMAGE, PIXEL_DATA, TABLES, TAGS
+from cxr.data.dicom_elements import DAMAGE, ITEMS, PIXEL_DATA, TABLES, TAGS
+from cxr.data.dicom_pixels import JPEG2000S, check_syntax, decode_pixels
 from cxr.data.grayscale import to_grey_levels
-from cxr.data.metered import (
-    MAX_ELEMENT_BYTES,
-    MAX_ELEMENT_READS,
-    MAX_HEADER,
-    MAX_VALUES,
-    Metered,
-    check_scans,
-)
+from cxr.data.metered import MAX_ELEMENT_BYTES, MAX_ELEMENT_READS, MAX_VALUES, Metered
 
 # Projection radiography, digitised film, and what converted images state or leave empty.
 MODALITIES = ("CR", "DX", "DR", "RG", "RF", "HC", "SC", "OT", "")
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-JPEG2000S = (JPEG2000, JPEG2000Lossless)
-PILLOWS = (JPEGBaseline8Bit, JPEGExtended12Bit, *JPEG2000S)  # what Pillow decodes
-ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # their tag, little and big endian
-MAX_ITEMS, MAX_FRAGMENTS = 64, 4096  # of a table sequence, of which the first counts; of a frame, mostly one
-CONVERT = "convert it to Explicit VR Little Endian, for example with GDCM's `gdcmconv --raw`"
+MAX_PIXEL_BYTES = 4  # a pixel of those allowed, on average: of 16-bit colour, which has 6, two thirds are
+PIECE = 4096  # bytes, which inflate to 1,032 times as many at most
+MAX_ITEMS = 64  # of a table sequence, of which the first counts
 # Both would quote values of the file.
 warnings.filterwarnings("ignore", module="pydicom")  # for good: a filter of one call is not safe in threads
 logging.getLogger("pydicom").propagate = False
@@ -77,17 +59,15 @@ def read_dicom(file: BinaryIO, name: str, max_pixels: int) -> Radiograph:
     data), has several frames, or is compressed by a method that the installed decoders do not support.
     """
     try:
-        # In memory, so that a length stated by a damaged file is bounded by the size of the file.
-        file = Metered(file.read(), MAX_ELEMENT_READS, MAX_ELEMENT_BYTES, MAX_VALUES)
-        syntax = _transfer_syntax(file)
-        file.seek(0)
+        file, syntax = open_dicom(file.read(), max_pixels)
         dataset = read_partial(file, stop_when=lambda tag, *_: tag >= PIXEL_DATA, specific_tags=TAGS)
         _check_tables(dataset)
         _check(dataset, max_pixels, syntax)
         file.header_ended()
         _read_pixels(file, dataset)
+        dataset.buffer = None  # the file, which pydicom keeps for writing
         del file
-        values = _decode(dataset, syntax)
+        values = decode_pixels(dataset, syntax)
         dataset.pop(PIXEL_DATA)  # its memory is needed for the grey levels
         image = _colour(dataset, values) if values.ndim == 3 else to_grey_levels(dataset, values)
         return Radiograph(_square_pixels(image, dataset), int(dataset.BitsStored))
@@ -98,6 +78,20 @@ def read_dicom(file: BinaryIO, name: str, max_pixels: int) -> Radiograph:
         raise UserError(f"{name}: damaged or incomplete DICOM file ({type(error).__name__})") from None
 
 
+def open_dicom(content: bytes, max_pixels: int) -> tuple[Metered, UID]:
+    """A file at its start, not deflated, that limits what of it is read, and its transfer syntax.
+
+    Raises `UserError` for one that cannot be read here, and what `DAMAGE` lists for a damaged file.
+    """
+    # In memory, so that a length stated by a damaged file is bounded by the size of the file.
+    file = _metered(content)
+    syntax = _transfer_syntax(file)
+    if syntax == DeflatedExplicitVRLittleEndian:
+        file, syntax = _inflated(file, max_pixels), ExplicitVRLittleEndian
+    file.seek(0)
+    return file, syntax
+
+
 def _transfer_syntax(content: BinaryIO) -> UID:
     """The encoding of the rest of the file, from the meta information after the preamble (PS3.10 7.1)."""
     content.seek(132)
@@ -105,17 +99,33 @@ def _transfer_syntax(content: BinaryIO) -> UID:
     syntax = UID(meta.TransferSyntaxUID)
     if not syntax.is_valid:
         raise ValueError("transfer syntax")
-    # A deflated file would be unpacked as a whole before anything in it can be checked.
-    if syntax == DeflatedExplicitVRLittleEndian or not _has_decoder(syntax):
-        raise UserError(f"its transfer syntax {syntax.name} ({syntax}) cannot be read here; {CONVERT}")
+    check_syntax(syntax)
     return syntax
 
 
-def _has_decoder(syntax: UID) -> bool:
-    try:
-        return get_decoder(syntax).is_available
-    except NotImplementedError:
-        return False
+def _metered(content: bytes) -> Metered:
+    return Metered(content, MAX_ELEMENT_READS, MAX_ELEMENT_BYTES, MAX_VALUES)
+
+
+def _inflated(file: Metered, max_pixels: int) -> Metered:
+    """The same file, not deflated (PS3.5 A.5). Raises an error if it is damaged, `PixelCountError` as soon as
+    it unpacks to more than a radiograph of `max_pixels` pixels."""
+    content = file.getvalue()
+    # The first element has the length of the group, which ends where the deflated elements start.
+    if struct.unpack_from("<HH2sH", content, 132) != (2, 0, b"UL", 4):
+        raise ValueError("group length")
+    start = 144 + struct.unpack_from("<L", content, 140)[0]
+    syntax = struct.pack("<HH2sH", 2, 0x10, b"UI", 20) + ExplicitVRLittleEndian.encode().ljust(20, b"\0")
+    inflated = _metered(bytes(128) + b"DICM" + syntax)
+    inflated.seek(0, io.SEEK_END)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    for at in range(start, len(content), PIECE):
+        inflated.write(inflater.decompress(content[at : at + PIECE]))
+        if inflated.tell() > MAX_ELEMENT_BYTES + MAX_PIXEL_BYTES * max_pixels:
+            raise PixelCountError(f"unpacks to more than {max_pixels:,} pixels take")
+        if inflater.eof:
+            return inflated
+    raise ValueError("deflated elements")
 
 
 def _check_tables(header: Dataset) -> None:
@@ -164,81 +174,6 @@ def _check(header: Dataset, max_pixels: int, syntax: UID) -> None:
 def _code(value: str) -> str:
     """A code string of the standard. In a damaged file it may run on into the next elements, even a name."""
     return value if re.fullmatch("[A-Z0-9_ ]{1,16}", value) else "unknown"
-
-
-def _decode(dataset: Dataset, syntax: UID) -> np.ndarray:
-    """Stored values, (H, W) or (H, W, 3) int; colours are RGB."""
-    try:
-        if syntax.is_encapsulated:
-            frame = _frame(dataset)
-            if syntax == RLELossless:
-                syntax = _unpack(frame, dataset)
-            elif syntax in PILLOWS:
-                _check_frame(frame, dataset)
-        # With the photometric interpretation that the compressed image states where the file's is another.
-        values, properties = get_decoder(syntax).as_array(dataset, raw=True)
-    except DAMAGE:
-        if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-            raise
-        raise UserError(
-            f"its pixels cannot be decoded ({syntax.name}, {dataset.BitsStored} bits): damaged, or of a kind "
-            f"that the installed decoders do not support; {CONVERT}"
-        ) from None
-    except UserError as error:
-        raise UserError(f"its pixels cannot be decoded ({syntax.name}): {error}") from None
-    if properties["photometric_interpretation"] in ("YBR_FULL", "YBR_FULL_422"):
-        for rows in row_blocks(*values.shape[:2]):
-            values[rows] = convert_color_space(values[rows], "YBR_FULL", "RGB")
-    return values
-
-
-def _frame(dataset: Dataset) -> bytes:
-    if dataset.PixelData.count(ITEMS[0]) > MAX_FRAGMENTS:
-        raise ValueError("fragments")
-    return get_frame(dataset.PixelData, 0, number_of_frames=1)
-
-
-def _check_frame(frame: bytes, dataset: Dataset) -> None:
-    """Raises an error if a frame would unpack to more than the size that the header states, or take long."""
-    check_scans(frame)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the header is stricter
-        file = Metered(frame, MAX_ELEMENT_READS, MAX_HEADER)
-        size = Image.open(file, formats=("JPEG", "JPEG2000")).size
-    if size != (dataset.Columns, dataset.Rows):
-        raise ValueError("size")
-
-
-def _unpack(frame: bytes, dataset: Dataset) -> UID:
-    """Replace run lengths (PS3.5 annex G) by what they stand for. Returns the transfer syntax of that.
-
-    Each segment is one byte of one sample of all pixels, the most significant byte first, in PackBits.
-    pydicom's decoder in Python takes minutes for some files; Pillow's unpacks no more than it is asked for.
-    """
-    pixels, samples = dataset.Rows * dataset.Columns, dataset.SamplesPerPixel
-    width = dataset.BitsAllocated // 8
-    count, *offsets = struct.unpack_from("<16L", frame)
-    bounds = [*offsets[:count], len(frame)]
-    if count != samples * width or bounds != sorted(bounds) or bounds[0] < 64:
-        raise ValueError("segments")
-    values = np.empty((pixels, samples, width), np.uint8)
-    for number in range(count):
-        segment = frame[bounds[number] : bounds[number + 1]]
-        sample, significance = divmod(number, width)
-        values[:, sample, width - 1 - significance] = _unpack_bits(segment, pixels)
-        with contextlib.suppress(ValueError):
-            _unpack_bits(segment, pixels + 256)  # a segment may be padded, and has not that much more
-            raise UserError("more pixels than its header states")
-    dataset.PixelData = values.tobytes()
-    dataset["PixelData"].is_undefined_length = False
-    dataset.PlanarConfiguration = 0
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    return ExplicitVRLittleEndian
-
-
-def _unpack_bits(segment: bytes, length: int) -> np.ndarray:
-    """(length,) uint8. Raises `ValueError` if the segment holds fewer."""
-    return np.asarray(Image.frombytes("L", (length, 1), segment, "packbits", "L"))[0]
 
 
 def _colour(dataset: Dataset, values: np.ndarray) -> Image.Image:

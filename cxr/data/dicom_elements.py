@@ -32,10 +32,14 @@ HEADER = (
     "WindowWidth",
     "VOILUTFunction",
     "VOILUTSequence",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "PresentationLUTShape",
 )
 TAGS: list[BaseTag | int] = [tag_for_keyword(keyword) or 0 for keyword in HEADER]
 TABLES = ("ModalityLUTSequence", "VOILUTSequence")
 PIXEL_DATA = 0x7FE00010
+ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # tag of an item, little and big endian
 # What parsing and decoding raise for damaged content; pydicom has no common base class.
 DAMAGE = (
     ArithmeticError,

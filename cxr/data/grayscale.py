@@ -1,8 +1,8 @@
 """From the stored values of a DICOM image to grey levels: the standard's grayscale transformations.
 
-Modality LUT, VOI LUT, then MONOCHROME1 is inverted (PS3.4 N.2). Lookup tables are applied here and not by
-pydicom 3.0, whose function wraps around in tables of 8-bit entries that are longer than 256, and raises an
-error for 12-bit entries.
+Modality LUT, VOI LUT, then MONOCHROME1 is inverted (PS3.4 N.2), and padding is black. Lookup tables are
+applied here and not by pydicom 3.0, whose function wraps around in tables of 8-bit entries that are longer
+than 256, and raises an error for 12-bit entries.
 """
 
 import math
@@ -33,15 +33,42 @@ def to_grey_levels(dataset: Dataset, stored: np.ndarray) -> Image.Image:
     invalid window or rescale; other exceptions for damaged elements.
     """
     levels = np.empty(stored.shape, np.float32)
+    inverse, padding = _is_inverse(dataset), _padding(dataset)
     for rows in row_blocks(*stored.shape):
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             grey = _voi(dataset, _modality(dataset, stored[rows]))
         if not np.isfinite(grey).all():
             raise UserError("its grey levels are not finite: damaged rescale or window")
-        if dataset.PhotometricInterpretation == "MONOCHROME1":
+        if inverse:
             grey = 255 - grey
+        if padding:
+            grey[(stored[rows] >= padding[0]) & (stored[rows] <= padding[1])] = 0
         levels[rows] = grey.clip(0, 255)
     return Image.fromarray(levels)
+
+
+def _is_inverse(dataset: Dataset) -> bool:
+    """Whether low values are bright. A digital radiograph says so by both elements, and is inverted once
+    (PS3.3 C.8.11.3.1.2); where they contradict each other, by one of them."""
+    stated = dataset.PhotometricInterpretation, dataset.get("PresentationLUTShape")
+    return "MONOCHROME1" in stated or "INVERSE" in stated
+
+
+def _padding(dataset: Dataset) -> tuple[int, int] | None:
+    """The lowest and the highest stored value that is no part of the radiograph (PS3.3 C.7.5.1.1.2)."""
+    if dataset.get("PixelPaddingValue") is None:
+        return None
+    ends = [_stored_value(dataset, "PixelPaddingValue")]
+    if dataset.get("PixelPaddingRangeLimit") is not None:
+        ends.append(_stored_value(dataset, "PixelPaddingRangeLimit"))
+    return min(ends), max(ends)
+
+
+def _stored_value(dataset: Dataset, keyword: str) -> int:
+    """An element that holds a stored value, with the sign of these; some files state the other one."""
+    values = 2**dataset.BitsAllocated
+    value = int(dataset[keyword].value) % values
+    return value - values if dataset.PixelRepresentation and value >= values // 2 else value
 
 
 def _modality(dataset: Dataset, stored: np.ndarray) -> Levels:

@@ -350,3 +350,23 @@ def test_figures_of_one_folder_have_different_names(run, monkeypatch):
 def test_help_does_not_wait_for_torch():
     check = "import sys, cxr.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
+
+
+def test_files_that_may_identify_their_patient_are_named_and_no_value_of_them(run):
+    save_model()
+    image = noise_images(1, size=40)[0]
+    Path("named.dcm").write_bytes(dicom_bytes(dicom(image, BurnedInAnnotation="YES")))
+    nameless = {"PatientName": None, "PatientID": None, "PatientBirthDate": None}
+    Path("removed.dcm").write_bytes(dicom_bytes(dicom(image, PatientIdentityRemoved="YES", **nameless)))
+    save_images(2)
+    code, out, err = run("predict", ".", "--json", "--deidentified-check")
+    why = "has values in PatientName, PatientID, PatientBirthDate; PatientIdentityRemoved is not YES; "
+    why += "BurnedInAnnotation is YES"
+    assert (code, err) == (0, [f"warning: named.dcm: may identify its patient: {why}"])
+    document = json.loads("\n".join(out))
+    assert document["identifying"] == [{"path": "named.dcm", "message": why}]
+    assert len(document["images"]) == 4
+    unchecked = run("predict", ".", "--json")
+    assert (unchecked[0], unchecked[2]) == (0, [])
+    assert json.loads("\n".join(unchecked[1])) == document | {"identifying": None}
+    assert not re.search("Secret|SECRET|1901", str([out, err, run("predict", ".", "--deidentified-check")]))

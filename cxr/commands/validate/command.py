@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cxr.commands.radiographs import add_deidentified_check
 from cxr.core.errors import UserError
 
 PAGE = "index.html"
@@ -40,6 +41,7 @@ def add(commands: Any) -> None:
         metavar="PATH",
         help="write a page with figures and the worst errors: an .html file, or a folder for one",
     )
+    add_deidentified_check(command)
     command.set_defaults(call=call)
 
 
@@ -55,7 +57,7 @@ def call(arguments: argparse.Namespace) -> None:
 
     page = _page(arguments.page) if arguments.page else None
     _check_json(arguments.json)
-    validation = validate(arguments.data, arguments.model)
+    validation = validate(arguments.data, arguments.model, arguments.deidentified_check)
     document = validation_document(validation)
     with writing():
         if page:

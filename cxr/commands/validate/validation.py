@@ -64,8 +64,9 @@ def load_onnx(path: Path) -> OnnxModel:
     return OnnxModel(content, os.cpu_count() or 1, path)
 
 
-def validate(data: Path, onnx: Path) -> Validation:
+def validate(data: Path, onnx: Path, deidentified_check: bool = False) -> Validation:
     """data: see `find_labelled`. onnx: the model's file, in `models/` beside the `metrics/` of test.
+    deidentified_check: warn of files that may identify their patient.
 
     Raises `UserError` if there is no model, if labels are wrong, or if no radiograph could be read.
     """
@@ -74,6 +75,8 @@ def validate(data: Path, onnx: Path) -> Validation:
     reference = load_reference(home, model)
     labelled = find_labelled(data, facts.classes)
     files = NamedFiles(labelled.paths)
+    if deidentified_check:
+        files.check_deidentified()
     radiographs = list(files.read(facts.size, facts.reading))
     if not radiographs:
         raise UserError(f"{data}: none of its {len(files.paths):,} radiographs could be read")
@@ -94,7 +97,11 @@ def validate(data: Path, onnx: Path) -> Validation:
         reference=reference,
         verdict=judge(metrics, sample, reference),
         errors=files.errors,
-        warnings=[*_doubts(radiographs), *_known(hash_images(images), home / dataset.LABELS)],
+        warnings=[
+            *_identifying(files),
+            *_doubts(radiographs),
+            *_known(hash_images(images), home / dataset.LABELS),
+        ],
         source=labelled.source,
         typicality=np.array([each.p_value for answer in answers for each in model.typicality(answer)]),
     )
@@ -106,6 +113,15 @@ def _patients(labelled: LabelledPaths, numbers: Sequence[int]) -> np.ndarray | N
         return None
     names = [labelled.patients[number] or f"\0{number}" for number in numbers]
     return np.unique(names, return_inverse=True)[1]
+
+
+def _identifying(files: NamedFiles) -> list[str]:
+    if not files.identifying:
+        return []
+    return [
+        f"{len(files.identifying):,} of {len(files.paths):,} files may identify their patients by DICOM tags "
+        "or burnt-in text: each is a line on stderr."
+    ]
 
 
 def _doubts(radiographs: Sequence[NamedRadiograph]) -> list[str]:

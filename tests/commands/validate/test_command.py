@@ -19,7 +19,7 @@ from cxr.commands.validate.page import MOST
 from cxr.core.files import read_json
 from cxr.data.radiograph import read_radiograph
 from cxr.inference.onnx_session import OnnxModel
-from tests.builders import ROOT, files_below
+from tests.builders import ROOT, dicom, dicom_bytes, files_below, noise_images
 
 COUNTS = {"normal": 14, "pneumonia": 18}
 
@@ -232,6 +232,24 @@ def test_what_makes_the_result_doubtful_is_a_warning(run, images, model, exporte
     assert any(line.startswith("Warning: 3 radiographs repeat others") for line in out)
     _, out, _ = run("validate", str(images), "--model", "home/models/classifier.onnx")
     assert not [line for line in out if line.startswith("Warning")]
+
+
+def test_files_that_may_identify_their_patients_are_counted(run, model):
+    for number, image in enumerate(noise_images(6, 20)):
+        folder = Path("named", ["normal", "pneumonia"][number % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.dcm").write_bytes(dicom_bytes(dicom(image[:, :18])))
+    arguments = ["validate", "named", *model, "--json", "result.json", "--page", "page.html"]
+    code, out, err = run(*arguments, "--deidentified-check")
+    warning = "6 of 6 files may identify their patients by DICOM tags or burnt-in text"
+    assert (code, len(err)) == (0, 6)
+    assert any(line.startswith(f"Warning: {warning}") for line in out)
+    assert read_json("result.json")["data"]["warnings"][0].startswith(warning)
+    written = "".join(Path(name).read_text() for name in ("result.json", "page.html"))
+    assert warning in written
+    assert not re.search("Secret|SECRET-ID|19010203", "".join((written, *out, *err)))
+    _, out, err = run(*arguments)
+    assert not any("identify" in line for line in (*out, *err))
 
 
 @pytest.mark.parametrize(
