@@ -166,19 +166,26 @@ def _labels(file: Path, columns: Sequence[Column]) -> tuple[dict[str, str | list
                 f"{file}: no column is called label, finding, diagnosis or class, and none has 1 and 0 for a "
                 f"finding; rename the one with the labels; there are {names}"
             )
-        return _asked(present, f"a column for each finding: {_counted(present)}")
+        return _asked(file, present, f"a column for each finding: {_counted(present)}")
     if len(column.values) > MANY:
         raise UserError(
             f"{file}: column {column.name!r} has over {MANY:,} values, so they are no labels; rename it"
         )
+    labels = Counter[str]()
+    for value, count in column.values.items():
+        labels.update({name: count for part in value.split("|") if (name := part.strip())})
     settings: dict[str, str | list[str]] = {"columns.label": column.name}
     if any("|" in value for value in column.values):
-        labels = Counter[str]()
-        for value, count in column.values.items():
-            labels.update({name: count for part in value.split("|") if (name := part.strip())})
-        asked, note = _asked(labels, f"{column.name}, several labels in a cell: {_counted(labels)}")
-        return asked | settings, note
+        asked, note = _asked(file, labels, f"{column.name}, several labels in a cell: {_counted(labels)}")
+        return settings | asked, note
+    if len(labels) == 2 and _negative(labels):  # then that one is not the finding, whatever the alphabet says
+        asked, note = _asked(file, labels, column.name)
+        return settings | asked, note
     return settings, f"{'label':8} {column.name}, every label is a class"
+
+
+def _negative(labels: Counter[str]) -> str | None:
+    return next((name for name in labels if name.casefold() in NEGATIVE), None)
 
 
 def _is_finding(column: Column) -> bool:
@@ -186,10 +193,12 @@ def _is_finding(column: Column) -> bool:
     return values <= NUMBERS and bool(values & set(PRESENT)) and column.plain not in ("sex", "gender", "male")
 
 
-def _asked(labels: Counter[str], note: str) -> tuple[dict[str, str | list[str]], str]:
+def _asked(file: Path, labels: Counter[str], note: str) -> tuple[dict[str, str | list[str]], str]:
     """The finding that is asked for: Pneumonia, or else the most frequent one."""
-    negative = next((name for name in labels if name.casefold() in NEGATIVE), None)
+    negative = _negative(labels)
     findings = [name for name, _ in labels.most_common() if name != negative]
+    if not findings:
+        raise UserError(f"{file}: its labels are {negative} alone; a classifier needs two classes or more")
     positive = next((name for name in findings if name.casefold() == "pneumonia"), findings[0])
     settings: dict[str, str | list[str]] = {"positive": positive}
     settings |= {"negative": negative} if negative else {"others": "negative"}

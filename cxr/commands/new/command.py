@@ -9,7 +9,7 @@ from cxr import params
 from cxr.commands.new.files import FileReport, inspect_files
 from cxr.commands.new.found import Found, find_images
 from cxr.commands.new.recognise import Proposal, recognise
-from cxr.core.dataset import small_classes
+from cxr.core.dataset import SPLITS, small_classes
 from cxr.core.errors import UserError
 from cxr.recipes import changed_params
 
@@ -48,42 +48,48 @@ def check_committed(path: Path) -> None:
     """So that `git checkout` undoes what is written. Raises `UserError` if it could not."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; run from the repository's root")
-    done = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", path], capture_output=True)
-    if done.returncode == 1:
+    try:
+        done = subprocess.run(["git", "status", "--porcelain", "--", path], capture_output=True)
+    except FileNotFoundError:
+        raise UserError("git: no such program; install Git, by which a change can be undone") from None
+    if done.stdout:
         raise UserError(
             f"{path}: has changes that are not committed; commit them, or drop them by "
             f"`git checkout {path}`, and run again"
         )
     if done.returncode:
-        raise UserError(f"{path}: is not in a Git repository with a commit, so a change could not be undone")
+        raise UserError(f"{path}: is not in a Git repository, so a change could not be undone")
 
 
 def summary(proposal: Proposal, found: Found, report: FileReport, proposed: params.Params) -> list[str]:
     """What was recognised, found and written, and what to run next, a line each."""
-    counts = found.counts()
-    lines = [proposal.title, *(f"  {note}" for note in proposal.notes)]
-    classes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    lines.append(f"images: {len(found.paths):,} in {len(counts)} classes: {classes}")
+    splits = [split for split in SPLITS if split in found.splits]
+    counts = {split: found.counts(split) for split in splits} or {"all together": found.counts()}
+    lines = [proposal.title, *(f"  {note}" for note in proposal.notes), f"images: {_classes(found.counts())}"]
+    lines += [f"  {split}: {_classes(counts[split])}" for split in splits]
     if patients := len(set(found.patients) - {""}):
         lines.append(f"patients: {patients:,}")
     else:
-        lines.append("patients: unknown, so one may be in train and in test, and results too good")
-    if any(found.splits):
-        of_split = ", ".join(f"{split} {found.splits.count(split):,}" for split in sorted(set(found.splits)))
-        lines.append(f"splits: {of_split}")
+        lines.append("patients: unknown; where one is in train and in test, results are too good")
     if found.left_out:
-        reasons = ", ".join(
-            f"{reason.replace('_', ' ')} {n:,}" for reason, n in sorted(found.left_out.items())
-        )
-        lines.append(f"rows left out: {reasons}")
+        reasons = (f"{reason.replace('_', ' ')} {n:,}" for reason, n in sorted(found.left_out.items()))
+        lines.append(f"rows left out: {', '.join(reasons)}")
     lines += report.lines(proposed.download.size)
-    if few := small_classes(counts):
-        lines.append(f"few images: {few}; every split needs each class, and measures nothing on so few")
-    lines.append(f"written into params.yaml: {', '.join(proposal.values)}")
+    for split, of_split in counts.items():
+        if few := small_classes(of_split):
+            lines.append(
+                f"few images, {split}: {few}; every split needs each class, and says little by so few"
+            )
     return [
         *lines,
+        f"written into params.yaml: {', '.join(dict.fromkeys(key.split('.')[0] for key in proposal.values))}",
         "next:",
         "  git diff params.yaml    what was written; `git checkout params.yaml` undoes it",
         "  dvc repro split         read all images; then look at metrics/data.json and plots/samples.png",
         "  dvc repro               train and evaluate",
     ]
+
+
+def _classes(counts: dict[str, int]) -> str:
+    of_class = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return f"{sum(counts.values()):,} in {len(counts)} classes: {of_class}"

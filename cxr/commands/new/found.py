@@ -22,9 +22,10 @@ class Found:
     patients: list[str]
     left_out: Counter[str]
 
-    def counts(self) -> dict[str, int]:
-        """Images of each class, in the order of labels."""
-        count = Counter(self.classes)
+    def counts(self, split: str = "") -> dict[str, int]:
+        """Images of each class, in the order of labels, in one split or in all."""
+        of = zip(self.classes, self.splits, strict=True)
+        count = Counter(name for name, of_split in of if split in ("", of_split))
         return {name: count[name] for name in class_order(self.classes)}
 
 

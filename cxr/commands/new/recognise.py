@@ -49,7 +49,7 @@ class Proposal:
 
 def recognise(data: Path) -> Proposal:
     """data: a folder or a table. Raises `UserError` if it is neither, or if it is not recognised."""
-    data = data.absolute()
+    data = data.resolve()
     if not data.exists():
         raise UserError(f"{data}: no such file or folder")
     if not data.is_dir() and not _is_table(data):
