@@ -29,8 +29,8 @@ mpl.rcParams.update(
 
 
 def shortened(text: str, width: int) -> str:
-    """`text` with at most `width` characters, for captions of small images: what is too much is left out before
-    the end, by which names often differ."""
+    """`text` with at most `width` characters, for captions of small images: what is too much is left out
+    before the end, by which names often differ."""
     end = min(5, width // 3)
     return text if len(text) <= width else f"{text[: width - 3 - end]}...{text[-end:]}"
 
