@@ -1,4 +1,4 @@
-"""Eleven classes with long names: no legend, title or label is cut off by the edge, and no two of them have one
+"""Eleven classes with long names: no legend, title or label is cut off by the edge, and no two have one
 colour."""
 
 from pathlib import Path
