@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cxr.core.dataset import SPLITS
 from cxr.figures.style import HEAT, MARKED, PLAIN, save_figure, shortened
 
 MAP_ALPHA = 0.6  # the opacity of a class activation map where it is 1
@@ -24,7 +25,8 @@ def sample_grid(
     """
     rows = {
         f"{split}\n{name}": list(images[np.flatnonzero((splits == split) & (labels == label))[:8]])
-        for split in dict.fromkeys(splits.tolist())
+        for split in SPLITS
+        if split in splits
         for label, name in enumerate(classes)
     }
     image_rows(path, rows, "The first radiographs of each class in each split")
