@@ -56,19 +56,20 @@ def untouched() -> bool:
 def test_class_folders(new, tmp_path):
     write_tree(tmp_path / "own", "normal/a.png", "normal/b.png", "sick/c.jpg", "sick/d.png")
     (tmp_path / "own/sick/e.png").write_bytes((tmp_path / "own/normal/b.png").read_bytes())
-    (tmp_path / "own/sick/f.dcm").write_bytes(dicom_bytes(dicom(noise_images(1, 60)[0])))
+    for seed, name in enumerate("fh"):  # as large as each other, but no copies
+        (tmp_path / f"own/sick/{name}.dcm").write_bytes(dicom_bytes(dicom(noise_images(1, 60, seed=seed)[0])))
     (tmp_path / "own/sick/g.png").write_bytes(b"no image")
     code, out, err = new("own")
     assert (code, err) == (0, [])
     assert out[0] == f"{tmp_path}/own: class folders"
-    assert "images: 7 in 2 classes: normal 2, sick 5" in out
+    assert "images: 8 in 2 classes: normal 2, sick 6" in out
     assert "patients: unknown; where one is in train and in test, results are too good" in out
-    assert "files: .png 5, .jpg 1, .dcm 1" in out
+    assert "files: .png 5, .dcm 2, .jpg 1" in out
     assert "sizes: 20 to 60 x 20 to 60 pixels; stored as 28 x 28 (download.size)" in out
     assert "copies: 1 files equal another one byte by byte" in out
-    assert "unreadable: 1 of 7 that were read" in out
+    assert "unreadable: 1 of 8 that were read" in out
     assert "  sick/g.png: not a PNG, JPEG, DICOM, WebP, BMP or TIFF file" in out
-    assert any(line.startswith("few images, all together: 2 of normal, 5 of sick") for line in out)
+    assert any(line.startswith("few images, all together: 2 of normal, 6 of sick") for line in out)
     assert changes() == {
         "download.source": "folder",
         "download.folder": f"{tmp_path}/own",
