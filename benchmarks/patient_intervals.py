@@ -15,7 +15,7 @@ import numpy as np
 from cxr.core.dataset import LABELS
 from cxr.core.errors import UserError, run
 from cxr.core.files import atomic, read_csv
-from cxr.data.pneumoniamnist import name_patients
+from cxr.data.medmnist import name_patients
 from cxr.evaluation.metrics import delong, summarise
 from cxr.evaluation.statistics import effective_cases
 from cxr.inference.calibration import load_calibration

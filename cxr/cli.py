@@ -4,6 +4,7 @@ import argparse
 
 from cxr.commands import leaderboard, predict, recipe, search
 from cxr.commands.compare import command as compare
+from cxr.commands.new import command as new
 from cxr.commands.validate import command as validate
 from cxr.core.errors import run
 
@@ -15,7 +16,7 @@ def main() -> None:
         "similar ones, and configure, list and compare runs of the pipeline.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (predict, search, validate, recipe, leaderboard, compare):
+    for module in (new, predict, search, validate, recipe, leaderboard, compare):
         module.add(commands)
     arguments = parser.parse_args()
     run(lambda: arguments.call(arguments))

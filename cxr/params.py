@@ -41,9 +41,10 @@ class Compute(Section):
 
 
 class Download(Section):
-    source: Literal[
-        "pneumoniamnist", "chest_xray_pneumonia", "chest_xray_3class", "folder", "table", "phantom"
-    ]
+    source: (
+        Literal["pneumoniamnist", "chest_xray_pneumonia", "chest_xray_3class", "folder", "table", "phantom"]
+        | Annotated[str, form(r"medmnist:[a-z0-9]+", "medmnist:<name>, such as medmnist:organamnist")]
+    )
     size: Annotated[int, Field(ge=16, le=1024)]
     folder: str
     patients: str

@@ -5,6 +5,7 @@ A recipe holds the parameters that differ from recipes/default.yaml, which holds
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from cxr import params
 from cxr.core.checked import Section, check_section
 from cxr.core.errors import UserError
 from cxr.core.files import atomic
-from cxr.params import load_params
+from cxr.params import Params, load_params
 
 FOLDER = Path("recipes")
 DEFAULT = "default"
@@ -82,15 +83,26 @@ def apply_recipe(recipe: Path, target: Path = params.PATH) -> None:
 
     Raises `UserError`, and leaves `target` unchanged, for an unknown key or a value that is not allowed.
     """
-    handler = yaml()
     changes = _read(_path(recipe))
     if not isinstance(changes, dict):
         raise UserError(f"{recipe}: must be sections with keys, as in params.yaml")
+    with changed_params({key: value for key, value in changes.items() if key != "about"}, target, recipe):
+        pass
+
+
+@contextmanager
+def changed_params(changes: dict[str, Any], target: Path, blame: Path) -> Iterator[Params]:
+    """Yield the parameters of `target` with `changes`, sections with keys, which are written into it, with
+    its comments as they are, if the block succeeds.
+
+    Raises `UserError`, which names `blame`, for an unknown key or a value that is not allowed.
+    """
+    handler = yaml()
     tree = handler.load(target)
-    _merge(tree, {key: value for key, value in changes.items() if key != "about"})
+    _merge(tree, changes)
     with atomic(target) as temporary:
         handler.dump(tree, temporary)
-        load_params(temporary, blame=recipe)
+        yield load_params(temporary, blame=blame)
 
 
 def _path(recipe: Path) -> Path:

@@ -8,9 +8,10 @@ from cxr.core.errors import UserError, run
 from cxr.data import manifest
 from cxr.data.kaggle import read_pneumonia, read_three_class
 from cxr.data.manifest import save_manifest
+from cxr.data.medmnist import read_medmnist
 from cxr.data.own_folder import read_folder
 from cxr.data.phantom.cohort import CLASSES, MAX_SIZE, make_phantoms
-from cxr.data.pneumoniamnist import read_pneumoniamnist
+from cxr.data.provenance import MEDMNIST
 from cxr.data.table.source import read_table
 from cxr.params import Phantom, load_params
 
@@ -22,8 +23,6 @@ def main() -> None:
     params = load_params()
     size = params.download.size
     match params.download.source:
-        case "pneumoniamnist":
-            data = read_pneumoniamnist(size, Path(params.download.patients))
         case "chest_xray_pneumonia":
             data = read_pneumonia(size)
         case "chest_xray_3class":
@@ -34,6 +33,8 @@ def main() -> None:
             data = read_table(params.table, Path(params.download.folder), size)
         case "phantom":
             data = make_synthetic(params.phantom, size)
+        case medmnist:
+            data = read_medmnist(medmnist.removeprefix(MEDMNIST), size, Path(params.download.patients))
     save_manifest(data)
     print(f"{len(data.images):,} images of {size} x {size} pixels in {len(set(data.classes))} classes")
 

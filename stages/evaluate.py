@@ -133,7 +133,7 @@ def main() -> None:
 
 
 def write_clinical(val: Predictions, test: Predictions, threshold: float | None, stated: np.ndarray) -> None:
-    """metrics/clinical.json and plots/clinical.png, which is empty with three classes or more."""
+    """metrics/clinical.json and plots/clinical.png, which are empty with three classes or more."""
     if threshold is None:
         write_json("metrics/clinical.json", {})
         draw_clinical("plots/clinical.png", [], [], [], "")

@@ -131,7 +131,7 @@ def draw_failures(
             row, value = nearest[i]
             neighbour = Tile(
                 data.images[row],
-                f"{measure} {value:.3f}\n{data.classes[data.labels[row]]}",
+                f"{measure} {value:.3f}\n{style.shortened(data.classes[data.labels[row]], 18)}",
                 frame=style.PLAIN if data.labels[row] == test.labels[i] else style.MARKED,
             )
             cases[title].append((Tile(data.images[test.rows[i]], caption(test, decisions, i)), neighbour))
@@ -180,11 +180,16 @@ def draw_gradcam(
 def caption(test: Predictions, decisions: np.ndarray, i: int) -> str:
     """The decision with its probability, which may be below one half, and the true class."""
     decision = int(decisions[i])
-    return f"{test.classes[decision]} {test.ensemble[i, decision]:.3f}\ntrue: {test.classes[test.labels[i]]}"
+    names = [style.shortened(test.classes[label], 13) for label in (decision, test.labels[i])]
+    return f"{names[0]} {test.ensemble[i, decision]:.3f}\ntrue: {names[1]}"
 
 
 def map_tile(image: np.ndarray, name: str, activation: np.ndarray) -> Tile:
-    return Tile(image, f"{'map of' if activation.any() else 'empty map of'}\n{name}", activation=activation)
+    return Tile(
+        image,
+        f"{'map of' if activation.any() else 'empty map of'}\n{style.shortened(name, 18)}",
+        activation=activation,
+    )
 
 
 if __name__ == "__main__":

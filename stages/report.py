@@ -16,6 +16,7 @@ from cxr.core.errors import run
 from cxr.core.files import atomic, write_json
 from cxr.core.probabilities import decide
 from cxr.figures.case import draw_case
+from cxr.figures.style import shortened
 from cxr.inference.calibration import load_calibration
 from cxr.inference.predictions import check_predictions, load_predictions
 from cxr.params import Report, load_params
@@ -62,7 +63,7 @@ def main() -> None:
     shutil.rmtree(FIGURES, ignore_errors=True)
     for entry in entries:
         case = entry.case
-        neighbours = [(data.images[n.row], f"{n.name} {n.value:.3f}") for n in case.neighbours]
+        neighbours = [(data.images[n.row], f"{shortened(n.name, 13)} {n.value:.3f}") for n in case.neighbours]
         path = PAGE.parent / entry.figure
         draw_case(path, case.image, case.heat, case.decision, neighbours, case.metric)
     write_lines(entries)

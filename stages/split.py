@@ -11,7 +11,7 @@ from cxr.core.errors import UserError, run
 from cxr.core.files import write_json
 from cxr.data import manifest
 from cxr.data.manifest import load_manifest
-from cxr.data.provenance import LAYOUTS, SOURCES
+from cxr.data.provenance import MEDMNIST, provenance_of
 from cxr.data.splitting import (
     cut_val,
     duplicates,
@@ -50,9 +50,7 @@ def main() -> None:
     patients = patients_of_splits([row[4] for row in table], of_split.tolist())
     check_every_split(labels, of_split, classes)
 
-    origin = SOURCES[params.download.source]
-    if params.download.source == "table":
-        origin = LAYOUTS.get(params.table.layout, origin)
+    origin = provenance_of(params.download.source, params.table.layout)
     save_dataset(source.images, table, origin.reading, source.opacities, kept)
     images = load_dataset().images
     counts = {s: {c: int(np.sum(labels[of_split == s] == i)) for i, c in enumerate(classes)} for s in SPLITS}
@@ -60,7 +58,7 @@ def main() -> None:
     write_json(
         "metrics/data.json",
         {
-            "source": {"id": params.download.source, **asdict(origin)},
+            "source": {"id": params.download.source.removeprefix(MEDMNIST), **asdict(origin)},
             "counts": counts,
             "intensity": intensity,
             "duplicates": report,

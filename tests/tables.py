@@ -26,6 +26,12 @@ CheXpert-v1.0-small/train/patient00002/study1/view2_lateral.jpg,Female,87,Latera
 CheXpert-v1.0-small/train/patient00003/study2/view1_frontal.jpg,Male,41,Frontal,AP,,,,,,1.0,,-1.0,,,,,,
 CheXpert-v1.0-small/train/patient00004/study1/view1_frontal.jpg,Female,20,Frontal,PA,,,,,,,,0.0,,1.0,,,,
 """
+CHEXPERT_VALID = f"""\
+Path,Sex,Age,Frontal/Lateral,AP/PA,{FINDINGS}
+CheXpert-v1.0-small/valid/patient64541/study1/view1_frontal.jpg,Male,73,Frontal,AP,0.0,1.0,1.0,1.0,0.0,0.0,0.0,1.0,0.0,0.0,0.0,0.0,0.0,0.0
+CheXpert-v1.0-small/valid/patient64542/study1/view1_frontal.jpg,Male,70,Frontal,PA,1.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0
+CheXpert-v1.0-small/valid/patient64542/study1/view2_lateral.jpg,Male,70,Lateral,,1.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0
+"""
 VINDR = "Edema,Pneumonia,Tuberculosis,Other diseases,No finding"
 VINDR_TRAIN = f"""\
 image_id,rad_ID,{VINDR}
@@ -76,7 +82,7 @@ def write_nih(folder: Path) -> None:
 
 
 def write_chexpert(folder: Path) -> None:
-    _write(folder, {"train.csv": CHEXPERT})
+    _write(folder, {"train.csv": CHEXPERT, "valid.csv": CHEXPERT_VALID})
 
 
 def write_vindr(folder: Path) -> None:

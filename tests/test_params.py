@@ -123,7 +123,13 @@ def test_number_arrives_as_float(tmp_path, written, value):
         (
             "download.source",
             "kaggle",
-            "pneumoniamnist, chest_xray_pneumonia, chest_xray_3class, folder, table, phantom",
+            "pneumoniamnist, chest_xray_pneumonia, chest_xray_3class, folder, table, phantom or "
+            "medmnist:<name>, such as medmnist:organamnist",
+        ),
+        (
+            "download.source",
+            "medmnist: breastmnist",
+            "phantom or medmnist:<name>, such as medmnist:organamnist",
         ),
         ("download.size", 8, "a whole number 16 or more and at most 1024"),
         ("download.folder", 7, "text"),

@@ -240,15 +240,20 @@ def command(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES])
-def test_command_prints_flags_for_a_shell(monkeypatch, capsys, name):
-    """As in `dvc exp run $(cxr recipe NAME)`, where quotes would be part of the values."""
-    monkeypatch.chdir(ROOT)
+@pytest.mark.parametrize("reader", ["xargs printf '%s\\n'", "eval \"printf '%s\\n' $(cat)\""])
+def test_command_prints_flags_for_a_shell(tmp_path, monkeypatch, capsys, name, reader):
+    """As in `cxr recipe NAME | xargs dvc exp run`, and pasted into a command: one argument for each value, of
+    which some have spaces or brackets."""
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(tmp_path)
+    write_params(
+        tmp_path, {"table.negative": "healthy", "cluster.classes": "all", "train.trainable": ["head"]}
+    )
     code, out, _ = command(monkeypatch, capsys, name)
     assert code == 0
-    words = subprocess.run(
-        ["sh", "-c", "printf '%s\\n' $(cat)"], input=out, capture_output=True, text=True, check=True
-    ).stdout
-    assert words.split("\n")[:-1] == (experiment_flags(name) or [""])
+    words = subprocess.run(["sh", "-c", reader], input=out, capture_output=True, text=True, check=True).stdout
+    assert words.split("\n")[:-1] == experiment_flags(name)
+    assert "table.negative=No Finding" in experiment_flags(name)
 
 
 def test_command_lists_what_each_needs(monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """`cxr recipe`: published systems, and the default, as sets of parameters."""
 
 import argparse
+import shlex
 from typing import Any
 
 from cxr import params
@@ -13,7 +14,7 @@ def add(commands: Any) -> None:
         "recipe",
         help="a published system as parameters",
         description="Prints the flags of `dvc exp run` that turn params.yaml into a recipe: "
-        "dvc exp run --temp $(cxr recipe small_cnn) -S train.lr=1e-4",
+        "cxr recipe small_cnn | xargs dvc exp run --temp -S train.lr=1e-4",
     )
     command.add_argument("name", nargs="?", metavar="NAME", help="one of `cxr recipe --list`")
     command.add_argument(
@@ -35,7 +36,7 @@ def call(arguments: argparse.Namespace) -> None:
         switch_to(arguments.name)
         print(f"{params.PATH} is now the recipe {arguments.name}; run it with `dvc repro`")
     else:
-        print(" ".join(experiment_flags(arguments.name)))  # without quotes, which `$(...)` would pass on
+        print(shlex.join(experiment_flags(arguments.name)))
 
 
 def list_recipes() -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 from cxr.core.dataset import SPLITS
 from cxr.core.errors import UserError
-from cxr.data.folders import check_classes, labelled_radiographs, read_radiographs, split_folders, subfolders
+from cxr.data.folders import (
+    RadiographFile,
+    check_classes,
+    labelled_radiographs,
+    read_radiographs,
+    split_folders,
+    subfolders,
+)
 from cxr.data.manifest import Raw
 
 PATIENTS = "patients.csv"
@@ -18,11 +25,25 @@ ADVICE = (
 def read_folder(root: Path, size: int) -> Raw:
     """Every radiograph below `root`, in the order of the paths, as (size, size) uint8.
 
+    Raises `UserError` for a damaged file, and for what `list_folder` raises.
+    """
+    files, patients = list_folder(root)
+    return Raw(
+        images=read_radiographs(files, size),
+        classes=[file.category for file in files],
+        sources=[file.path.relative_to(root).as_posix() for file in files],
+        splits=[file.split for file in files],
+        patients=patients,
+    )
+
+
+def list_folder(root: Path) -> tuple[list[RadiographFile], list[str]]:
+    """The radiographs below `root`, in the order of their paths, and the patient of each, "" if unknown.
+
     The folders train, val and test may be named in either case; classes keep the names of their folders.
     Patients come from an optional `patients.csv` in `root` with the columns `file` and `patient`.
     Raises `UserError` for a missing folder, a relative one without radiographs, fewer than two classes, a
-    split without radiographs of a class, a damaged file, or a patients.csv that names a file that does not
-    exist.
+    split without radiographs of a class, or a patients.csv that names a file that does not exist.
     """
     if not root.is_dir():
         raise UserError(f"params.yaml: download.folder is {str(root)!r}, which is not a folder; {ADVICE}")
@@ -31,14 +52,7 @@ def read_folder(root: Path, size: int) -> Raw:
     if not files and not root.is_absolute():
         raise UserError(f"params.yaml: download.folder is {str(root)!r}, which is empty here; {ADVICE}")
     check_classes(root, splits, files)
-    names = [file.path.relative_to(root).as_posix() for file in files]
-    return Raw(
-        images=read_radiographs(files, size),
-        classes=[file.category for file in files],
-        sources=names,
-        splits=[file.split for file in files],
-        patients=_patients(root, names),
-    )
+    return files, _patients(root, [file.path.relative_to(root).as_posix() for file in files])
 
 
 def _splits(root: Path) -> dict[str, Path]:

@@ -5,6 +5,7 @@ metrics/data.json, from which the ONNX file and the model card take them.
 from dataclasses import dataclass
 
 from cxr.core.dataset import Reading
+from cxr.data.medmnist import medmnist_info
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ SOURCES = {
         "Synthetic radiographs, which allow no conclusion about patients.",
     ),
 }
+MEDMNIST = "medmnist:"  # how the sources begin that are sets of MedMNIST
 # Of source `table`, by `table.layout`.
 _REPORTS = "Its labels were extracted from radiology reports by a program, which errs."
 LAYOUTS = {
@@ -90,11 +92,13 @@ LAYOUTS = {
     ),
     "chexpert": Source(
         "CheXpert",
-        "Stanford University; Irvin et al., https://doi.org/10.1609/aaai.v33i01.3301590; train.csv alone",
+        "Stanford University; Irvin et al., https://doi.org/10.1609/aaai.v33i01.3301590; test is valid.csv",
         "Stanford University Dataset Research Use Agreement",
         "other",
         None,
-        f"{_REPORTS} Patients of one hospital; findings that a report does not mention count as absent.",
+        "Its labels of train and val were extracted from radiology reports by a program, which errs; "
+        "findings that a report does not mention count as absent. Test, about 200 images, was read by three "
+        "radiologists. Patients of one hospital.",
     ),
     "vindr": Source(
         "VinDr-CXR",
@@ -114,3 +118,26 @@ LAYOUTS = {
         f"{_REPORTS} Emergency patients of one hospital.",
     ),
 }
+
+
+def provenance_of(source: str, layout: str) -> Source:
+    """source: `download.source`. layout: `table.layout`, of source `table`. Raises `UserError` for a set of
+    MedMNIST that cannot be used."""
+    if source == "table":
+        return LAYOUTS.get(layout, SOURCES[source])
+    name = source.removeprefix(MEDMNIST)
+    return SOURCES[name] if name in SOURCES else _medmnist(name)
+
+
+def _medmnist(name: str) -> Source:
+    """Of any set of MedMNIST but PneumoniaMNIST, from the package's own description of it."""
+    info = medmnist_info(name)
+    return Source(
+        info["python_class"],
+        f"MedMNIST v2, https://doi.org/10.1038/s41597-022-01721-8. {info['description']}",
+        info["license"],
+        info["license"].lower().replace(" ", "-"),
+        "albertvillanova/medmnist-v2",
+        "Its images are no chest radiographs, although texts of this pipeline call them so. How they were "
+        "made from their originals is not known here, so no figure holds for originals.",
+    )

@@ -141,7 +141,8 @@ def hardest(hits: np.ndarray, closeness: np.ndarray, labels: np.ndarray) -> list
     order = np.lexsort((-closeness, precision))
     order = order[precision[order] < 0.5]
     classes = np.unique(labels)
-    return [int(i) for label in classes for i in order[labels[order] == label][: HARDEST // len(classes)]]
+    of_each = max(1, HARDEST // len(classes))
+    return [int(i) for label in classes for i in order[labels[order] == label][:of_each]]
 
 
 def first_of_each(groups: np.ndarray) -> list[int]:

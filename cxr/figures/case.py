@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cxr.figures.radiographs import show_image, show_map
-from cxr.figures.style import save_figure
+from cxr.figures.style import save_figure, shortened
 
 # Inches. Positions are fixed: an automatic layout would take longer than everything else.
 WIDTH, HEIGHT, EDGE = 9.6, 3.2, 0.1
@@ -36,7 +36,8 @@ def draw_case(
     radiograph.set_title(f"Radiograph, {len(image)} x {len(image)} pixels", fontsize=10)
     overlay = _place(figure, LARGE + 2 * EDGE, EDGE, LARGE)
     show_map(overlay, image, activation)
-    overlay.set_title(f"Grad-CAM of {decision}\n(yellow: maximum, transparent: 0)", fontsize=10)
+    title = f"Grad-CAM of {shortened(decision, 26)}"
+    overlay.set_title(f"{title}\n(yellow: maximum, transparent: 0)", fontsize=10)
     start, step = 2 * LARGE + 4 * EDGE, SMALL + CAPTION
     heading = (start / WIDTH, (LINES * step + 2 * EDGE) / HEIGHT)
     figure.text(*heading, f"Nearest neighbours in the gallery, {metric}", fontsize=10)

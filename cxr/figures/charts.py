@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from cxr.figures.style import COLOURS, GREY, MARKED, PLAIN, SERIES, save_figure
+from cxr.figures.style import COLOURS, GREY, MARKED, PLAIN, SERIES, save_figure, shortened
 
 HISTOGRAM = np.linspace(0, 1, 21)
 
@@ -40,7 +41,7 @@ def reliability_diagrams(
     axes: the labels of the horizontal and the vertical axis.
     """
     figure = Figure(figsize=(4.1 * len(diagrams), 6.4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(fill(title, 45 * len(diagrams)))
     grid = figure.subplots(2, len(diagrams), squeeze=False, sharex=True, sharey="row", height_ratios=(3, 1))
     for number, diagram in enumerate(diagrams):
         _draw(grid[0][number], diagram)
@@ -85,7 +86,7 @@ def subgroup_table(
         ax.plot(row["accuracy"], y, "o", color=colour)
         text = f"{row['errors']:,} of {row['images']:,} misclassified"
         ax.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
-    ax.set_yticks(range(len(rows)), [f"{group}: {name}" for group, name, _ in rows])
+    ax.set_yticks(range(len(rows)), [fill(f"{group}: {name}", 40) for group, name, _ in rows])
     ax.invert_yaxis()
     ax.set(
         title=f"{title} (dashed: all radiographs, {overall:.3f})\n"
@@ -103,7 +104,8 @@ def class_counts(path: Path | str, counts: Mapping[str, Mapping[str, int]], titl
     names = list(dict.fromkeys(name for panel in counts.values() for name in panel))
     axes = figure.subplots(1, len(counts), squeeze=False)[0]
     for ax, (label, panel) in zip(axes, counts.items(), strict=True):
-        bars = ax.barh(list(panel), list(panel.values()), color=[_colour(names, name) for name in panel])
+        colours = [_colour(names, name) for name in panel]
+        bars = ax.barh([fill(name, 20) for name in panel], list(panel.values()), color=colours)
         total = sum(panel.values())
         ax.bar_label(bars, [f"{n:,} ({n / total:.0%})" for n in panel.values()], padding=4)
         ax.set(title=f"{label}: {total:,}", xlabel="images", xlim=(0, 1.9 * max(panel.values())))
@@ -176,11 +178,12 @@ def projection(path: Path | str, points: np.ndarray, names: np.ndarray, order: S
     centred = points - points.mean(axis=0)
     _, values, axes = np.linalg.svd(centred.T @ centred)
     plane, explained = centred @ axes[:2].T, values[:2] / values.sum()
-    figure = Figure(figsize=(8.5, 5), layout="constrained")
+    shown = [name for name in order if name in names]
+    figure = Figure(figsize=(8.5, max(5, 1 + 0.25 * len(shown))), layout="constrained")
     ax = figure.subplots()
-    for name in (name for name in order if name in names):
+    for name in shown:
         x, y = plane[names == name].T
-        label = f"{name} ({len(x):,})"
+        label = f"{shortened(name, 36)} ({len(x):,})"
         ax.scatter(x, y, s=6, alpha=0.5, color=_colour(order, name), label=label, linewidths=0)
     ax.set(
         title="Embeddings of the training radiographs by sub-class",

@@ -20,7 +20,12 @@ def draw_clinical(
 ) -> None:
     """by_prevalence: rows with `prevalence`, `ppv` and `npv` (value, low, high) for the lines. stated: those
     that are marked. curves: rows with `prevalence`, `threshold`, `classifier` and `all`. condition: the
-    positive class."""
+    positive class. Without rows a sentence says that there are none."""
+    if not by_prevalence:
+        figure = Figure(figsize=(6, 1), layout="constrained")
+        figure.text(0.5, 0.4, "Predictive values and decision curves are for two classes.", ha="center")
+        save_figure(figure, path)
+        return
     figure = Figure(figsize=(5 + 4 * len(curves), 4.4), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, 1 + len(curves)))
     ax = axes[0]

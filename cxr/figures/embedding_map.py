@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from cxr.figures.style import COLOURS, PLAIN, save_figure
+from cxr.figures.style import COLOURS, PLAIN, save_figure, shortened
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ def draw_map(path: Path | str, shown: EmbeddingMap, title: str) -> None:
     those of the other; without the first if all points are test radiographs."""
     groups = {"gallery": ~shown.queries, "test": shown.queries}
     groups = {name: inside for name, inside in groups.items() if inside.any()}
-    figure = Figure(figsize=(5.5 * len(groups), 6.8), layout="constrained")
+    columns = 3 if max(map(len, shown.classes)) <= 14 else 2  # of a legend
+    lines = -(-(len(shown.classes) + 1) // columns)
+    figure = Figure(figsize=(5.5 * len(groups), 6.8 + 0.3 * max(0, lines - 2)), layout="constrained")
     figure.suptitle(title, fontsize=10)
     panels = figure.subplots(1, len(groups), sharex=True, sharey=True, squeeze=False)[0]
     for ax, (name, inside) in zip(panels, groups.items(), strict=True):
@@ -40,7 +42,7 @@ def draw_map(path: Path | str, shown: EmbeddingMap, title: str) -> None:
                     alpha=0.6,
                     linewidths=0,
                     color=COLOURS[label % len(COLOURS)],
-                    label=f"{of_class} ({chosen.sum():,})",
+                    label=f"{shortened(of_class, 24)} ({chosen.sum():,})",
                 )
         wrong = inside & shown.wrong
         if wrong.any():
@@ -56,6 +58,11 @@ def draw_map(path: Path | str, shown: EmbeddingMap, title: str) -> None:
         ax.set(title=f"{name}, {inside.sum():,} radiographs", xticks=[], yticks=[])
         ax.set_box_aspect(1)
         ax.legend(
-            markerscale=1.5, frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3
+            markerscale=1.5,
+            frameon=False,
+            fontsize=9,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0),
+            ncols=columns,
         )
     save_figure(figure, path)

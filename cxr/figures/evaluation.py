@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,7 +23,8 @@ def confusion_matrix(path: Path | str, table: np.ndarray, classes: Sequence[str]
     """
     total = table.sum(axis=1, keepdims=True)
     shares = np.divide(table, total, out=np.zeros(table.shape), where=total > 0)
-    longest = max(map(len, classes))
+    names = [fill(name, 20) for name in classes]
+    longest = max(len(line) for name in names for line in name.split("\n"))
     size = CELL * len(classes) + 1.2 + 0.08 * longest, CELL * len(classes) + 1.3
     figure = Figure(figsize=size, dpi=CELL_DPI, layout="constrained")
     figure.suptitle(title, fontsize=11)
@@ -30,9 +32,9 @@ def confusion_matrix(path: Path | str, table: np.ndarray, classes: Sequence[str]
     ax.imshow(DARKEST * shares, cmap="Greys", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
         ax.text(column, row, f"{table[row, column]:,}\n{share:.1%}", ha="center", va="center")
-    rows = [f"{name}\n({count:,})" for name, count in zip(classes, total[:, 0], strict=True)]
+    rows = [f"{name}\n({count:,})" for name, count in zip(names, total[:, 0], strict=True)]
     ax.set_yticks(range(len(classes)), rows)
-    ax.set_xticks(range(len(classes)), classes, rotation=0 if 0.09 * longest < CELL else 30)
+    ax.set_xticks(range(len(classes)), names, rotation=0 if 0.09 * longest < CELL else 30)
     ax.set(xlabel="decision", ylabel="true class (radiographs)")
     ax.set_xticks(np.arange(1, len(classes)) - 0.5, minor=True)
     ax.set_yticks(np.arange(1, len(classes)) - 0.5, minor=True)

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cxr.figures.style import HEAT, MARKED, PLAIN, save_figure
+from cxr.core.dataset import SPLITS
+from cxr.figures.style import HEAT, MARKED, PLAIN, save_figure, shortened
 
 MAP_ALPHA = 0.6  # the opacity of a class activation map where it is 1
 MAP_SCALE = "fraction of the map's maximum (low values are transparent)"  # the label of its colour bar
@@ -23,7 +25,8 @@ def sample_grid(
     """
     rows = {
         f"{split}\n{name}": list(images[np.flatnonzero((splits == split) & (labels == label))[:8]])
-        for split in dict.fromkeys(splits.tolist())
+        for split in SPLITS
+        if split in splits
         for label, name in enumerate(classes)
     }
     image_rows(path, rows, "The first radiographs of each class in each split")
@@ -50,6 +53,7 @@ def image_rows(
             ax.set_axis_off()
         for ax, image in zip(axes, images, strict=False):
             show_image(ax, image)
+        label = "\n".join(fill(line, 20) for line in label.split("\n"))
         axes[0].text(-0.12, 0.5, label, transform=axes[0].transAxes, ha="right", va="center")
     save_figure(figure, path)
 
@@ -119,8 +123,8 @@ def neighbour_rows(
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
         show_image(axes[0], row.image)
-        axes[0].set_title(f"{row.title}\n{row.truth}", fontsize=10)
+        axes[0].set_title(f"{row.title}\n{shortened(row.truth, 20)}", fontsize=10)
         for ax, image, name, value in zip(axes[1:], row.images, row.classes, row.values, strict=True):
             show_image(ax, image, frame=PLAIN if name == row.truth else MARKED)
-            ax.set_title(f"{name}\n{measure} {value:#.4g}", fontsize=10)
+            ax.set_title(f"{shortened(name, 20)}\n{measure} {value:#.4g}", fontsize=10)
     save_figure(figure, path)

@@ -137,3 +137,10 @@ def test_recall_does_not_depend_on_ranks():
     exact, retrieved = np.array([[1, 2, 3, 4], [5, 6, 7, 8]]), np.array([[4, 3, 2, 1], [5, 9, 10, 11]])
     assert retrieval.recall(retrieved, exact) == 5 / 8
     assert retrieval.recall(exact, exact) == 1
+
+
+def test_the_hardest_queries_of_many_classes_are_one_of_each():
+    labels = np.arange(33) % 11
+    chosen = retrieval.hardest(np.zeros((33, 10), bool), np.arange(33.0), labels)
+    assert labels[chosen].tolist() == list(range(11))
+    assert chosen == list(range(22, 33))  # the ones whose nearest image is most similar

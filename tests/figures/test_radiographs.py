@@ -124,7 +124,7 @@ def test_neighbours_are_shown_in_order_each_with_its_class_and_frame(tmp_path):
 
 def test_samples_are_the_first_of_their_class_and_split(tmp_path):
     labels = np.array([0, 1] * 20)
-    splits = np.repeat(["train", "test"], 20)
+    splits = np.repeat(["test", "train"], 20)
     images = np.broadcast_to((5 * np.arange(40, dtype=np.uint8))[:, None, None], (40, 6, 6))
     with recorded() as saved:
         sample_grid(tmp_path / "samples.png", images, labels, splits, ["normal", "sick"])

@@ -16,8 +16,8 @@ from PIL import Image
 
 from cxr.data import manifest
 from cxr.data.manifest import load_manifest
+from cxr.data.medmnist import read_medmnist, unpack
 from cxr.data.own_folder import read_folder
-from cxr.data.pneumoniamnist import read_pneumoniamnist, unpack
 from cxr.data.radiograph import read_radiograph
 from stages import download
 from tests.builders import (
@@ -82,7 +82,7 @@ def published(tmp_path, monkeypatch):
 
     def publish(url: str, body: bytes = BODY) -> None:
         entry = {"url": url, "MD5": hashlib.md5(body).hexdigest(), "n_samples": COUNTS, "label": NAMES}
-        monkeypatch.setitem(medmnist.INFO, "pneumoniamnist", entry)
+        monkeypatch.setitem(medmnist.INFO, "pneumoniamnist", medmnist.INFO["pneumoniamnist"] | entry)
 
     return publish
 
@@ -106,19 +106,19 @@ def assert_complete(data: manifest.Raw) -> None:
 
 def test_download_is_read_and_not_kept(tmp_path, site, published):
     published(site.url)
-    assert_complete(read_pneumoniamnist(28))
+    assert_complete(read_medmnist("pneumoniamnist", 28))
     assert files_below(tmp_path) == []
 
 
 def test_mirror_comes_before_the_network(published, mirror, unreachable):
     published(unreachable)
     (mirror / "tiny.npz").write_bytes(BODY)
-    assert_complete(read_pneumoniamnist(28))
+    assert_complete(read_medmnist("pneumoniamnist", 28))
 
 
 def test_what_the_mirror_lacks_comes_from_the_network(tmp_path, site, published, mirror):
     published(site.url)
-    assert_complete(read_pneumoniamnist(28))
+    assert_complete(read_medmnist("pneumoniamnist", 28))
     assert files_below(tmp_path) == []  # the mirror belongs to the user: nothing is put there
 
 
@@ -131,7 +131,7 @@ def test_a_table_names_the_patients_of_images(published, mirror, unreachable, tm
     published(unreachable)
     (mirror / "tiny.npz").write_bytes(BODY)
     named = table(tmp_path / "patients.csv", "val,1,b", "train,5,a", "train,0, a ", "test,3,b", "test,0,")
-    data = read_pneumoniamnist(28, named)
+    data = read_medmnist("pneumoniamnist", 28, named)
     assert data.patients == ["a", "", "", "", "", "a", "", "b", "", "", "", "", "b"]
     assert_complete(replace(data, patients=[""] * 13))
 
@@ -140,7 +140,7 @@ def test_a_table_names_the_patients_of_images(published, mirror, unreachable, tm
     ("rows", "message"),
     [
         (["train,0,a", "val,1,b", "train,0,a"], "line 4: a second row of train 0"),
-        (["train,6,a"], "train 6 is no image of PneumoniaMNIST"),
+        (["train,6,a"], "train 6 is no image of the data set"),
         (["train,00,a"], "train 00 is no image"),
         (["third,0,a"], "third 0 is no image"),
         (["train,0"], "names no patient"),
@@ -153,19 +153,21 @@ def test_a_table_of_other_images_is_refused(published, mirror, unreachable, tmp_
     (mirror / "tiny.npz").write_bytes(BODY)
     named = table(tmp_path / "patients.csv", *rows)
     with refused(str(named), message):
-        read_pneumoniamnist(28, named)
+        read_medmnist("pneumoniamnist", 28, named)
 
 
 def test_a_table_needs_its_columns_and_to_be_there(published, mirror, unreachable, tmp_path):
     published(unreachable)
     (mirror / "tiny.npz").write_bytes(BODY)
     with refused("needs rows, and the columns split, index and patient"):
-        read_pneumoniamnist(28, table(tmp_path / "patients.csv", "train,a", header="split,patient"))
+        read_medmnist(
+            "pneumoniamnist", 28, table(tmp_path / "patients.csv", "train,a", header="split,patient")
+        )
     with refused(f"params.yaml: download.patients: {tmp_path}/absent.csv: no such file"):
-        read_pneumoniamnist(28, tmp_path / "absent.csv")
+        read_medmnist("pneumoniamnist", 28, tmp_path / "absent.csv")
     (tmp_path / "patients.csv").write_bytes(BODY)
     with refused("patients.csv: not a CSV table"):
-        read_pneumoniamnist(28, tmp_path / "patients.csv")
+        read_medmnist("pneumoniamnist", 28, tmp_path / "patients.csv")
 
 
 def test_wrong_md5_in_the_mirror_is_an_error(site, published, mirror):
@@ -174,7 +176,7 @@ def test_wrong_md5_in_the_mirror_is_an_error(site, published, mirror):
     (mirror / "tiny.npz").write_bytes(altered)
     actual, expected = hashlib.md5(altered).hexdigest(), hashlib.md5(BODY).hexdigest()
     with refused(f"{mirror / 'tiny.npz'} (from CXR_MIRROR) has md5 {actual}, not {expected}; replace it"):
-        read_pneumoniamnist(28)
+        read_medmnist("pneumoniamnist", 28)
     assert (mirror / "tiny.npz").read_bytes() == altered
 
 
@@ -182,7 +184,7 @@ def test_wrong_md5_from_the_network_is_an_error(tmp_path, site, published):
     published(site.url)
     site.body = BODY[:-1] + b"x"
     with refused(f"tiny.npz from {site.url} has md5", "nothing was kept"):
-        read_pneumoniamnist(28)
+        read_medmnist("pneumoniamnist", 28)
     assert files_below(tmp_path) == []
 
 
@@ -191,7 +193,7 @@ def test_interrupted_download_is_an_error(tmp_path, site, published, sent):
     published(site.url)
     site.body, site.announced = BODY[:sent], len(BODY)
     with refused(f"could not reach {site.url}", "CXR_MIRROR is not set"):
-        read_pneumoniamnist(28)
+        read_medmnist("pneumoniamnist", 28)
     assert files_below(tmp_path) == []
 
 
@@ -199,34 +201,34 @@ def test_file_that_is_gone_is_an_error(site, published):
     published(site.url)
     site.status = 404
     with refused(f"could not reach {site.url} (Not Found)"):
-        read_pneumoniamnist(28)
+        read_medmnist("pneumoniamnist", 28)
 
 
 def test_offline_error_names_the_address_and_both_remedies(tmp_path, published, unreachable):
     published(unreachable)
     remedies = "go online, or download tiny.npz elsewhere and set CXR_MIRROR to its folder"
     with refused(f"could not reach {unreachable} (", "CXR_MIRROR is not set", remedies):
-        read_pneumoniamnist(28)
+        read_medmnist("pneumoniamnist", 28)
     assert files_below(tmp_path) == []
 
 
 def test_offline_error_names_the_mirror_that_was_searched(published, mirror, unreachable):
     published(unreachable)
     with refused(f"it is not in CXR_MIRROR={mirror} either"):
-        read_pneumoniamnist(28)
+        read_medmnist("pneumoniamnist", 28)
 
 
 def test_truncated_npz_is_an_error(tmp_path, site, published):
     site.body = BODY[:-200]
     published(site.url, site.body)  # even under the right md5
     with refused("tiny.npz: not a readable npz file"):
-        read_pneumoniamnist(28)
+        read_medmnist("pneumoniamnist", 28)
     assert files_below(tmp_path) == []
 
 
 def test_unknown_edition_is_an_error():
     with refused("params.yaml: download.size is 32; pneumoniamnist has 28, 64, 128 and 224"):
-        read_pneumoniamnist(32)
+        read_medmnist("pneumoniamnist", 32)
 
 
 @pytest.mark.parametrize(

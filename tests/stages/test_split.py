@@ -12,7 +12,7 @@ from cxr.core import dataset
 from cxr.core.dataset import SPLITS, load_dataset
 from cxr.core.files import read_csv, read_json
 from cxr.data.manifest import Raw, save_manifest
-from cxr.data.pneumoniamnist import read_pneumoniamnist
+from cxr.data.medmnist import read_medmnist
 from cxr.data.provenance import LAYOUTS, SOURCES
 from cxr.data.splitting import cut_val, duplicates, leaked_into_train, stratified, under_two_classes
 from cxr.figures import charts, radiographs
@@ -232,7 +232,7 @@ def test_every_source_is_described(run, tmp_path):
     assert {name for name, described in SOURCES.items() if described.reading != "plain"} == {"pneumoniamnist"}
     assert next(iter(metrics)) == "source"
     assert metrics["source"] == {"id": "pneumoniamnist", **asdict(SOURCES["pneumoniamnist"])}
-    assert set(SOURCES) == set(get_args(get_type_hints(Download)["source"]))
+    assert set(SOURCES) == set(get_args(get_args(get_type_hints(Download)["source"])[0]))
     assert {"own", *LAYOUTS} == set(get_args(get_type_hints(Table)["layout"]))
     for described in [*SOURCES.values(), *LAYOUTS.values()]:
         assert described.licence_id in ("cc-by-4.0", "mit", "other", "unknown")  # which Hugging Face knows
@@ -375,7 +375,7 @@ REAL = Path(os.environ.get("CXR_MIRROR") or "CXR_MIRROR is not set").resolve() /
 )
 def test_real_set_has_its_published_counts(run, monkeypatch, drop, dropped, weights):
     monkeypatch.setenv("CXR_MIRROR", str(REAL.parent))  # absolute: `run` works in a folder of its own
-    raw = read_pneumoniamnist(28)
+    raw = read_medmnist("pneumoniamnist", 28)
     assert np.unique(raw.splits, return_counts=True)[1].tolist() == [624, 4708, 524]
     data, metrics = run(raw, drop_duplicates=drop)
     assert metrics["duplicates"] == {

@@ -12,6 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from cxr import params, recipes
 from cxr.core.errors import UserError
+from cxr.data.provenance import MEDMNIST
 from cxr.inference import predictions
 from cxr.inference.predictions import Predictions, parse_predictions
 from cxr.reports import ledger
@@ -147,7 +148,8 @@ def _readings(run: Run) -> int | None:
         found = ledger.parse_ledger(shown.stdout.decode("utf-8", errors="replace"))
     except UserError as error:
         raise UserError(f"{error} (at {run.name})") from None
-    return len(found.readings) if found.test_set == run.params.get("download.source") else None
+    source = str(run.params.get("download.source")).removeprefix(MEDMNIST)
+    return len(found.readings) if found.test_set == source else None
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:

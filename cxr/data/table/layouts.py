@@ -3,8 +3,9 @@
 nih       ChestX-ray14 (Wang et al., 2017, https://doi.org/10.1109/CVPR.2017.369): Data_Entry_2017.csv or
           Data_Entry_2017_v2020.csv, with the official train_val_list.txt and test_list.txt; images in
           images*/, as the archives unpack
-chexpert  CheXpert (Irvin et al., 2019, https://doi.org/10.1609/aaai.v33i01.3301590): train.csv, whose paths
-          start with the name of the data set; uncertain labels are -1
+chexpert  CheXpert (Irvin et al., 2019, https://doi.org/10.1609/aaai.v33i01.3301590): train.csv, whose
+          uncertain labels are -1, and as test valid.csv, 200 studies read by three radiologists, since the
+          data set's own test is published elsewhere. Paths start with the name of the data set
 vindr     VinDr-CXR (Nguyen et al., 2022, https://doi.org/10.1038/s41597-022-01498-w):
           annotations/image_labels_train.csv, a row for each reader and image, and image_labels_test.csv;
           DICOM files in train/ and test/. A label that the majority of readers gave is present, one of a
@@ -110,13 +111,13 @@ def nih(folder: Path) -> Iterator[ImageRow]:
 
 
 def chexpert(folder: Path, findings: Sequence[str]) -> Iterator[ImageRow]:
-    file = _find(folder, "train.csv")
-    for row in _wide(file, {"path": "Path", "view": "Frontal/Lateral"}, findings):
-        patient = re.search(r"/(patient\d+)/", row.path)
-        if not patient:
-            raise UserError(f"{row.where}: {row.path!r} names no patient, as the paths of CheXpert do")
-        # CheXpert-v1.0/train/... or CheXpert-v1.0-small/train/...; `folder` may have any name.
-        yield row._replace(path=row.path.partition("/")[2], patient=patient[1])
+    for split, name in (("train", "train.csv"), ("test", "valid.csv")):
+        for row in _wide(_find(folder, name), {"path": "Path", "view": "Frontal/Lateral"}, findings):
+            patient = re.search(r"/(patient\d+)/", row.path)
+            if not patient:
+                raise UserError(f"{row.where}: {row.path!r} names no patient, as the paths of CheXpert do")
+            # CheXpert-v1.0/train/... or CheXpert-v1.0-small/train/...; `folder` may have any name.
+            yield row._replace(path=row.path.partition("/")[2], patient=patient[1], split=split)
 
 
 def vindr(folder: Path, findings: Sequence[str]) -> Iterator[ImageRow]:

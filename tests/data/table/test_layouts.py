@@ -67,14 +67,26 @@ def test_chexpert(tmp_path):
     write_chexpert(tmp_path)
     listing = listed(tmp_path, "chexpert")
     assert rows(listing) == [
-        ("train/patient00001/study1/view1_frontal.jpg", "normal", "patient00001", ""),
-        ("train/patient00002/study1/view1_frontal.jpg", "pneumonia", "patient00002", ""),
+        ("train/patient00001/study1/view1_frontal.jpg", "normal", "patient00001", "train"),
+        ("train/patient00002/study1/view1_frontal.jpg", "pneumonia", "patient00002", "train"),
+        ("valid/patient64541/study1/view1_frontal.jpg", "pneumonia", "patient64541", "test"),
+        ("valid/patient64542/study1/view1_frontal.jpg", "normal", "patient64542", "test"),
     ]
-    assert listing.left_out == {"other_view": 1, "uncertain": 1, "other_labels": 1}
+    assert listing.left_out == {"other_view": 2, "uncertain": 1, "other_labels": 1}
     ones = listed(tmp_path, "chexpert", uncertain="ones", others="negative", views="all")
-    assert ones.classes == ["no pneumonia", "pneumonia", "pneumonia", "pneumonia", "no pneumonia"]
+    of_train = [name for name, split in zip(ones.classes, ones.splits, strict=True) if split == "train"]
+    assert of_train == ["no pneumonia", "pneumonia", "pneumonia", "pneumonia", "no pneumonia"]
     zeros = listed(tmp_path, "chexpert", uncertain="zeros", others="negative")
-    assert zeros.classes == ["no pneumonia", "pneumonia", "no pneumonia", "no pneumonia"]
+    assert zeros.classes[:4] == ["no pneumonia", "pneumonia", "no pneumonia", "no pneumonia"]
+
+
+def test_chexpert_without_the_table_of_its_validation_is_refused(tmp_path):
+    write_chexpert(tmp_path)
+    (tmp_path / "valid.csv").unlink()
+    with refused(
+        f"{tmp_path}: has no valid.csv; params.yaml: download.folder must name the folder of the data"
+    ):
+        listed(tmp_path, "chexpert")
 
 
 def test_chexpert_names_patients_in_its_paths(tmp_path):

@@ -1,36 +1,42 @@
-"""PneumoniaMNIST of MedMNIST v2 (CC BY 4.0), by the URLs and md5 sums of the package `medmnist`.
+"""The grey, two-dimensional data sets with classes of MedMNIST v2, PneumoniaMNIST and six others, by the
+URLs, md5 sums, counts and class names of the package `medmnist`.
 
-Yang et al., 2023, https://doi.org/10.1038/s41597-022-01721-8; radiographs of Kermany et al., 2018.
+Yang et al., 2023, https://doi.org/10.1038/s41597-022-01721-8; the radiographs of PneumoniaMNIST are of
+Kermany et al., 2018.
 """
 
 import csv
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cxr.core.dataset import SPLITS
 from cxr.core.errors import UserError
-from cxr.core.fetch import fetch_published
+from cxr.core.fetch import fetch_published, nearest
 from cxr.core.files import read_csv
 from cxr.data.manifest import Raw
 
 NO_TABLE = Path("data/patients/README.md")  # in the place of a table of patients
+CLASSES = (
+    "binary-class",
+    "multi-class",
+)  # the values of `task` in `medmnist.INFO` where an image has one class
 
 
-def read_pneumoniamnist(size: int, patients: Path = NO_TABLE) -> Raw:
-    """The edition of `size` pixels (28, 64, 128 or 224) with its published splits, and with the patients of
-    `patients` (see `name_patients`).
+def read_medmnist(name: str, size: int, patients: Path = NO_TABLE) -> Raw:
+    """The set `name` in the edition of `size` pixels (28, 64, 128 or 224) with its published splits, and with
+    the patients of `patients` (see `name_patients`).
 
-    Raises `UserError` for another size, an unreachable file, a wrong md5, or unexpected contents.
+    Raises `UserError` for a set that has no classes or no grey images, another size, an unreachable file, a
+    wrong md5, or unexpected contents.
     """
-    from medmnist import INFO  # imports torchvision and pandas, so only where it is needed
-
-    info = INFO["pneumoniamnist"]
+    info = medmnist_info(name)
     suffix = "" if size == 28 else f"_{size}"
     if f"url{suffix}" not in info:
-        raise UserError(f"params.yaml: download.size is {size}; pneumoniamnist has 28, 64, 128 and 224")
+        raise UserError(f"params.yaml: download.size is {size}; {name} has 28, 64, 128 and 224")
     with fetch_published(info[f"url{suffix}"], info[f"MD5{suffix}"]) as path:
         try:
             with np.load(path, allow_pickle=False) as archive:
@@ -39,6 +45,33 @@ def read_pneumoniamnist(size: int, patients: Path = NO_TABLE) -> Raw:
             raise UserError(f"{path}: not a readable npz file ({error})") from None
         raw = unpack(arrays, size, info["n_samples"], info["label"], path.name)
     return raw if patients == NO_TABLE else replace(raw, patients=name_patients(patients, info["n_samples"]))
+
+
+def medmnist_info(name: str) -> dict[str, Any]:
+    """The entry `name` of `medmnist.INFO`: URLs, md5 sums, counts, class names, description and licence.
+
+    Raises `UserError` for a set that is not there, or that this pipeline cannot use, with the reason.
+    """
+    from medmnist import INFO  # imports torchvision and pandas, so only where it is needed
+
+    setting = f"params.yaml: download.source is medmnist:{name}, "
+    reasons = {key: _unusable(info) for key, info in INFO.items()}
+    usable = sorted(key for key, reason in reasons.items() if not reason)
+    if name not in INFO:
+        raise UserError(f"{setting}which MedMNIST does not have; did you mean {nearest(name, usable)}?")
+    if reasons[name]:
+        raise UserError(f"{setting}{reasons[name]}; there are {', '.join(usable)}")
+    return INFO[name]
+
+
+def _unusable(info: dict[str, Any]) -> str:
+    """Why this pipeline cannot use a set; "" if it can."""
+    if info["python_class"].endswith("3D"):
+        return "whose images are three-dimensional"
+    if info["task"] not in CLASSES:
+        kind = "several findings" if info["task"].startswith("multi-label") else "a grade"
+        return f"which gives an image {kind} ({info['task']}) instead of one class"
+    return "" if info["n_channels"] == 1 else "whose images are in colour, and this pipeline reads grey ones"
 
 
 def name_patients(table: Path, counts: dict[str, int]) -> list[str]:
@@ -64,7 +97,7 @@ def name_patients(table: Path, counts: dict[str, int]) -> list[str]:
             raise UserError(f"{table}: line {line}: a second row of {image[0]} {image[1]}")
         known[image] = (row["patient"] or "").strip()
     if unknown := sorted(set(known) - set(images), key=str):
-        raise UserError(f"{table}: {' '.join(map(str, unknown[0]))} is no image of PneumoniaMNIST")
+        raise UserError(f"{table}: {' '.join(map(str, unknown[0]))} is no image of the data set")
     if not any(known.values()):
         raise UserError(f"{table}: names no patient")
     return [known.get(image, "") for image in images]
