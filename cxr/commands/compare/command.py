@@ -1,8 +1,6 @@
 """`cxr compare`: is the difference between two runs more than chance?"""
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +41,7 @@ def call(arguments: argparse.Namespace) -> None:
     from cxr.commands.compare.contact_sheet import draw_contact_sheet
     from cxr.commands.compare.review_json import as_json
     from cxr.commands.compare.runs import read_run
-    from cxr.core.files import write_json
+    from cxr.core.files import write_json, writing
 
     a = read_run(arguments.a)
     reviews = [review(a, read_run(name)) for name in arguments.b or [None]]
@@ -77,12 +75,3 @@ def review(a: "Run", b: "Run") -> "Review":
     )
     splits = compare_runs(matched.a, matched.b, design, (a.threshold, b.threshold))
     return Review(a, b, splits, changed_params(a, b), evaluations_on_test(a, b), matched.notes)
-
-
-@contextmanager
-def writing() -> Iterator[None]:
-    """A file that cannot be written becomes a `UserError`."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from None
