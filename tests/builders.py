@@ -320,9 +320,9 @@ def make_export_unlike(home: Path) -> None:
 
 
 def save_export(model: Classifier) -> None:
-    """models/ of `model` in the working directory, with its ONNX file."""
+    """models/ of `model`, of three classes or more, in the working directory, with its ONNX file."""
     spec, even = model.spec, [1 / len(model.spec.classes)] * len(model.spec.classes)
-    calibration = Calibration(1.8, 0.3 if len(even) == 2 else None, even, even)
+    calibration = Calibration(1.8, None, even, even)
     save_classifier(model)
     save_calibration(calibration)
     save_small_typicality(model)

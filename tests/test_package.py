@@ -21,11 +21,12 @@ HEAVY = {"torch", "torchvision", "scipy", "scikit-learn", "triton", "dvc", "tran
 # Runs commands where only the packages of a layer can be imported. argv: their distributions, then a command
 # each, with its arguments separated by spaces.
 ONLY_THE_LAYER = """
-import importlib.metadata, sys
+import importlib.metadata, re, sys
 
 layer = set(sys.argv[1].split())
 homes = importlib.metadata.packages_distributions()
-outside = {top for top, names in homes.items() if not layer & {name.lower().replace("_", "-") for name in names}}
+named = {top: {re.sub("[-_.]+", "-", name).lower() for name in names} for top, names in homes.items()}
+outside = {top for top, names in named.items() if not layer & names}
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
@@ -138,10 +139,10 @@ def test_the_wheel_in_a_clean_environment(
     one = sorted(radiographs.rglob("*.png"))[0]
     times = []
     for _ in range(4):  # the first one compiles bytecode
-        started = time.monotonic()
+        started = time.monotonic(), os.times().children_user
         assert "For research only" in call(cxr, "predict", one, "--model", exported_run, cwd=empty)
-        times.append(time.monotonic() - started)
-    assert min(times) <= SLOWEST
+        times.append(time.monotonic() - started[0])
+        assert os.times().children_user - started[1] <= SLOWEST  # what other processes do not lengthen
     assert "cosine" in call(cxr, "search", one, "--model", exported_run, cwd=empty)
     assert "radiographs" in call(cxr, "validate", radiographs, "--model", exported_run, cwd=empty)
     code = (

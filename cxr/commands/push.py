@@ -6,6 +6,7 @@ Radiographs of the data set are left out, so the figures of the model card, too;
 import argparse
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,10 +148,12 @@ def card_text(name: str, model: "ReleasedModel", example: Path) -> str:
 def upload(folder: Path, name: str, model: "ReleasedModel") -> str:
     """The address of the commit. Raises `UserError` if the hub cannot be reached or refuses."""
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import disable_progress_bars, httpx
 
     from cxr.core.fetch import one_line
 
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     api = HfApi()
     try:
         api.create_repo(name, exist_ok=True)
