@@ -10,7 +10,7 @@ from cxr.core.files import sha256
 from tests.repository import Repository, copy_of
 
 
-@pytest.mark.slow  # `dvc` and `gto` a dozen times, after a whole run of the pipeline: two minutes
+@pytest.mark.long  # `dvc` and `gto` a dozen times: twenty seconds
 def test_a_version_is_registered_assigned_and_fetched(
     tiny_run: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
