@@ -13,7 +13,7 @@ from cxr.core.files import sha256
 from cxr.data.radiograph import read_radiograph
 from cxr.inference.onnx_session import OnnxModel
 from cxr.model import ReleasedModel, load
-from tests.builders import noise_images, refused, unreachable_hub
+from tests.builders import edit_export, noise_images, refused, unreachable_hub
 
 
 @pytest.fixture
@@ -39,9 +39,17 @@ def test_predictions_are_those_of_the_exported_file(model, images, exported_run)
     assert model.classes == ["normal", "pneumonia"]
     for each, row, mark in zip(predicted, answer.probabilities, onnx.typicality(answer), strict=True):
         assert each.probabilities == pytest.approx(dict(zip(model.classes, row, strict=True)), abs=1e-6)
-        assert each.decision == model.classes[int(row[1] >= 0.4)]  # the released threshold
         assert each.typicality.p_value == mark.p_value
     np.testing.assert_allclose(model.embed(images), answer.embedding, atol=1e-6)
+
+
+@pytest.mark.parametrize(("above", "decision"), [(-0.01, "pneumonia"), (0.01, "normal")])
+def test_the_decision_is_at_the_released_threshold(model, images, exported_run, tmp_path, above, decision):
+    p = model.predict(images[:1])[0].probabilities["pneumonia"]
+    shutil.copytree(exported_run / "models", tmp_path / "models")
+    edit_export(tmp_path, threshold=p + above)
+    (predicted,) = cxr.load(tmp_path).predict(images[:1])
+    assert (predicted.probabilities["pneumonia"], predicted.decision) == (p, decision)
 
 
 def test_an_array_is_the_file_with_its_grey_levels(model, images):
