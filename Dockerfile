@@ -8,7 +8,7 @@ WORKDIR /app
 RUN pip install --no-cache-dir uv==0.13.8
 COPY pyproject.toml uv.lock ./
 # Bytecode is compiled here, since a read-only container would compile everything at each start.
-RUN uv sync --frozen --no-cache --only-group service --no-install-project --compile-bytecode
+RUN uv sync --frozen --no-cache --no-dev --extra serve --no-install-project --compile-bytecode
 
 FROM python:3.11-slim
 WORKDIR /app

@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro serve test test-slow mutate lint fresh reproduce test-long environment readme plots-page ablation-clip review image
+.PHONY: help setup demo repro serve test test-slow mutate lint fresh reproduce test-long package test-nf4 environment readme plots-page ablation-clip review image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ test-long: setup ## run the long tests, among them every command of docs/walkthr
 
 test-slow: setup ## run the tests that take minutes: every recipe at full input size
 	pytest -m slow
+
+package: setup ## build the wheel, install its base layer in a clean environment, and try it there; a minute
+	pytest -m slow tests/test_package.py
+
+test-nf4: setup ## run the tests of 4-bit language models, in an environment with the layer nf4
+	uv run --frozen --isolated --extra nf4 pytest tests/reports/test_language_model.py -k "nf4 or quantisation"
 
 mutate: setup ## put the errors of tests/mutations/ into the code, one by one: do its tests notice? (an hour)
 	python -m scripts.mutate --jobs 2

@@ -42,28 +42,34 @@ def yaml() -> YAML:
     return handler
 
 
+def recipe_folder() -> Path:
+    """That of the repository in the working directory; elsewhere that of the package, where the wheel has it,
+    or that of the clone from which the package runs."""
+    packaged = Path(__file__).parent / "resources" / FOLDER
+    clone = Path(__file__).parents[1] / FOLDER
+    return next((each for each in (FOLDER, packaged) if (each / f"{DEFAULT}.yaml").is_file()), clone)
+
+
 def recipe_names() -> list[str]:
-    """Raises `UserError` outside of the repository, where there are no recipes."""
-    if not FOLDER.is_dir():
-        raise UserError(f"{FOLDER}/: no such folder; run from the repository's root")
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    return sorted(path.stem for path in recipe_folder().glob("*.yaml"))
 
 
 def about_recipe(name: str) -> About:
     """Raises `UserError` if there is no such recipe, or if its section `about` is incomplete."""
-    path = _path(FOLDER / f"{name}.yaml")
+    path = _path(recipe_folder() / f"{name}.yaml")
     return check_section(About, _read(path).get("about"), path, "about")
 
 
 def recipe_values(name: str) -> dict[str, Any]:
     """All parameters of the recipe `name`, by dotted key such as "train.lr"."""
-    complete = dict(leaves(_read(_path(FOLDER / f"{DEFAULT}.yaml"))))
-    return complete | dict(leaves(_read(_path(FOLDER / f"{name}.yaml"))))
+    folder = recipe_folder()
+    complete = dict(leaves(_read(_path(folder / f"{DEFAULT}.yaml"))))
+    return complete | dict(leaves(_read(_path(folder / f"{name}.yaml"))))
 
 
 def experiment_flags(name: str, target: Path = params.PATH) -> list[str]:
     """The `-S` flags of `dvc exp run` that turn `target` into the recipe."""
-    now = dict(leaves(_read(target)))
+    now = dict(leaves(_read(_in_repository(target))))
     return [
         part
         for key, value in recipe_values(name).items()
@@ -75,7 +81,7 @@ def experiment_flags(name: str, target: Path = params.PATH) -> list[str]:
 def switch_to(name: str, target: Path = params.PATH) -> None:
     """Write the recipe `name` into `target`, replacing all its values."""
     for recipe in (DEFAULT, name):
-        apply_recipe(FOLDER / f"{recipe}.yaml", target)
+        apply_recipe(recipe_folder() / f"{recipe}.yaml", target)
 
 
 def apply_recipe(recipe: Path, target: Path = params.PATH) -> None:
@@ -98,11 +104,17 @@ def changed_params(changes: dict[str, Any], target: Path, blame: Path) -> Iterat
     Raises `UserError`, which names `blame`, for an unknown key or a value that is not allowed.
     """
     handler = yaml()
-    tree = handler.load(target)
+    tree = handler.load(_in_repository(target))
     _merge(tree, changes)
     with atomic(target) as temporary:
         handler.dump(tree, temporary)
         yield load_params(temporary, blame=blame)
+
+
+def _in_repository(target: Path) -> Path:
+    if not target.is_file():
+        raise UserError(f"{target}: no such file; run from the repository's root")
+    return target
 
 
 def _path(recipe: Path) -> Path:

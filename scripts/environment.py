@@ -9,7 +9,17 @@ from pathlib import Path
 
 PATH = Path("environment.txt")
 # Packages, with what they alone bring along, that compute nothing in the stages that depend on this file.
-LEFT_OUT = ("dvc", "faiss-cpu", "jinja2", "kagglehub", "matplotlib", "medmnist", "pydantic", "pydicom")
+LEFT_OUT = (
+    "dvc",
+    "faiss-cpu",
+    "jinja2",
+    "kagglehub",
+    "matplotlib",
+    "medmnist",
+    "pydantic",
+    "pydicom",
+    "shtab",
+)
 
 
 def pinned() -> str:
@@ -19,6 +29,8 @@ def pinned() -> str:
         "export",
         "--frozen",
         "--no-dev",
+        "--extra",
+        "train",
         "--no-hashes",
         "--no-header",
         "--no-annotate",

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cxr.data.radiograph import Original
+from cxr.inference.onnx_session import enlarged_map
 
 SIDE = 512  # pixels of a radiograph, at most
 LAYER = 128  # pixels of a map, which has few details; whoever shows it interpolates
@@ -45,7 +46,7 @@ def overlay(image: Original, activation: np.ndarray, alpha: float) -> bytes:
     unchanged where nothing raises the score of the class.
     """
     grey = _displayed(image).astype(np.float32)
-    heat = _heat(activation, len(grey))
+    heat = enlarged_map(activation, len(grey))
     weight = alpha * heat[..., None]
     mixed = (1 - weight) * grey[..., None] + weight * coloured(heat)
     return png(Image.fromarray(np.rint(mixed).astype(np.uint8)))
@@ -59,7 +60,7 @@ def shown(image: Original) -> bytes:
 def layer(activation: np.ndarray) -> bytes:
     """A PNG of `LAYER` pixels a side with transparency, to lay over what `shown` gives: `overlay` with alpha
     1, up to interpolation and rounding. A palette makes it small. activation: see `overlay`."""
-    levels = Image.fromarray(np.rint(255 * _heat(activation, LAYER)).astype(np.uint8))
+    levels = Image.fromarray(np.rint(255 * enlarged_map(activation, LAYER)).astype(np.uint8))
     palette = np.rint(coloured(np.arange(256) / 255)).astype(np.uint8)
     levels.putpalette(palette.tobytes())
     return png(levels, transparency=bytes(range(256)))
@@ -67,13 +68,6 @@ def layer(activation: np.ndarray) -> bytes:
 
 def _displayed(image: Original) -> np.ndarray:
     return image.resized(min(SIDE, image.square.width))
-
-
-def _heat(activation: np.ndarray, side: int) -> np.ndarray:
-    """(side, side) float32 from 0 to 1, its maximum, unless nothing is positive."""
-    positive = Image.fromarray(np.maximum(activation, 0))
-    heat = np.asarray(positive.resize((side, side), Image.Resampling.BILINEAR))
-    return heat / max(float(heat.max()), np.finfo(np.float32).tiny)
 
 
 def coloured(values: np.ndarray) -> np.ndarray:

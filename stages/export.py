@@ -52,7 +52,7 @@ def main() -> None:
 
     images = data.images[data.rows("test")]
     onnx = OnnxModel(content, params.compute.threads)
-    exported = answer(onnx, images)
+    exported = onnx.answer_each(images)
     raw = predict(model, images, CPU)
     expected = Answer(
         probabilities=calibrate(raw.mean),
@@ -95,15 +95,6 @@ def limits_of_data() -> str:
     except (FileNotFoundError, KeyError):
         raise UserError(f"{DATA}: missing, or without `source`; run `dvc repro split`") from None
     return limits
-
-
-def answer(model: OnnxModel, images: np.ndarray) -> Answer:
-    """images: (N, size, size) uint8; one at a time, as in most requests to the service, which is not slower
-    than in batches."""
-    parts = [model(image[None]) for image in images]
-    *arrays, maps = zip(*parts, strict=True)
-    probabilities, embedding, distances = map(np.concatenate, arrays)
-    return Answer(probabilities, embedding, distances, maps=np.concatenate(maps) if model.has_maps else None)
 
 
 def maps(model: Classifier, images: np.ndarray) -> np.ndarray:

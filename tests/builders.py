@@ -28,7 +28,10 @@ from cxr.core.files import read_json, sha256, write_csv, write_json
 from cxr.embeddings.gallery import Gallery
 from cxr.embeddings.vectors import classifier_vectors
 from cxr.evaluation.metrics import summarise
+from cxr.inference import onnx_session
 from cxr.inference.calibration import Calibration, save_calibration
+from cxr.inference.onnx_graph import to_onnx
+from cxr.inference.onnx_session import ModelMetadata
 from cxr.inference.predictions import Predictions
 from cxr.inference.predictions import save_predictions as save_predictions
 from cxr.inference.typicality import Typicality
@@ -298,22 +301,47 @@ def save_small_typicality(model: Classifier) -> None:
     save_typicality(fit_typicality(model, train, val, torch.device("cpu")))
 
 
-def make_all_unlike() -> None:
-    """From now on no image is as near to the training images as the 40 val images, in any respect."""
-    reference = load_typicality()
-    reference.val = torch.zeros(40, 2)
-    save_typicality(reference)
+def edit_export(home: Path, **facts: Any) -> None:
+    """Other entries of `ModelMetadata` for the ONNX file in `home`, which its metrics go on describing."""
+    path, report = home / "models/classifier.onnx", home / "metrics/export.json"
+    graph = onnx.load(path)
+    for entry in graph.metadata_props:
+        if entry.key in facts:
+            entry.value = json.dumps(facts.pop(entry.key))
+    assert not facts
+    path.write_bytes(graph.SerializeToString())
+    if report.is_file():
+        write_json(report, read_json(report) | {"sha256": sha256(path)})
 
 
 def make_export_unlike(home: Path) -> None:
-    """`make_all_unlike` for the ONNX file in `home`, which its metrics go on describing."""
-    path = home / "models/classifier.onnx"
-    graph = onnx.load(path)
-    (entry,) = [entry for entry in graph.metadata_props if entry.key == "val_distances"]
-    entry.value = json.dumps([[0.0, 0.0]] * 40)
-    path.write_bytes(graph.SerializeToString())
-    report = read_json(home / "metrics/export.json")
-    write_json(home / "metrics/export.json", report | {"sha256": sha256(path)})
+    """From now on no image is as near to the training images as the 40 val images, in any respect."""
+    edit_export(home, val_distances=[[0.0, 0.0]] * 40)
+
+
+def save_export(model: Classifier) -> None:
+    """models/ of `model`, of three classes or more, in the working directory, with its ONNX file."""
+    spec, even = model.spec, [1 / len(model.spec.classes)] * len(model.spec.classes)
+    calibration = Calibration(1.8, None, even, even)
+    save_classifier(model)
+    save_calibration(calibration)
+    save_small_typicality(model)
+    typicality = load_typicality()
+    metadata = ModelMetadata(
+        backbone=spec.backbone,
+        members=spec.members,
+        tta=spec.tta,
+        size=spec.size,
+        reading=spec.reading,
+        classes=spec.classes,
+        prevalence=even,
+        threshold=calibration.threshold,
+        operating_points=None,
+        val_distances=typicality.val.tolist(),
+        classifier_sha256=sha256(classifier.WEIGHTS),
+        limits="",
+    )
+    onnx_session.PATH.write_bytes(to_onnx(model, calibration, typicality, metadata))
 
 
 def save_gallery(model: Classifier) -> None:

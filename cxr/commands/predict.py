@@ -8,15 +8,24 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr.commands.radiographs import AHEAD, NamedFiles, NamedRadiograph, add_deidentified_check
+from cxr.commands.radiographs import (
+    AHEAD,
+    NamedFiles,
+    NamedRadiograph,
+    add_deidentified_check,
+    add_model,
+)
 from cxr.core.errors import UserError
 from cxr.data.radiograph import KINDS
 from cxr.reports.disclaimer import NOTICE
 
-if TYPE_CHECKING:  # they take seconds to import, and `cxr --help` does not wait for them
-    from cxr.inference.calibration import Calibration
-    from cxr.inference.typicality_model import TypicalityModel
-    from cxr.models.classifier import Classifier
+if TYPE_CHECKING:  # `cxr --help` does not wait for ONNX Runtime
+    import numpy as np
+
+    from cxr.inference.onnx_session import Answer, ModelMetadata
+    from cxr.model import ReleasedModel
+
+WEIGHTS = Path("models/classifier.safetensors")
 
 
 def add(commands: Any) -> None:
@@ -30,6 +39,7 @@ def add(commands: Any) -> None:
     command.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help=f"{KINDS} file, or a folder of them"
     )
+    add_model(command)
     command.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
     command.add_argument(
         "--explain",
@@ -45,23 +55,22 @@ def add(commands: Any) -> None:
 def call(arguments: argparse.Namespace) -> None:
     """Raises `UserError` if there is no model or a figure cannot be drawn, SystemExit with code 1 if a
     radiograph could not be read."""
-    from cxr.inference.calibration import load_calibration
-    from cxr.inference.typicality_model import load_typicality
-    from cxr.models.classifier import load_classifier
+    from cxr.model import load
 
-    model, calibrate, reference = load_classifier(), load_calibration(), load_typicality()
+    model = load(arguments.model)
+    facts = model.onnx.facts
     files = NamedFiles(arguments.images)
     if arguments.deidentified_check:
         files.check_deidentified()
     if arguments.explain:
-        results = _explained(arguments.explain, files, model, calibrate, reference)
+        results = _explained(arguments.explain, files, model)
     else:
-        radiographs = list(files.read(model.spec.size, model.spec.reading))
-        results = _results(radiographs, model, calibrate, reference)
+        radiographs = list(files.read(facts.size, facts.reading))
+        results = _results(radiographs, model, _answer(radiographs, model)) if radiographs else []
     if arguments.json:
-        print(json.dumps(_document(files, model, calibrate, results), indent=2, allow_nan=False))
+        print(json.dumps(_document(files, model, results), indent=2, allow_nan=False))
     elif results:
-        _print_table(model.spec.classes, calibrate, results)
+        _print_table(facts, results)
         if arguments.explain:
             drawn = {result["explanation"] for result in results}
             print(f"Class activation maps: {drawn.pop() if len(drawn) == 1 else arguments.explain}")
@@ -69,56 +78,36 @@ def call(arguments: argparse.Namespace) -> None:
     files.end()
 
 
+def _answer(radiographs: Sequence[NamedRadiograph], model: "ReleasedModel") -> "Answer":
+    import numpy as np
+
+    return model.onnx.answer_each(np.stack([radiograph.image for radiograph in radiographs]))
+
+
 def _results(
-    radiographs: Sequence[NamedRadiograph],
-    model: "Classifier",
-    calibrate: "Calibration",
-    reference: "TypicalityModel",
+    radiographs: Sequence[NamedRadiograph], model: "ReleasedModel", answer: "Answer"
 ) -> list[dict[str, Any]]:
     """`path`, `probabilities` by class, `decision`, and `typicality`, `unlike`, `unlike_reason` of each
-    radiograph."""
-    import numpy as np
-    import torch
-
-    from cxr.core.probabilities import decide
-    from cxr.inference.typicality import ValDistances
-    from cxr.inference.typicality_model import measure
-    from cxr.models import classifier
-
-    if not radiographs:
-        return []
-    classes = model.spec.classes
-    images = np.stack([radiograph.image for radiograph in radiographs])
-    cpu = torch.device("cpu")
-    outputs = classifier.predict(model, images, cpu)
-    probabilities = calibrate(outputs.mean)
-    decisions = decide(probabilities, calibrate.threshold)
-    distances = measure(reference, model, images, outputs, cpu)
-    marks = ValDistances(reference.val.numpy()).typicality(distances)
+    radiograph. answer: to their images."""
     return [
         {
             "path": str(radiograph.path),
-            "probabilities": {name: round(float(p), 6) for name, p in zip(classes, row, strict=True)},
-            "decision": classes[decision],
-            **mark.to_json(),
+            "probabilities": {name: round(p, 6) for name, p in predicted.probabilities.items()},
+            "decision": predicted.decision,
+            **predicted.typicality.to_json(),
         }
-        for radiograph, row, decision, mark in zip(radiographs, probabilities, decisions, marks, strict=True)
+        for radiograph, predicted in zip(radiographs, model.predictions(answer), strict=True)
     ]
 
 
-def _explained(
-    explain: Path,
-    files: NamedFiles,
-    model: "Classifier",
-    calibrate: "Calibration",
-    reference: "TypicalityModel",
-) -> list[dict[str, Any]]:
+def _explained(explain: Path, files: NamedFiles, model: "ReleasedModel") -> list[dict[str, Any]]:
     """The `_results`, each with `explanation`, the figure of its class activation map."""
     from cxr.commands import figures
 
     targets = _targets(explain, files)
     one = len(set(targets)) == 1
-    radiographs = files.read(model.spec.size, model.spec.reading, figures.ROWS if one else len(targets))
+    facts = model.onnx.facts
+    radiographs = files.read(facts.size, facts.reading, figures.ROWS if one else len(targets))
     results = []
     # In parts, since the squares of a large folder do not fit into memory; one figure is one part, and one
     # radiograph more than it holds is enough to tell that there are too many.
@@ -127,38 +116,73 @@ def _explained(
             raise UserError(
                 f"--explain {explain}: one figure holds at most {figures.ROWS} radiographs; name a folder"
             )
-        predicted = _results(part, model, calibrate, reference)
-        _draw(targets, part, model, predicted)
+        answer = _answer(part, model)
+        predicted = _results(part, model, answer)
+        _draw(targets, part, activation_maps(model, answer, part, predicted), predicted)
         results += predicted
         del part  # frees its squares before the next ones are read
     return results
 
 
-def _document(
-    files: NamedFiles, model: "Classifier", calibrate: "Calibration", results: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """threshold: on the second class's probability, null if the decision is the most probable class.
-    prevalence: of each class, which the probabilities refer to, null if none was declared. identifying: files
-    that may identify their patient, null without --deidentified-check."""
-    from cxr.core.files import sha256
-    from cxr.models import classifier
+def activation_maps(
+    model: "ReleasedModel",
+    answer: "Answer",
+    radiographs: Sequence[NamedRadiograph],
+    results: Sequence[dict[str, Any]],
+) -> "Sequence[np.ndarray]":
+    """(size, size) float32 from 0 to 1 of each radiograph's decision. `answer` has the maps of a linear head;
+    of another one Grad-CAM computes them with PyTorch, in the folder of the run.
 
-    classes = model.spec.classes
+    Raises `UserError` if neither is possible.
+    """
+    import numpy as np
+
+    from cxr.core.files import sha256
+    from cxr.inference.onnx_session import enlarged_map
+
+    decisions = [model.classes.index(result["decision"]) for result in results]
+    if answer.maps is not None:
+        size = model.onnx.facts.size
+        return [
+            enlarged_map(maps[decision], size) for maps, decision in zip(answer.maps, decisions, strict=True)
+        ]
+    if not WEIGHTS.is_file() or sha256(WEIGHTS) != model.onnx.facts.classifier_sha256:
+        raise UserError(
+            "--explain: the head of this model is not linear, so its ONNX file has no class activation maps; "
+            f"run in the folder of its run, which has {WEIGHTS}, with the layer of installation `train`"
+        )
+    import torch
+
+    from cxr.inference.gradcam import gradcam
+    from cxr.models.classifier import load_classifier
+
+    images = np.stack([radiograph.image for radiograph in radiographs])
+    return [*gradcam(load_classifier(), images, np.array(decisions), torch.device("cpu"))]
+
+
+def _document(files: NamedFiles, model: "ReleasedModel", results: list[dict[str, Any]]) -> dict[str, Any]:
+    """threshold: on the second class's probability, null if the decision is the most probable class.
+    prevalence: of each class, which the probabilities refer to, null if none was declared. model_sha256: of
+    the ONNX file. classifier_sha256: of the weights that it was made from. identifying: files that may
+    identify their patient, null without --deidentified-check."""
+    facts = model.onnx.facts
     return {
         "notice": NOTICE,
-        "model_sha256": sha256(classifier.WEIGHTS),
-        "classes": classes,
-        "threshold": calibrate.threshold,
-        "prevalence": calibrate.prevalence and dict(zip(classes, calibrate.prevalence, strict=True)),
+        "model_sha256": model.onnx.sha256,
+        "classifier_sha256": facts.classifier_sha256,
+        "classes": facts.classes,
+        "threshold": facts.threshold,
+        "prevalence": facts.prevalence and dict(zip(facts.classes, facts.prevalence, strict=True)),
         "images": results,
         "errors": files.errors,
         "identifying": files.identifying,
     }
 
 
-def _print_table(classes: list[str], calibrate: "Calibration", results: list[dict[str, Any]]) -> None:
+def _print_table(facts: "ModelMetadata", results: list[dict[str, Any]]) -> None:
     from cxr.inference.typicality import LIMIT, UNLIKE
 
+    classes = facts.classes
     width = max(len("image"), *(len(result["path"]) for result in results))
     decision = max(len(name) for name in ("decision", *classes))
     columns = {name: max(6, len(f"p({name})")) for name in classes}
@@ -172,12 +196,12 @@ def _print_table(classes: list[str], calibrate: "Calibration", results: list[dic
         print(
             f"{result['path']:{width}}  {'  '.join(numbers)}  {result['decision']:{decision}}  {typicality}"
         )
-    if calibrate.prevalence:
-        by_class = zip(classes, calibrate.prevalence, strict=True)
+    if facts.prevalence:
+        by_class = zip(classes, facts.prevalence, strict=True)
         prevalence = ", ".join(f"{name} {fraction:.0%}" for name, fraction in by_class)
         print(f"Probabilities refer to a prevalence of {prevalence} (params.yaml: calibrate.prevalence).")
-    if calibrate.threshold is not None:
-        print(f"Decision: {classes[1]} from p = {calibrate.threshold:.3f} (calibrate.threshold).")
+    if facts.threshold is not None:
+        print(f"Decision: {classes[1]} from p = {facts.threshold:.3f} (calibrate.threshold).")
     if any(result["unlike"] for result in results):
         print(
             f"Typicality below {LIMIT}, as of 5 % of the val images: {UNLIKE}. What was measured on val and "
@@ -207,19 +231,12 @@ def _targets(explain: Path, files: NamedFiles) -> list[Path]:
 def _draw(
     targets: Sequence[Path],
     radiographs: Sequence[NamedRadiograph],
-    model: "Classifier",
+    maps: "Sequence[np.ndarray]",
     results: Sequence[dict[str, Any]],
 ) -> None:
     """Draw each radiograph into its target, and add the target to its result as `explanation`."""
-    import numpy as np
-    import torch
-
     from cxr.commands import figures
-    from cxr.inference.gradcam import gradcam
 
-    images = np.stack([radiograph.image for radiograph in radiographs])
-    decisions = np.array([model.spec.classes.index(result["decision"]) for result in results])
-    maps = gradcam(model, images, decisions, torch.device("cpu"))
     rows: dict[Path, list[figures.Explained]] = {}
     for radiograph, result, activation in zip(radiographs, results, maps, strict=True):
         assert radiograph.square is not None  # `_explained` asks for it

@@ -28,6 +28,17 @@ def add_deidentified_check(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_model(command: argparse.ArgumentParser) -> None:
+    """The option --model, which `cxr.load` reads."""
+    command.add_argument(
+        "--model",
+        default=".",
+        metavar="MODEL",
+        help="an exported .onnx file, the folder of a run or of an export, or ORG/NAME[@REVISION] on the "
+        "Hugging Face hub; default: the run in this folder",
+    )
+
+
 class NamedRadiograph(NamedTuple):
     """A radiograph that could be read.
 

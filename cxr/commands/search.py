@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr.commands.radiographs import NamedFiles, NamedRadiograph
+from cxr.commands.radiographs import NamedFiles, NamedRadiograph, add_model
+from cxr.core.errors import UserError
 from cxr.data.radiograph import KINDS
 from cxr.reports.disclaimer import NOTICE
 
-if TYPE_CHECKING:  # they take seconds to import, and `cxr --help` does not wait for them
+if TYPE_CHECKING:  # `cxr --help` does not wait for ONNX Runtime and FAISS
+    import numpy as np
+
     from cxr.core.dataset import Dataset
-    from cxr.embeddings.gallery import Gallery
+    from cxr.embeddings.gallery import Gallery, Vectors
+    from cxr.model import ReleasedModel
 
 PICTURE = Path("build/search.png")
 MOST = 100  # neighbours of each radiograph
@@ -29,6 +33,7 @@ def add(commands: Any) -> None:
     command.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help=f"{KINDS} file, or a folder of them"
     )
+    add_model(command)
     command.add_argument(
         "-k", type=_k, default=5, metavar="K", help=f"neighbours of each radiograph, 1 to {MOST}; default: 5"
     )
@@ -51,9 +56,11 @@ def call(arguments: argparse.Namespace) -> None:
     from cxr.commands import figures
     from cxr.core.dataset import load_dataset
     from cxr.embeddings.gallery import Gallery
+    from cxr.model import load
 
-    gallery = Gallery.load()
-    data = load_dataset()
+    model = load(arguments.model)
+    gallery = Gallery.load(model.home)
+    data = load_dataset(model.home)
     gallery.check(data)
     files = NamedFiles(arguments.images)
     files.check_figure(arguments.picture, "--picture")
@@ -61,7 +68,7 @@ def call(arguments: argparse.Namespace) -> None:
     radiographs = list(files.read(data.images.shape[1], data.reading, squares=drawn))
     results = []
     if radiographs:
-        results = _results(radiographs, gallery, arguments.k)
+        results = _results(radiographs, model, gallery, arguments.k)
         _draw(arguments.picture, radiographs[:drawn], results[:drawn], gallery, data)
     if arguments.json:
         print(json.dumps(_document(files, gallery, results, arguments.picture), indent=2, allow_nan=False))
@@ -73,20 +80,19 @@ def call(arguments: argparse.Namespace) -> None:
     files.end()
 
 
-def _results(radiographs: Sequence[NamedRadiograph], gallery: "Gallery", k: int) -> list[dict[str, Any]]:
+def _results(
+    radiographs: Sequence[NamedRadiograph], model: "ReleasedModel", gallery: "Gallery", k: int
+) -> list[dict[str, Any]]:
     """`path` of each radiograph and its `neighbours`, nearest first, each with `row`, `class`, `source` (the
     file it came from), and `cosine` or `distance`."""
     import numpy as np
-    import torch
 
     from cxr.core.dataset import LABELS
     from cxr.core.files import read_csv
-    from cxr.embeddings.vectors import embed_new
-    from cxr.params import load_params
 
     images = np.stack([radiograph.image for radiograph in radiographs])
-    vectors = embed_new(gallery.meta, images, load_params(), torch.device("cpu"))
-    nearest, table = gallery.search(vectors, k), read_csv(LABELS)
+    nearest = gallery.search(_vectors(images, model, gallery), k)
+    table = read_csv(model.home / LABELS)
     return [
         {
             "path": str(radiograph.path),
@@ -104,6 +110,29 @@ def _results(radiographs: Sequence[NamedRadiograph], gallery: "Gallery", k: int)
             radiographs, nearest.rows.tolist(), nearest.values.tolist(), strict=True
         )
     ]
+
+
+def _vectors(images: "np.ndarray", model: "ReleasedModel", gallery: "Gallery") -> "Vectors":
+    """images: (N, size, size) uint8. The model's file gives the features that a gallery compares by cosine;
+    other vectors PyTorch computes, in the folder of the run, whose params.yaml names the encoder.
+
+    Raises `UserError` in another folder.
+    """
+    from cxr.embeddings.gallery import Vectors
+
+    if (gallery.meta.embedding, gallery.meta.metric) == ("classifier", "cosine"):
+        return Vectors(model.onnx.answer_each(images).embedding, model.onnx.facts.classifier_sha256)
+    if model.home.resolve() != Path.cwd():
+        raise UserError(
+            f"{model.home}: its gallery compares {gallery.meta.embedding} vectors by {gallery.meta.metric}, "
+            "which its ONNX file does not give; run `cxr search` in that folder"
+        )
+    import torch
+
+    from cxr.embeddings.vectors import embed_new
+    from cxr.params import load_params
+
+    return embed_new(gallery.meta, images, load_params(), torch.device("cpu"))
 
 
 def _document(

@@ -66,16 +66,16 @@ def save_dataset(
     write_csv(LABELS, COLUMNS, [(number, *row) for number, row in enumerate(rows)])
 
 
-def load_dataset() -> Dataset:
-    """Raises `UserError` if the data set has not been built."""
+def load_dataset(root: Path = Path()) -> Dataset:
+    """The data set of data/ below `root`. Raises `UserError` if it has not been built."""
     for path in (IMAGES, LABELS, DESCRIPTION):
-        if not path.is_file():
-            raise missing_output(path, "data set")
-    table = read_csv(LABELS)
-    description = read_json(DESCRIPTION)
+        if not (root / path).is_file():
+            raise missing_output(path, "data set", root)
+    table = read_csv(root / LABELS)
+    description = read_json(root / DESCRIPTION)
     classes = description["classes"]
     return Dataset(
-        images=np.load(IMAGES, mmap_mode="r"),
+        images=np.load(root / IMAGES, mmap_mode="r"),
         labels=np.array([classes.index(row["class"]) for row in table], dtype=np.int64),
         classes=classes,
         splits=np.array([row["split"] for row in table]),

@@ -52,6 +52,15 @@ def full_disk_refused(path: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def writing() -> Iterator[None]:
+    """A file that cannot be written becomes a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from None
+
+
 def write_npy(path: Path | str, array: np.ndarray) -> None:
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)

@@ -80,6 +80,17 @@ def read_original_bytes(data: bytes, name: str, max_pixels: int | None = None) -
     return _read(io.BytesIO(data), name, max_pixels or MAX_PIXELS)
 
 
+def original_of_array(levels: np.ndarray) -> Original:
+    """What `read_original` gives for a grey PNG of these levels, (H, W) uint8 or uint16. Raises `UserError`
+    for an array of another kind."""
+    if levels.ndim != 2 or levels.dtype not in (np.uint8, np.uint16) or not levels.size:
+        raise UserError(
+            f"an array of shape {levels.shape} and dtype {levels.dtype}: a radiograph is (height, width), "
+            "uint8 or uint16, 0 black"
+        )
+    return _original(Image.fromarray(np.ascontiguousarray(levels)), 8 * levels.itemsize)
+
+
 def is_dicom(file: BinaryIO) -> bool:
     """Whether a DICOM file starts here: 128 bytes, then DICM (PS3.10 7.1). Leaves `file` where it was."""
     start = file.read(132)

@@ -1,8 +1,9 @@
 """Per-case contributions to a metric (DeLong components), and the variance over cases that follows from them.
 
 Accuracies, Brier score and log loss are sums over images. To AUC an image contributes its placement
-value (DeLong, DeLong & Clarke-Pearson, 1988, https://doi.org/10.2307/2531595), here from midranks instead of
-a comparison of every positive with every negative (Sun & Xu, 2014, https://doi.org/10.1109/LSP.2014.2337313).
+value (DeLong, DeLong & Clarke-Pearson, 1988, https://doi.org/10.2307/2531595), here from sorted scores
+instead of a comparison of every positive with every negative (Sun & Xu, 2014,
+https://doi.org/10.1109/LSP.2014.2337313).
 So one formula gives the variance of all of them, and of means and differences of them, without random
 numbers: the variance to which a bootstrap within each class converges.
 """
@@ -10,7 +11,6 @@ numbers: the variance to which a bootstrap within each class converges.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from cxr.core.probabilities import SMALLEST, decide
 
@@ -112,7 +112,14 @@ def placements(positive: np.ndarray, scores: np.ndarray) -> Placements:
     """
     if positive.all() or not positive.any():
         raise ValueError("an AUC needs at least one positive and one negative case")
-    ranks = rankdata(scores, axis=-1)
-    above = ranks[..., positive] - rankdata(scores[..., positive], axis=-1)  # negatives below each positive
-    below = ranks[..., ~positive] - rankdata(scores[..., ~positive], axis=-1)
+    above = _lower(scores[..., ~positive], scores[..., positive])  # negatives below each positive
+    below = _lower(scores[..., positive], scores[..., ~positive])
     return Placements(above / (~positive).sum(), 1 - below / positive.sum())
+
+
+def _lower(others: np.ndarray, cases: np.ndarray) -> np.ndarray:
+    """(..., P) float64: how many of `others`, (..., Q), score lower than each of `cases`, (..., P); ties
+    count half."""
+    rows = zip(np.sort(others).reshape(-1, others.shape[-1]), cases.reshape(-1, cases.shape[-1]), strict=True)
+    counts = [(np.searchsorted(row, each) + np.searchsorted(row, each, "right")) / 2 for row, each in rows]
+    return np.reshape(counts, cases.shape)

@@ -15,6 +15,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+from PIL import Image
 
 from cxr.core.dataset import Reading
 from cxr.core.errors import UserError
@@ -112,6 +113,23 @@ class OnnxModel:
         outputs = self._session.run(None, {INPUT: images})
         return Answer(outputs[0], outputs[1], outputs[2], outputs[3] if self.has_maps else None)
 
+    def answer_each(self, images: np.ndarray) -> Answer:
+        """images: (N, size, size) uint8, at least one. One at a time, as in most requests to the service,
+        which is not slower than in batches: the augmented copies of one image fit into the processor's
+        cache."""
+        *arrays, maps = zip(*(self(image[None]) for image in images), strict=True)
+        probabilities, embedding, distances = map(np.concatenate, arrays)
+        return Answer(probabilities, embedding, distances, np.concatenate(maps) if self.has_maps else None)
+
     def typicality(self, answer: Answer) -> list[Typicality]:
         """Whether each image is like the training images."""
         return self._val.typicality(answer.distances)
+
+
+def enlarged_map(activation: np.ndarray, side: int) -> np.ndarray:
+    """(side, side) float32 from 0 to 1, its maximum, or all 0 if nothing is positive: the class activation
+    map `activation`, (h, w) float32 before its ReLU, in the size of an image; bilinear, as
+    `cxr.inference.gradcam.gradcam`."""
+    positive = Image.fromarray(np.maximum(activation, 0))
+    heat = np.asarray(positive.resize((side, side), Image.Resampling.BILINEAR))
+    return heat / max(float(heat.max()), np.finfo(np.float32).tiny)

@@ -4,9 +4,9 @@ import hashlib
 import itertools
 import json
 import re
-import subprocess
-import sys
+import shutil
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,32 +18,44 @@ from cxr.commands import figures
 from cxr.commands.radiographs import AHEAD
 from cxr.data.phantom.cohort import make_phantoms
 from cxr.data.radiograph import Original, read_radiograph
-from cxr.inference.calibration import Calibration, load_calibration, save_calibration
+from cxr.inference import onnx_session
+from cxr.inference.calibration import load_calibration
 from cxr.inference.gradcam import gradcam
-from cxr.inference.typicality_model import load_typicality, save_typicality
 from cxr.models import classifier
 from cxr.models.classifier import load_classifier
 from tests.builders import (
-    ROOT,
     dicom,
     dicom_bytes,
+    edit_export,
     files_below,
-    make_all_unlike,
+    make_export_unlike,
     noise_images,
-    save_classifier,
-    save_small_typicality,
+    save_export,
     small_classifier,
 )
 
 CLASSES = ["normal", "pneumonia", "tuberculosis"]
 
 
-def save_model(classes: int = 2, threshold: float | None = 0.3) -> None:
-    names = CLASSES[:classes]
-    model = small_classifier(classes=names, outputs=names, output_classes=[*range(classes)])
-    save_classifier(model)
-    save_small_typicality(model)
-    save_calibration(Calibration(1.8, threshold if classes == 2 else None))
+@pytest.fixture(scope="module")
+def exported(exported_run, tmp_path_factory) -> dict[int, Path]:
+    """Folders with an untrained model, by its number of classes."""
+    three = tmp_path_factory.mktemp("three")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(three)
+        save_export(small_classifier(classes=CLASSES, outputs=CLASSES, output_classes=[0, 1, 2]))
+    return {2: exported_run, 3: three}
+
+
+@pytest.fixture
+def save_model(exported, run) -> Callable[..., None]:
+    """Writes models/ into the working directory, which `run` has set."""
+
+    def save(classes: int = 2, **facts: object) -> None:
+        shutil.copytree(exported[classes] / "models", "models", dirs_exist_ok=True)
+        edit_export(Path(), **({"threshold": 0.3} if classes == 2 else {}), **facts)
+
+    return save
 
 
 def save_images(count: int) -> list[str]:
@@ -56,14 +68,14 @@ def save_images(count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_printed_probabilities_are_the_pipelines(run, classes):
+def test_printed_probabilities_are_the_pipelines(run, save_model, classes):
     save_model(classes)
     paths = save_images(6)
     images = np.stack([read_radiograph(name, 16, "medmnist") for name in paths])
     raw = classifier.predict(load_classifier(), images, torch.device("cpu")).mean
     expected = load_calibration()(raw)
     threshold = float(np.median(expected[:, 1]))  # so that the untrained network decides both ways
-    save_calibration(Calibration(1.8, threshold if classes == 2 else None))
+    edit_export(Path(), threshold=threshold if classes == 2 else None)
     code, out, err = run("predict", *paths)
     assert (code, err) == (0, [])
 
@@ -82,14 +94,14 @@ def test_printed_probabilities_are_the_pipelines(run, classes):
     assert any(f"p = {threshold:.3f} (calibrate.threshold)" in line for line in out) == (classes == 2)
 
 
-def test_prediction_does_not_depend_on_the_other_files(run):
+def test_prediction_does_not_depend_on_the_other_files(run, save_model):
     save_model()
     paths = save_images(3)
     together, alone = run("predict", *paths)[1], run("predict", paths[1])[1]
     assert together[2].split() == alone[1].split()
 
 
-def test_unreadable_files_do_not_hide_the_others(run):
+def test_unreadable_files_do_not_hide_the_others(run, save_model):
     save_model()
     good = save_images(2)
     Path("notes.txt").write_text("Not a radiograph.\n")
@@ -103,7 +115,7 @@ def test_unreadable_files_do_not_hide_the_others(run):
     assert [line.split(".")[0] for line in out[1:3]] == ["radiograph 0", "radiograph 1"]
 
 
-def test_nothing_readable_prints_nothing(run):
+def test_nothing_readable_prints_nothing(run, save_model):
     save_model()
     Path("notes.txt").write_text("Not a radiograph.\n")
     assert run("predict", "notes.txt") == (
@@ -113,22 +125,32 @@ def test_nothing_readable_prints_nothing(run):
     )
 
 
-@pytest.mark.parametrize("missing", ["classifier.safetensors", "calibration.json", "typicality.safetensors"])
-def test_missing_model_is_one_line(run, missing):
-    save_model()
-    (Path("models") / missing).unlink()
+def test_missing_model_is_one_line(run):
     code, out, err = run("predict", *save_images(1))
     assert (code, out, len(err)) == (1, [], 1)
-    assert err[0].startswith(f"error: models/{missing}: no ")
-    assert "`dvc repro`" in err[0]
+    assert err[0].startswith("error: models/classifier.onnx: no model here; name an exported .onnx file")
+    Path("dvc.yaml").touch()
+    code, out, err = run("predict", *save_images(1))
+    assert (code, out, len(err)) == (1, [], 1)
+    assert err[0].startswith("error: models/classifier.onnx: no model here; build it with `dvc repro`")
     assert "`dvc pull`" in err[0]
 
 
+def test_a_model_can_be_named(run, exported, tmp_path):
+    """As a file, or as a folder with or without models/; its run need not be here."""
+    paths = save_images(2)
+    home = exported[2]
+    shutil.copy(home / onnx_session.PATH, tmp_path / "classifier.onnx")
+    expected = run("predict", *paths, "--model", str(home))
+    assert expected[0] == 0
+    for model in (str(home / onnx_session.PATH), "classifier.onnx", "."):
+        assert run("predict", *paths, "--model", model) == expected
+
+
 @pytest.mark.parametrize("classes", [2, 3])
-def test_json_and_table_agree(run, classes):
+def test_json_and_table_agree(run, save_model, classes):
     save_model(classes)
     prevalence = [1 / classes] * classes
-    save_calibration(Calibration(1.8, 0.3 if classes == 2 else None, prevalence, prevalence))
     paths = save_images(3)
     table = run("predict", *paths)[1]
     code, out, err = run("predict", *paths, "none.png", "--json")
@@ -138,7 +160,8 @@ def test_json_and_table_agree(run, classes):
     assert document["classes"] == CLASSES[:classes]
     assert document["threshold"] == (0.3 if classes == 2 else None)
     assert document["prevalence"] == pytest.approx(dict(zip(CLASSES[:classes], prevalence, strict=True)))
-    assert document["model_sha256"] == hashlib.sha256(classifier.WEIGHTS.read_bytes()).hexdigest()
+    for key, path in (("model_sha256", onnx_session.PATH), ("classifier_sha256", classifier.WEIGHTS)):
+        assert document[key] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert document["notice"] == "For research only, not for diagnosis."
     for image, name, line in zip(document["images"], paths, table[1:4], strict=True):
         assert list(image) == ["path", "probabilities", "decision", "typicality", "unlike", "unlike_reason"]
@@ -149,10 +172,10 @@ def test_json_and_table_agree(run, classes):
         assert line.split()[: len(shown)] == shown
 
 
-def test_images_unlike_the_training_images_are_marked(run):
+def test_images_unlike_the_training_images_are_marked(run, save_model):
     save_model()
     paths = save_images(2)
-    make_all_unlike()
+    make_export_unlike(Path())
     table = run("predict", *paths)[1]
     images = json.loads("\n".join(run("predict", *paths, "--json")[1]))["images"]
     for image, line in zip(images, table[1:3], strict=True):
@@ -161,32 +184,21 @@ def test_images_unlike_the_training_images_are_marked(run):
         assert "unlike the training images: low correlation of its pixels" in line
     assert sum(line.startswith("Typicality below 0.05") for line in table) == 1
 
-    reference = load_typicality()
-    reference.val = torch.full((40, 2), torch.inf)
-    save_typicality(reference)
+    edit_export(Path(), val_distances=[[1e9, 1e9]] * 40)
     table = run("predict", *paths)[1]
     (image, _) = json.loads("\n".join(run("predict", *paths, "--json")[1]))["images"]
     assert (image["typicality"], image["unlike"], image["unlike_reason"]) == (1, False, None)
     assert "unlike" not in " ".join(table)
 
 
-def test_a_typicality_of_another_classifier_is_one_line(run):
-    save_model()
-    save_small_typicality(small_classifier(size=20, input_size=20))
-    code, _, err = run("predict", *save_images(1))
-    assert (code, len(err)) == (1, 1)
-    assert err[0].startswith("error: models/typicality.safetensors: of another classifier")
-    assert "`dvc repro calibrate`" in err[0]
-
-
-def test_json_is_a_document_even_without_an_image(run):
-    save_model()
+def test_json_is_a_document_even_without_an_image(run, save_model):
+    save_model(prevalence=None)
     code, out, _ = run("predict", "none.png", "--json")
     document = json.loads("\n".join(out))
     assert (code, document["images"], document["prevalence"]) == (1, [], None)
 
 
-def test_a_folder_is_all_its_images(run):
+def test_a_folder_is_all_its_images(run, save_model):
     save_model()
     images = Path("images")
     images.mkdir()
@@ -196,7 +208,7 @@ def test_a_folder_is_all_its_images(run):
     assert run("predict", "images") == listed
 
 
-def test_same_image_as_jpeg_and_as_dicom_gets_the_same_probability(run):
+def test_same_image_as_jpeg_and_as_dicom_gets_the_same_probability(run, save_model):
     """Of 8 bits, 12 in 16 with a window, 16 bits, each way round."""
     save_model()
     names = []
@@ -222,16 +234,16 @@ def test_same_image_as_jpeg_and_as_dicom_gets_the_same_probability(run):
     predicted = {image["path"]: image["probabilities"]["pneumonia"] for image in images}
     of_image = np.array([[predicted[name] for name in versions] for versions in names])
     assert np.ptp(of_image[:, 0]) > 0.05  # otherwise the test would pass with any radiographs
-    assert abs(of_image - of_image[:, :1]).max() < 0.005
+    assert abs(of_image - of_image[:, :1]).max() < 0.006
     np.testing.assert_array_equal(of_image[:, 4:6], of_image[:, [1, 1]])  # without loss
 
 
-def test_explanation_is_of_the_decision(run, monkeypatch):
+def test_explanation_is_of_the_decision(run, save_model, monkeypatch):
     save_model()
     names, drawn = save_images(6), []
     before = json.loads("\n".join(run("predict", *names, "--json")[1]))["images"]
     middle = float(np.median([image["probabilities"]["pneumonia"] for image in before]))
-    save_calibration(Calibration(1.8, middle))
+    edit_export(Path(), threshold=middle)
     monkeypatch.setattr(figures, "explanation_figure", lambda *arguments: drawn.append(arguments))
     code, out, err = run("predict", *names, "--explain", "maps/all.png", "--json")
     assert (code, err) == (0, [])
@@ -248,12 +260,28 @@ def test_explanation_is_of_the_decision(run, monkeypatch):
         assert case.probability == image["probabilities"][image["decision"]]
         np.testing.assert_array_equal(case.image, read_radiograph(name, 40))  # as the file has it
         np.testing.assert_array_equal(case.seen, seen)
-        np.testing.assert_allclose(
-            case.activation, activation, atol=1e-4
-        )  # another memory layout, other last digits
+        np.testing.assert_allclose(case.activation, activation, atol=1e-4)
 
 
-def test_explanations_into_a_folder_are_a_figure_each(run):
+def test_maps_of_a_head_that_is_not_linear_come_from_pytorch(run, save_model, monkeypatch):
+    """In the folder of the run, whose weights the file was exported from; elsewhere it is one line."""
+    save_model()
+    (name,), drawn = save_images(1), []
+    monkeypatch.setattr(figures, "explanation_figure", lambda *arguments: drawn.append(arguments[1][0]))
+    assert run("predict", name, "--explain", "map.png")[0] == 0
+    answer_each = onnx_session.OnnxModel.answer_each
+    monkeypatch.setattr(
+        onnx_session.OnnxModel, "answer_each", lambda *given: answer_each(*given)._replace(maps=None)
+    )
+    assert run("predict", name, "--explain", "map.png")[0] == 0
+    np.testing.assert_allclose(drawn[0].activation, drawn[1].activation, atol=1e-4)
+    classifier.WEIGHTS.write_bytes(b"of another run")
+    code, out, err = run("predict", name, "--explain", "map.png")
+    assert (code, out, len(err), len(drawn)) == (1, [], 1, 2)
+    assert "no class activation maps; run in the folder of its run" in err[0]
+
+
+def test_explanations_into_a_folder_are_a_figure_each(run, save_model):
     save_model()
     for folder in ("a", "b"):
         Path(folder).mkdir()
@@ -274,7 +302,7 @@ def test_explanations_into_a_folder_are_a_figure_each(run):
         ("all.png", "--explain all.png: one figure holds at most 2 radiographs; name a folder"),
     ],
 )
-def test_figures_that_cannot_be_drawn_are_one_line(run, monkeypatch, target, reason):
+def test_figures_that_cannot_be_drawn_are_one_line(run, save_model, monkeypatch, target, reason):
     save_model()
     paths = save_images(3)
     monkeypatch.setattr(figures, "ROWS", 2 if target == "all.png" else 20)
@@ -283,7 +311,7 @@ def test_figures_that_cannot_be_drawn_are_one_line(run, monkeypatch, target, rea
     assert files_below(Path()) == before
 
 
-def test_nothing_readable_draws_nothing(run):
+def test_nothing_readable_draws_nothing(run, save_model):
     save_model()
     assert run("predict", "none.png", "--explain", "maps")[0] == 1
     assert not Path("maps").exists()
@@ -295,7 +323,7 @@ def test_no_file_is_a_usage_error(run):
     assert "IMAGE" in err[-1]
 
 
-def test_every_file_is_decoded_once(run, decoded):
+def test_every_file_is_decoded_once(run, save_model, decoded):
     save_model()
     paths = save_images(5)
     Path("notes.txt").write_text("Not a radiograph.\n")
@@ -305,7 +333,7 @@ def test_every_file_is_decoded_once(run, decoded):
         decoded.clear()
 
 
-def test_probabilities_and_names_do_not_depend_on_the_parts_of_a_large_folder(run, monkeypatch):
+def test_probabilities_and_names_do_not_depend_on_the_parts_of_a_large_folder(run, save_model, monkeypatch):
     """Squares at full resolution are in memory for a part of the folder only, and only if they are drawn."""
     save_model()
     Path("images").mkdir()
@@ -336,7 +364,7 @@ def test_probabilities_and_names_do_not_depend_on_the_parts_of_a_large_folder(ru
     assert max(most) <= 2 * AHEAD + 1
 
 
-def test_figures_of_one_folder_have_different_names(run, monkeypatch):
+def test_figures_of_one_folder_have_different_names(run, save_model, monkeypatch):
     save_model()
     drawn = []
     monkeypatch.setattr(figures, "explanation_figure", lambda path, rows: drawn.append(path.name))
@@ -347,12 +375,7 @@ def test_figures_of_one_folder_have_different_names(run, monkeypatch):
     assert drawn == [f"{stem}_gradcam.png" for stem in ("1", "1_2", "1_3", "1_4")]
 
 
-def test_help_does_not_wait_for_torch():
-    check = "import sys, cxr.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
-
-
-def test_files_that_may_identify_their_patient_are_named_and_no_value_of_them(run):
+def test_files_that_may_identify_their_patient_are_named_and_no_value_of_them(run, save_model):
     save_model()
     image = noise_images(1, size=40)[0]
     Path("named.dcm").write_bytes(dicom_bytes(dicom(image, BurnedInAnnotation="YES")))

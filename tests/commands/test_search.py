@@ -1,6 +1,7 @@
 """`cxr search` finds the neighbours that a brute-force search finds, and names their sources."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ from cxr.data.radiograph import read_radiograph
 from cxr.embeddings import gallery
 from cxr.embeddings.gallery import Gallery
 from cxr.embeddings.vectors import embed_new
+from cxr.inference import onnx_session
 from cxr.params import load_params
 from tests.builders import (
     dicom,
     dicom_bytes,
+    edit_export,
     files_below,
     save_classifier,
     small_classifier,
@@ -32,11 +35,12 @@ PICTURE = "build/search.png"
 
 
 @pytest.fixture
-def library(run):
+def library(run, exported_run):
     """`run` beside a data set and a model; the gallery is built by `build`."""
     write_params(Path(), {"clip_embed.dimensions": 8})
     write_packed({"train": (12, 15), "val": (3, 3), "test": (4, 4)}, ["normal", "pneumonia"])
-    save_classifier(small_classifier())
+    save_classifier(small_classifier())  # from which `exported_run` was exported
+    shutil.copy(exported_run / onnx_session.PATH, onnx_session.PATH)
     return run
 
 
@@ -167,13 +171,14 @@ def test_nothing_readable_writes_nothing(library):
         ("models/index.faiss", "`dvc repro`"),
         ("data/labels.csv", "`dvc repro`"),
         ("data/images.npy", "`dvc pull`"),
-        ("models/classifier.safetensors", "`dvc repro`"),
+        ("models/classifier.onnx", "`dvc repro`"),
     ],
 )
 def test_missing_parts_are_one_line(library, missing, remedy):
     build()
     queries = save_queries()
     Path(missing).unlink()
+    Path("dvc.yaml").touch()
     code, out, err = library("search", *queries)
     assert (code, out, len(err)) == (1, [], 1)
     assert err[0].startswith(f"error: {missing}: no ")
@@ -182,7 +187,7 @@ def test_missing_parts_are_one_line(library, missing, remedy):
 
 def test_another_model_is_an_error(library):
     build()
-    save_classifier(small_classifier(seed=1))
+    edit_export(Path(), classifier_sha256="0" * 64)
     code, out, err = library("search", *save_queries())
     assert (code, out, len(err)) == (1, [], 1)
     assert "another model" in err[0]
@@ -230,3 +235,24 @@ def test_every_file_is_decoded_once(library, decoded, monkeypatch):
     Path("notes.txt").write_text("no radiograph")
     assert library("search", *paths)[0] == 1  # one is drawn, one is not
     assert sorted(decoded) == sorted(paths)
+
+
+def test_the_gallery_of_a_run_in_another_folder(library, monkeypatch, tmp_path):
+    """Its ONNX file gives the features; what PyTorch has to compute needs the folder's params.yaml."""
+    build()
+    (query, _) = save_queries()
+    here = library("search", query, "--json")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    there = library("search", f"../{query}", "--model", "..", "--json")
+    documents = [json.loads("\n".join(out)) for _, out, _ in (here, there)]
+    assert documents[1]["images"][0]["neighbours"] == documents[0]["images"][0]["neighbours"]
+    monkeypatch.chdir("..")
+    build("l2")
+    monkeypatch.chdir("elsewhere")
+    code, out, err = library("search", f"../{query}", "--model", "..")
+    assert (code, out) == (1, [])
+    assert err == [
+        "error: ..: its gallery compares classifier vectors by l2, which its ONNX file does not give; run "
+        "`cxr search` in that folder"
+    ]

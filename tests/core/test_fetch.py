@@ -2,8 +2,6 @@
 machine)."""
 
 import hashlib
-import http.server
-import json
 import socket
 import subprocess
 import sys
@@ -16,9 +14,9 @@ from safetensors.torch import save_file
 from cxr.core.fetch import Setting, from_hub, from_mirror, from_url, nearest, stated_hash
 from cxr.models.weights import read_state, reading
 from tests.builders import ROOT, Answer, Site, files_below, refused
+from tests.hub import COMMIT, serving_hub
 
 X = Setting("clip_embed.encoder", "x")
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BODY = b"weights"
 SHA256 = hashlib.sha256(BODY).hexdigest()
 
@@ -55,54 +53,6 @@ def site(served):
     return server
 
 
-class Hub(http.server.ThreadingHTTPServer):
-    """The part of the Hugging Face hub that a download of acme/tiny needs. files: content by name. requests:
-    the paths requested so far."""
-
-    files: dict[str, bytes]
-    requests: list[str]
-
-
-class HubAnswer(http.server.BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_GET(self) -> None:
-        path = self.path.split("?")[0]
-        self.server.requests.append(path)
-        files = self.server.files
-        if path.startswith(f"/api/models/acme/tiny/tree/{COMMIT}"):
-            tree = [{"type": "file", "path": k, "size": len(v), "oid": self.tag(v)} for k, v in files.items()]
-            self.answer(json.dumps(tree).encode())
-        elif path.startswith("/api/models/acme/tiny"):
-            siblings = [{"rfilename": name} for name in files]
-            self.answer(json.dumps({"id": "acme/tiny", "sha": COMMIT, "siblings": siblings}).encode())
-        elif path.startswith(f"/acme/tiny/resolve/{COMMIT}/"):
-            self.answer(files[path.rpartition("/")[2]])
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", f'"{self.tag(body)}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    @staticmethod
-    def tag(body: bytes) -> str:
-        return hashlib.sha1(body).hexdigest()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(autouse=True)
 def no_files(tmp_path, monkeypatch):
     """An empty mirror and an empty cache."""
@@ -112,15 +62,10 @@ def no_files(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def hub(served, monkeypatch):
-    server = served(Hub, HubAnswer)
-    server.requests = []
-    server.files = {"config.json": b"{}", "pytorch_model.bin": BODY, "tf_model.h5": b"large"}
-    url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
-    template = url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-    return server
+def hub(monkeypatch):
+    with serving_hub(monkeypatch) as server:
+        server.files |= {"config.json": b"{}", "pytorch_model.bin": BODY, "tf_model.h5": b"large"}
+        yield server
 
 
 def from_tiny(revision=COMMIT):

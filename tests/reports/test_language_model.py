@@ -38,6 +38,7 @@ from tests.builders import ROOT, case, files_below, refused, settings, unreachab
 
 CPU = torch.device("cpu")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+NF4 = pytest.mark.skipif(not find_spec("bitsandbytes"), reason="needs the layer nf4: make test-nf4")
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
 IMAGE_TOKENS = {
     "boi_token": "<start_of_image>",
@@ -219,6 +220,7 @@ def open_writer_in_root(monkeypatch):
     return open_writer(settings("report", writer="acme/tiny"), CPU)
 
 
+@NF4
 def test_quantisation_is_double_nf4_with_bf16():
     none, nf4 = (settings("report", quantisation=name) for name in ("none", "nf4"))
     assert language_model.quantisation(none, torch.bfloat16) is None
@@ -288,6 +290,7 @@ def test_pytorch_takes_the_allocator_setting():
         torch._C._accelerator_setAllocatorSettings("expandable_segments:False")
 
 
+@NF4
 def test_nf4_reaches_the_layers_and_writes():
     import bitsandbytes
 
@@ -310,7 +313,7 @@ def test_nf4_reaches_the_layers_and_writes():
 def test_nf4_without_its_packages_is_an_error(monkeypatch):
     for package in ("bitsandbytes", "accelerate"):
         monkeypatch.setattr(
-            language_model, "find_spec", lambda name, gone=package: None if name == gone else find_spec(name)
+            language_model, "find_spec", lambda name, gone=package: None if name == gone else name
         )
         with refused("report.quantisation is nf4", package, "uv sync --extra nf4"):
             opened(quantisation="nf4")
@@ -456,6 +459,12 @@ def test_weights_larger_than_memory_are_an_error_before_they_are_read(tiny, monk
         "report.writer is acme/tiny", "GiB", "report.quantisation to nf4", "report.writer to template"
     ):
         opened()
+
+
+@NF4
+def test_nf4_weights_fit_into_a_quarter_of_the_memory(tiny, monkeypatch):
+    weights = sum(w.numel() for w in Gemma3ForConditionalGeneration.from_pretrained(tiny).parameters())
+    monkeypatch.setattr(memory, "capacity", lambda device: 2 * weights - 1)
     opened(quantisation="nf4")
 
 

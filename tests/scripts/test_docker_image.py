@@ -82,7 +82,11 @@ def test_the_image_has_no_pytorch_and_no_root() -> None:
     steps = docker_image.instructions((ROOT / "Dockerfile").read_text(encoding="utf-8"))
     assert ("USER", "cxr") in steps
     assert all(rest.startswith("python:3.11-slim") for word, rest in steps if word == "FROM")
-    export = ["uv", "export", "--frozen", "--only-group", "service", "--no-hashes"]
+    (sync,) = [rest for _, rest in steps if rest.startswith("uv sync")]
+    layer = [part for part in sync.split()[2:] if part not in ("--no-cache", "--compile-bytecode")]
+    export = ["uv", "export", *layer, "--no-hashes"]
+    export[export.index("--no-install-project")] = "--no-emit-project"
     packages = subprocess.run(export, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "onnxruntime==" in packages
-    assert not any(line.startswith(("torch", "nvidia")) for line in packages.splitlines())
+    assert "uvicorn==" in packages
+    assert not any(line.startswith(("torch", "nvidia", "scipy")) for line in packages.splitlines())

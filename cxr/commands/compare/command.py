@@ -1,8 +1,6 @@
 """`cxr compare`: is the difference between two runs more than chance?"""
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +36,15 @@ def add(commands: Any) -> None:
 def call(arguments: argparse.Namespace) -> None:
     """Raises `UserError` if a side cannot be read, if two sides have no radiographs in common, if data/ for
     --sheet does not hold them, or if a file cannot be written."""
+    from cxr.commands.compare.runs import read_run
+
+    a = read_run(arguments.a)  # outside of a repository this is the error, and not that SciPy is missing
     from cxr.commands.compare import contact_sheet
     from cxr.commands.compare.candidates import Ranking
     from cxr.commands.compare.contact_sheet import draw_contact_sheet
     from cxr.commands.compare.review_json import as_json
-    from cxr.commands.compare.runs import read_run
-    from cxr.core.files import write_json
+    from cxr.core.files import write_json, writing
 
-    a = read_run(arguments.a)
     reviews = [review(a, read_run(name)) for name in arguments.b or [None]]
     if arguments.sheet and len(reviews) > 1:
         raise UserError(f"--sheet: draws one comparison, and there are {len(reviews)} candidates; name one")
@@ -77,12 +76,3 @@ def review(a: "Run", b: "Run") -> "Review":
     )
     splits = compare_runs(matched.a, matched.b, design, (a.threshold, b.threshold))
     return Review(a, b, splits, changed_params(a, b), evaluations_on_test(a, b), matched.notes)
-
-
-@contextmanager
-def writing() -> Iterator[None]:
-    """A file that cannot be written becomes a `UserError`."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from None

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cxr.commands.radiographs import add_deidentified_check
+from cxr.commands.radiographs import add_deidentified_check, add_model
 from cxr.core.errors import UserError
 
 PAGE = "index.html"
@@ -25,13 +25,7 @@ def add(commands: Any) -> None:
         help="folder of class folders, or of files whose names start with their class, or a CSV with the "
         "columns path and label, and patient if known",
     )
-    command.add_argument(
-        "--model",
-        type=Path,
-        default=Path("models/classifier.onnx"),
-        metavar="FILE",
-        help="the model; default: %(default)s",
-    )
+    add_model(command)
     command.add_argument(
         "--json", type=Path, metavar="FILE", help="write all results, with every radiograph's probabilities"
     )
@@ -48,16 +42,16 @@ def add(commands: Any) -> None:
 def call(arguments: argparse.Namespace) -> None:
     """Raises `UserError` if there is no model, if labels are wrong, or if a file cannot be written,
     SystemExit with code 1 if a radiograph could not be read."""
-    from cxr.commands.compare.command import writing
     from cxr.commands.validate.document import validation_document
     from cxr.commands.validate.page import render_validation
     from cxr.commands.validate.summary import summary_lines
     from cxr.commands.validate.validation import validate
-    from cxr.core.files import atomic, write_json
+    from cxr.core.files import atomic, write_json, writing
+    from cxr.model import load
 
     page = _page(arguments.page) if arguments.page else None
     _check_json(arguments.json)
-    validation = validate(arguments.data, arguments.model, arguments.deidentified_check)
+    validation = validate(arguments.data, load(arguments.model), arguments.deidentified_check)
     document = validation_document(validation)
     with writing():
         if page:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import roc_curve
 
 from cxr.commands.validate.measurement import Sample
 from cxr.commands.validate.validation import Validation
 from cxr.core.probabilities import decide
 from cxr.evaluation import reliability
+from cxr.evaluation.curves import ranked_counts
 from cxr.evaluation.reliability import reliability_curve
 from cxr.figures.charts import ReliabilityDiagram, reliability_diagrams
 from cxr.figures.curves import Curve, Panel, roc_curves
@@ -85,7 +85,10 @@ def _event(validation: Validation) -> str:
 
 
 def _roc(sample: Sample, label: int) -> tuple[np.ndarray, np.ndarray]:
-    false_positive, true_positive, _ = roc_curve(sample.labels == label, sample.probabilities[:, label])
+    """False positive rates and sensitivities, from (0, 0) to (1, 1)."""
+    every = np.ones((1, len(sample.labels)))
+    true, false = ranked_counts(sample.labels == label, sample.probabilities[:, label], every)
+    false_positive, true_positive = (np.insert(counts[0] / counts[0, -1], 0, 0.0) for counts in (false, true))
     return false_positive, true_positive
 
 

@@ -10,11 +10,10 @@ patients, DeLong's variance sums over them, and the other intervals take the num
 `effective_cases`, as if images of one patient were equal: they are rather too wide than too narrow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 
 from cxr.evaluation import diagnostic_accuracy
 from cxr.evaluation.delong import auc_contributions, case_variance, placements
@@ -87,6 +86,14 @@ def newcombe(area: float, negatives: float, positives: float) -> tuple[float, fl
         return float(abs(area - true) - Z * np.sqrt(true * (1 - true) * spread / (negatives * positives)))
 
     near = 1e-9
-    low = brentq(beyond, 0, area - near) if area > near else 0.0
-    high = brentq(beyond, area + near, 1) if area < 1 - near else 1.0
-    return float(low), float(high)
+    low = _root(beyond, 0.0, area - near) if area > near else 0.0
+    high = _root(beyond, 1.0, area + near) if area < 1 - near else 1.0
+    return low, high
+
+
+def _root(function: Callable[[float], float], above: float, below: float) -> float:
+    """Where `function`, positive at `above` and negative at `below`, is 0, by bisection."""
+    for _ in range(50):
+        middle = (above + below) / 2
+        above, below = (middle, below) if function(middle) > 0 else (above, middle)
+    return (above + below) / 2

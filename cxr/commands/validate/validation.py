@@ -1,6 +1,5 @@
 """What `cxr validate` finds out: predictions of labelled radiographs, metrics, errors, and what to doubt."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ from cxr.core.errors import UserError
 from cxr.core.files import read_csv
 from cxr.evaluation.reliability import ece_by_chance
 from cxr.inference.onnx_session import OnnxModel
-
-BATCH = 64
+from cxr.model import ReleasedModel
 
 
 @dataclass(frozen=True)
@@ -52,26 +50,14 @@ class Validation:
         return wrong[np.argsort(of_truth[wrong], kind="stable")]
 
 
-def load_onnx(path: Path) -> OnnxModel:
-    """Raises `UserError` if there is no model, or one of another kind."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{path}: no model here ({error.strerror}); build it with `dvc repro`, or fetch it with "
-            "`dvc pull`"
-        ) from None
-    return OnnxModel(content, os.cpu_count() or 1, path)
-
-
-def validate(data: Path, onnx: Path, deidentified_check: bool = False) -> Validation:
-    """data: see `find_labelled`. onnx: the model's file, in `models/` beside the `metrics/` of test.
+def validate(data: Path, released: ReleasedModel, deidentified_check: bool = False) -> Validation:
+    """data: see `find_labelled`. released: compared with the `metrics/` of test in its folder.
     deidentified_check: warn of files that may identify their patient.
 
-    Raises `UserError` if there is no model, if labels are wrong, or if no radiograph could be read.
+    Raises `UserError` if labels are wrong, or if no radiograph could be read.
     """
-    model = load_onnx(onnx)
-    facts, home = model.facts, onnx.parent.parent
+    model, home = released.onnx, released.home
+    facts = model.facts
     reference = load_reference(home, model)
     labelled = find_labelled(data, facts.classes)
     files = NamedFiles(labelled.paths)
@@ -81,8 +67,8 @@ def validate(data: Path, onnx: Path, deidentified_check: bool = False) -> Valida
     if not radiographs:
         raise UserError(f"{data}: none of its {len(files.paths):,} radiographs could be read")
     images = np.stack([radiograph.image for radiograph in radiographs])
-    answers = [model(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
-    probabilities = np.concatenate([answer.probabilities for answer in answers]).astype(np.float64)
+    answer = model.answer_each(images)
+    probabilities = answer.probabilities.astype(np.float64)
     numbers = [radiograph.number for radiograph in radiographs]
     labels = np.array(labelled.labels)[numbers]
     sample = Sample(facts.classes, labels, probabilities, _patients(labelled, numbers))
@@ -103,7 +89,7 @@ def validate(data: Path, onnx: Path, deidentified_check: bool = False) -> Valida
             *_known(hash_images(images), home / dataset.LABELS),
         ],
         source=labelled.source,
-        typicality=np.array([each.p_value for answer in answers for each in model.typicality(answer)]),
+        typicality=np.array([each.p_value for each in model.typicality(answer)]),
     )
 
 

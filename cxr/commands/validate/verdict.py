@@ -10,8 +10,7 @@ of samples, for two one-sided comparisons of 2.5 %. Otherwise the radiographs ca
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from scipy.stats import norm
+from statistics import NormalDist
 
 from cxr.commands.validate.intervals import Bounded, combined
 from cxr.commands.validate.measurement import ONE_HALF, Sample
@@ -109,7 +108,7 @@ def _needed(differences: Mapping[str, Difference], images: int) -> int | None:
     counts = []
     for each in differences.values():
         assert each.margin is not None
-        allowed = (each.margin * Z / (Z + float(norm.ppf(POWER)))) ** 2
+        allowed = (each.margin * Z / (Z + NormalDist().inv_cdf(POWER))) ** 2
         left = allowed - (each.test.high - each.test.value) ** 2
         if left <= 0:
             return None
