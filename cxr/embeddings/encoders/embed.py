@@ -1,5 +1,8 @@
 """Images to embeddings by the encoder that params.yaml names."""
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,12 +24,25 @@ def embed_dataset(images: np.ndarray, train: np.ndarray, settings: ClipEmbed, co
         return fit_components(images[train], settings.dimensions).transform(images)
     # PyTorch takes seconds to import, and `pixels` does without it.
     from cxr.core.device import configure
+    from cxr.core.engine import on_ray
 
-    return embed_by_network(images, settings, configure(compute.device, compute.threads))
+    device = configure(compute.device, compute.threads)
+    if on_ray() and isinstance(images, np.memmap):
+        from cxr.embeddings.encoders.in_shards import embed_in_shards
+        from cxr.models.encoders.encoder import BATCH
+
+        make = partial(network_embedder, settings, device)
+        return embed_in_shards(make, Path(str(images.filename)), BATCH, [settings], device, compute)
+    return embed_by_network(images, settings, device)
 
 
 def embed_by_network(images: np.ndarray, settings: ClipEmbed, device: "torch.device") -> np.ndarray:
     """`embed_dataset` with any encoder but `pixels`."""
+    return network_embedder(settings, device)(images)
+
+
+def network_embedder(settings: ClipEmbed, device: "torch.device") -> Callable[[np.ndarray], np.ndarray]:
+    """`embed_by_network` of one encoder, which is loaded once."""
     from cxr.models.encoders.encoder import encode
     from cxr.models.encoders.load import load_encoder
 
@@ -35,4 +51,4 @@ def embed_by_network(images: np.ndarray, settings: ClipEmbed, device: "torch.dev
         from cxr.models.encoders.huggingface import hasten
 
         hasten(encoder.model)
-    return encode(encoder, images, device, settings.precision)
+    return lambda images: encode(encoder, images, device, settings.precision)
