@@ -17,8 +17,8 @@ GRID = ("sweep", "-S", "seed=0,1,2")
 
 @pytest.fixture
 def ran(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """In a repository that holds params.yaml alone: the changes of each experiment that would have run. seed=1
-    fails at first."""
+    """In a repository that holds params.yaml alone: the changes of each experiment that would have run. For
+    seed=1 it fails at first."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     write_params(tmp_path, {})
     workspace.call(tmp_path, "git", "init", "--quiet")
