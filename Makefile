@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro serve test test-slow mutate lint fresh reproduce walkthrough environment readme plots-page ablation-clip review image
+.PHONY: help setup demo repro serve test test-slow test-ray mutate lint fresh reproduce walkthrough environment readme plots-page ablation-clip review image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ walkthrough: setup ## run the commands of docs/walkthrough.md on a small copy of
 
 test-slow: setup ## run the tests that take minutes: every recipe at full input size
 	pytest -m slow
+
+test-ray: setup ## run the tests on two nodes of a Ray cluster, which they start on this machine; minutes
+	.venv/bin/uv sync --frozen --quiet --inexact --extra ray
+	pytest -m slow tests/pipeline/test_ray.py
 
 mutate: setup ## put the errors of tests/mutations/ into the code, one by one: do its tests notice? (an hour)
 	python -m scripts.mutate --jobs 2

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr.commands.sweep import guard
 from cxr.commands.sweep.outcomes import LINES, Outcome, on_val, outcome_path, save_outcome
 from cxr.commands.sweep.plan import Planned
 from cxr.core.engine import ADDRESS
@@ -48,9 +49,13 @@ def run_in_clone(experiment: Planned, revision: str, cpus: int) -> Outcome:
     with log.open("w", encoding="utf-8") as file:
 
         def call(*command: str, folder: Path = clone) -> None:
-            # A group of its own, so that stages and their workers end with it.
             process = subprocess.Popen(
-                command, cwd=folder, env=_environment(cpus), stdout=file, stderr=file, start_new_session=True
+                [sys.executable, guard.__file__, *command],
+                cwd=folder,
+                env=_environment(cpus),
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
             )
             try:
                 code = process.wait()
@@ -65,7 +70,7 @@ def run_in_clone(experiment: Planned, revision: str, cpus: int) -> Outcome:
             changes = [part for change in experiment.changes for part in ("-S", change)]
             dvc = (sys.executable, "-m", "dvc")
             call(*dvc, "exp", "run", "--name", experiment.name, *changes)
-            call(*dvc, "exp", "push", "--no-cache", "origin", experiment.name)
+            call(*dvc, "exp", "push", "--no-cache", "--force", "origin", experiment.name)
         except subprocess.CalledProcessError:
             lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
             return Outcome(
