@@ -31,8 +31,8 @@ from cxr.core.files import write_csv, write_npy
 from cxr.embeddings.encoders import in_shards
 from cxr.embeddings.encoders.embed import embed_dataset
 from cxr.params import Compute
-from scripts import workspace
 from tests.builders import ROOT, empty_mirror, noise_images, refused, settings, write_packed, write_params
+from tests.sweeps import experiments_in, git, write_repository
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 pytestmark = pytest.mark.slow
@@ -227,46 +227,11 @@ def test_embeddings_in_shards_are_those_of_one_process(
     assert not list(Path(".resume").iterdir())
 
 
-PIPELINE = """\
-stages:
-  train:
-    cmd: python train.py
-    deps: [train.py]
-    params: [seed, train.lr]
-    outs: [models/history.csv]
-    metrics: [{metrics.json: {cache: false}}]
-"""
-STAGE = """\
-import json, os, sys
-from pathlib import Path
-from cxr.params import load_params
-params = load_params()
-if params.train.lr > 1:
-    sys.exit("error: the loss is no longer finite")
-Path("models").mkdir(exist_ok=True)
-Path("models/history.csv").write_text(
-    "val_nll,val_accuracy,released\\n%s,0.5,1\\n" % (params.train.lr + params.seed))
-Path("metrics.json").write_text(json.dumps({"cpus": os.environ["PYTHON_CPU_COUNT"]}))
-"""
-
-
 def test_experiments_come_back_to_the_repository(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_params(tmp_path, {})
-    for name, text in {"dvc.yaml": PIPELINE, "train.py": STAGE, ".gitignore": "/build/\n/logs/\n"}.items():
-        (tmp_path / name).write_text(text)
+    revision = write_repository(tmp_path)
     monkeypatch.chdir(tmp_path)
-    workspace.call(tmp_path, "git", "init", "--quiet")
-    workspace.call(tmp_path, sys.executable, "-m", "dvc", "init", "--quiet")
-    workspace.commit(tmp_path, "start")
-    for key in ("user.name", "user.email"):
-        workspace.call(tmp_path, "git", "config", key, "test@localhost")
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
-
-    revision = git("rev-parse", "HEAD").strip()
     planned = plan("rates", ["train.lr=0.25,0.5,2", "seed=0"])
     with tqdm(disable=True) as bar:
         side_by_side(CloneTask(planned, revision, 1), len(planned), COMPUTE, bar)
@@ -274,15 +239,9 @@ def test_experiments_come_back_to_the_repository(
     assert [outcome and outcome.val_nll for outcome in outcomes] == [0.25, 0.5, None]
     assert outcomes[2]
     assert any("error: the loss is no longer finite" in line for line in outcomes[2].lines)
-    names = [line.rpartition("/")[2] for line in git("for-each-ref", "refs/exps").splitlines()]
-    assert {each.name for each in planned[:2]} <= set(names)
-    assert planned[2].name not in names
-    assert '"1"' in git("show", f"{next_ref(git, planned[0].name)}:metrics.json")
+    known = experiments_in(tmp_path)
+    assert set(known) == {each.name for each in planned[:2]}
+    metrics = git(tmp_path, "show", f"{known[planned[0].name]}:metrics.json")
+    assert metrics == ['{"cpus": "1"}']
     # The clone of the failed one is kept, to look at; those of the others are not.
     assert [path.name for path in Path("build/sweep").glob("*/*") if path.is_dir()] == [planned[2].name]
-
-
-def next_ref(git: Callable[..., str], name: str) -> str:
-    return next(
-        line for line in git("for-each-ref", "--format=%(refname)").splitlines() if line.endswith(name)
-    )
