@@ -33,9 +33,10 @@ def worker_count(compute: Compute) -> int:
     """For "auto" as many workers as this process has cores for, at least one."""
     if compute.workers != "auto":
         return compute.workers
-    if stated := os.environ.get(CPUS):
-        return max(1, int(stated) // compute.threads)
     # Python 3.11 can ask on Linux alone which cores a process may use, of a container for example.
+    stated = os.environ.get(CPUS, "")
+    if stated.isdecimal():
+        return max(1, int(stated) // compute.threads)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // compute.threads)
 

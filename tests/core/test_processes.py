@@ -78,6 +78,15 @@ def test_a_gpu_does_one_task_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         assert in_processes(lambda number, tick: os.getpid(), 2, on(2), bar) == [os.getpid()] * 2
 
 
+def test_a_process_may_be_told_how_many_cores_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Python 3.13 and newer are told, and the experiments of a sweep."""
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "6")
+    assert [worker_count(on("auto", threads)) for threads in (1, 2, 9)] == [6, 3, 1]
+    assert worker_count(on(2)) == 2
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "default")
+    assert worker_count(on("auto")) == len(os.sched_getaffinity(0))
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot withhold cores")
 def test_as_many_workers_as_there_are_cores_for() -> None:
     cores = os.sched_getaffinity(0)
