@@ -181,9 +181,9 @@ def _follow(ray: Any, tasks: Sequence[Any], progress: Any, bar: tqdm) -> list[tu
     shown, pending = 0, list(tasks)
     while pending:
         done, pending = ray.wait(pending, timeout=SECONDS)
-        total = ray.get(progress.total.remote())
-        bar.update(total - shown)
-        shown = total
+        if (total := ray.get(progress.total.remote())) > shown:
+            bar.update(total - shown)
+            shown = total
         for task in done:
             try:
                 with user_errors():
