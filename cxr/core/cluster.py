@@ -188,7 +188,11 @@ def _follow(ray: Any, tasks: Sequence[Any], progress: Any, bar: tqdm) -> list[tu
             try:
                 with user_errors():
                     results[task] = ray.get(task)
-            except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+            except (
+                ray.exceptions.WorkerCrashedError,
+                ray.exceptions.OutOfMemoryError,
+                ray.exceptions.NodeDiedError,
+            ):
                 raise UserError(
                     f"the process of a task was killed {RETRIES + 1} times, as happens when memory is short; "
                     "give the nodes fewer CPUs (`ray start --num-cpus`)"

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cxr.commands.sweep.outcomes import FOLDER, Outcome, load_outcome, outcome_path, sweep_table
+from cxr.commands.sweep.outcomes import FOLDER, Outcome, load_outcome, sweep_table
 from cxr.commands.sweep.plan import Planned, plan
 from cxr.core.errors import UserError
 from cxr.params import Compute, load_params
@@ -65,7 +65,6 @@ def _run(planned: Sequence[Planned], revision: str, compute: Compute) -> None:
     # Both import what takes seconds, and `cxr --help` does not wait for it.
     from cxr.core.engine import on_ray, side_by_side
 
-    outcome_path(revision, "").parent.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(planned), desc="sweep", unit="experiment", disable=None) as bar:
         if on_ray():
             from cxr.commands.sweep.in_clone import CloneTask

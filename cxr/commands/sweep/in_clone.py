@@ -46,6 +46,7 @@ def run_in_clone(experiment: Planned, revision: str, cpus: int) -> Outcome:
     start = time.monotonic()
     log = outcome_path(revision, experiment.name).with_suffix(".log")
     clone = log.with_suffix("")
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as file:
 
         def call(*command: str, folder: Path = clone) -> None:
