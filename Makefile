@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro serve test test-slow mutate lint fresh reproduce test-long package test-nf4 environment readme plots-page ablation-clip review image
+.PHONY: help setup demo repro serve test test-slow test-ray mutate lint fresh reproduce test-long package test-nf4 environment readme plots-page ablation-clip review image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ package: setup ## build the wheel, install its base layer in a clean environment
 
 test-nf4: setup ## run the tests of 4-bit language models, in an environment with the layer nf4
 	uv run --frozen --isolated --extra nf4 pytest tests/reports/test_language_model.py -k "nf4 or quantisation"
+
+test-ray: setup ## run the tests on two nodes of a Ray cluster, which they start on this machine; minutes
+	.venv/bin/uv sync --frozen --quiet --inexact --extra ray
+	pytest -m slow tests/pipeline/test_ray.py
 
 mutate: setup ## put the errors of tests/mutations/ into the code, one by one: do its tests notice? (an hour)
 	python -m scripts.mutate --jobs 2

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from cxr.core.dataset import hash_images, load_dataset, load_opacities, save_dataset
 from cxr.core.device import configure
+from cxr.core.engine import side_by_side
 from cxr.data.phantom.cohort import make_phantoms
 from cxr.evaluation.acquisition import cross_validated, shortcut_conflicting
 from cxr.evaluation.pointing import VISIBLE, point_at_opacities
@@ -34,7 +35,6 @@ from cxr.inference.calibration import load_calibration
 from cxr.models.classifier import Classifier, build_member, load_classifier, predict
 from cxr.params import Params, load_params
 from cxr.training.member import MemberTask, prepare
-from cxr.training.parallel import side_by_side
 from cxr.training.targets import Subclasses
 from stages.download import make_synthetic
 

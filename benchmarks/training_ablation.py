@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from cxr.core.dataset import Dataset, load_dataset
 from cxr.core.device import configure
+from cxr.core.engine import Tick, side_by_side
 from cxr.core.files import read_csv, write_csv
 from cxr.core.probabilities import nll
 from cxr.embeddings.encoders.embed import embed_dataset
@@ -36,7 +37,6 @@ from cxr.inference.calibration import Calibration, fit_temperature
 from cxr.models.classifier import Classifier, Spec, build_member, predict
 from cxr.params import Params, load_params
 from cxr.training.member import MemberTask, prepare
-from cxr.training.parallel import Tick, side_by_side
 from cxr.training.targets import Subclasses, Targets
 
 MEMBERS = 5

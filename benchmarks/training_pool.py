@@ -22,11 +22,11 @@ from tqdm import tqdm
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.device import configure
+from cxr.core.engine import Tick, side_by_side
+from cxr.core.resuming import resume_key
 from cxr.models.classifier import Classifier, build_member, predict
 from cxr.params import Augment, load_params
-from cxr.training.checkpoints import resume_key
 from cxr.training.member import MemberTask, Trained, prepare
-from cxr.training.parallel import Tick, side_by_side
 from cxr.training.targets import SUBCLASSES, load_subclasses
 
 KEPT = Path("build/train_pool")

@@ -23,12 +23,12 @@ from tqdm import tqdm
 
 from cxr.core.dataset import load_dataset
 from cxr.core.device import configure
+from cxr.core.engine import side_by_side
 from cxr.core.probabilities import nll
 from cxr.models.classifier import Classifier, build_member, predict
 from cxr.params import PATH, Params, load_params
 from cxr.recipes import switch_to
 from cxr.training.member import MemberTask, prepare
-from cxr.training.parallel import side_by_side
 from cxr.training.targets import Subclasses, load_subclasses
 
 MEASURES = ("auc", "accuracy", "nll")

@@ -51,6 +51,7 @@ from benchmarks.selection_table import COLUMNS, ROWS, after_one_seed, finalists,
 from cxr.core import dataset
 from cxr.core.dataset import load_dataset
 from cxr.core.device import configure
+from cxr.core.engine import Tick, side_by_side
 from cxr.core.files import read_csv
 from cxr.core.probabilities import nll
 from cxr.evaluation.acquisition import cross_validated, shortcut_conflicting
@@ -62,7 +63,6 @@ from cxr.models.classifier import Classifier, build_member, predict
 from cxr.models.preprocess import to_grey, zoomed
 from cxr.params import Params, load_params
 from cxr.training.member import MemberTask, prepare
-from cxr.training.parallel import Tick, side_by_side
 from cxr.training.targets import Subclasses
 
 SEEDS = (0, 1, 2)

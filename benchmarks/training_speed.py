@@ -40,13 +40,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from cxr.core.device import Precision, autocast
+from cxr.core.processes import worker_count
 from cxr.models.backbones import build_backbone
 from cxr.models.network import Network
 from cxr.models.preprocess import Preprocess, to_grey
 from cxr.params import Params, load_params
 from cxr.training.inputs import AugmentedImages
 from cxr.training.loop import Phase
-from cxr.training.parallel import worker_count
 from cxr.training.targets import Subclasses, make_targets
 
 ROUNDS = 5

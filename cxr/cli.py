@@ -9,6 +9,7 @@ import cxr
 from cxr.commands import leaderboard, predict, push, recipe, search
 from cxr.commands.compare import command as compare
 from cxr.commands.new import command as new
+from cxr.commands.sweep import command as sweep
 from cxr.commands.validate import command as validate
 from cxr.core.errors import UserError, run
 
@@ -31,12 +32,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cxr",
         description="Apply the trained classifier to radiographs, validate it on labelled ones, search "
-        "similar ones, share it, and configure, list and compare runs of the pipeline.",
+        "similar ones, share it, and configure, run, list and compare experiments of the pipeline.",
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     shtab.add_argument_to(parser, "--print-completion", help="print the completion of a shell and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (new, predict, search, validate, push, recipe, leaderboard, compare):
+    for module in (new, predict, search, validate, push, recipe, sweep, leaderboard, compare):
         module.add(commands)
     for command in commands.choices.values():
         for action in command._actions:

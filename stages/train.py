@@ -4,15 +4,16 @@ import torch
 
 from cxr.core.dataset import IMAGES, LABELS, load_dataset
 from cxr.core.device import configure, has_bf16
+from cxr.core.engine import side_by_side
 from cxr.core.errors import run
 from cxr.core.files import write_csv
 from cxr.core.log import open_log
+from cxr.core.resuming import resume_key
 from cxr.models.classifier import save_members
 from cxr.params import load_params
-from cxr.training.checkpoints import checkpoint_path, clear_checkpoints, resume_key
+from cxr.training.checkpoints import checkpoint_path, clear_checkpoints
 from cxr.training.history import HISTORY, HISTORY_COLUMNS, HistoryBar
 from cxr.training.member import MemberTask, prepare
-from cxr.training.parallel import side_by_side
 from cxr.training.probe import ProbeTask
 from cxr.training.targets import SUBCLASSES, load_subclasses
 

@@ -117,7 +117,7 @@ def attributes(path: Path) -> set[str]:
 def test_what_changes_no_byte_is_read_at_one_place() -> None:
     code = set().union(*(closure(script(stage)) for stage in STAGES))
     reading = {path for path in code if "workers" in attributes(path)}
-    assert reading == {ROOT / "cxr/training/parallel.py"}
+    assert reading == {ROOT / "cxr/core/processes.py"}
 
 
 def test_what_depends_on_the_environment() -> None:

@@ -45,7 +45,7 @@ def test_sections_can_be_pickled_and_are_immutable():
 
 
 def test_repr_of_sections_distinguishes_every_value():
-    """`cxr.training.checkpoints.resume_key` hashes it."""
+    """`cxr.core.resuming.resume_key` hashes it."""
     params = load_params(ROOT / "params.yaml")
     changed = params.replace(train=params.train.replace(lr=0.0030000000000000005))
     assert repr(load_params(ROOT / "params.yaml")) == repr(params) != repr(changed)

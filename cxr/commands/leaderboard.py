@@ -112,7 +112,7 @@ def table(rows: Sequence[Experiment], reference: Experiment) -> list[str]:
         best = statistics.mean(row.metrics[columns[0]] for row in runs)
         lines.append((best, [_changes(members[0], reference) or "as at HEAD", str(len(runs)), *cells]))
     ordered = [cells for _, cells in sorted(lines, key=lambda line: -line[0])]
-    return _aligned([["parameters", "seeds", *columns], *ordered])
+    return aligned([["parameters", "seeds", *columns], *ordered])
 
 
 def _changes(row: Experiment, reference: Experiment) -> str:
@@ -133,7 +133,8 @@ def _mean_and_sd(values: list[float]) -> str:
     return f"{mean} +- {statistics.stdev(values):.4f}" if len(values) > 1 else mean
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
+    """The cells of each row in columns, without spaces at the end."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -1,6 +1,8 @@
 """Device, threads and precision, set in the same way in every stage that computes with PyTorch."""
 
 import os
+import platform
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -47,3 +49,13 @@ def choose_precision(precision: Literal["auto"] | Precision, device: torch.devic
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Mixed precision with bfloat16 for precision "bf16"; no change for "float32"."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def processor() -> str:
+    """The type of this machine's processor, on which the last digits of results depend."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,39 +1,17 @@
 """Checkpoints: a training that was killed continues after its last finished epoch, with the same final bytes.
 
-DVC removes a stage's outputs before it runs again, so checkpoints are files of their own,
-.resume/<key>/member_<i>.pt: the key is a hash of everything that determines the result. They are removed when
-the stage has succeeded.
+They are .resume/<key>/member_<i>.pt (`cxr.core.resuming`), removed when the stage has succeeded.
 """
 
-import hashlib
 import io
 import shutil
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from cxr.core.files import atomic
-
-FOLDER = Path(".resume")
-
-
-def resume_key(settings: Iterable[object], files: Iterable[Path | str]) -> str:
-    """16 hexadecimal digits: a hash of the settings, the files' bytes, PyTorch's version and the imported
-    code of this repository."""
-    digest = hashlib.sha256(repr([*settings, torch.__version__]).encode())
-    code = [Path(source) for module in list(sys.modules.values()) if (source := _own_file(module))]
-    for path in [*map(Path, files), *sorted(code)]:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
-
-
-def _own_file(module: object) -> str | None:
-    name = getattr(module, "__name__", "")
-    return getattr(module, "__file__", None) if name.split(".")[0] in ("cxr", "stages") else None
+from cxr.core.resuming import FOLDER
 
 
 def checkpoint_path(resume_key: str, member: int) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cxr.core.files import read_csv, write_csv
-from cxr.training.checkpoints import FOLDER
+from cxr.core.resuming import FOLDER
 
 HISTORY = Path("models/history.csv")
 # Train and val are measured in the same way: equally many unaugmented images, without class weights or label

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cxr.core.dataset import Dataset, load_dataset
 from cxr.core.device import autocast, choose_precision
+from cxr.core.engine import Tick
 from cxr.core.errors import UserError
 from cxr.core.log import open_log
 from cxr.models.backbones import backbone_input, fetch_weights
@@ -28,7 +29,6 @@ from cxr.training.inputs import (
     unaugmented_features,
 )
 from cxr.training.loop import Phase
-from cxr.training.parallel import Tick
 from cxr.training.selection import Selection, measure_epoch
 from cxr.training.targets import Subclasses, Targets, make_targets
 
@@ -51,7 +51,7 @@ class MemberTask:
     process.
 
     rows: (n,) of the training images in the packed data set. resume: the key of checkpoints (see
-    `cxr.training.checkpoints.resume_key`); None keeps none.
+    `cxr.core.resuming.resume_key`); None keeps none.
     """
 
     params: Params

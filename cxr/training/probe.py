@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cxr.core.dataset import load_dataset
+from cxr.core.engine import Tick
 from cxr.core.errors import UserError
 from cxr.models.classifier import build_member
 from cxr.models.encoders.load import load_encoder
@@ -14,7 +15,6 @@ from cxr.params import Params
 from cxr.training.inputs import unaugmented_features
 from cxr.training.logistic import FOLDS, fit_head
 from cxr.training.member import MemberTask, Trained, class_probabilities
-from cxr.training.parallel import Tick
 from cxr.training.selection import measure_epoch
 from cxr.training.targets import Targets
 

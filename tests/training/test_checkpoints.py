@@ -4,22 +4,19 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import time
-import types
 from pathlib import Path
 
 import pytest
 import torch
 
+from cxr.core import resuming
 from cxr.core.dataset import load_dataset
 from cxr.core.files import read_csv, write_csv
-from cxr.training import checkpoints
 from cxr.training.checkpoints import (
     checkpoint_path,
     clear_checkpoints,
     load_checkpoint,
-    resume_key,
     save_checkpoint,
 )
 from stages import train
@@ -97,34 +94,6 @@ def check_history_so_far(killed: Path, whole: Path, least: int) -> None:
     assert len(so_far) >= max(1, least)
 
 
-def test_key_changes_with_everything_that_determines_the_result(tmp_path):
-    path = tmp_path / "data"
-    path.write_bytes(b"one")
-    keys = [resume_key([1, "a"], [path]), resume_key([2, "a"], [path])]
-    path.write_bytes(b"two")
-    keys.append(resume_key([1, "a"], [path]))
-    assert len(set(keys)) == 3
-    path.write_bytes(b"one")
-    assert resume_key([1, "a"], [path]) == keys[0]
-
-
-def test_key_changes_with_the_code_and_with_pytorch(tmp_path, monkeypatch):
-    """Any imported module of cxr and of stages counts, no library."""
-    path = tmp_path / "code.py"
-    path.write_text("one")
-    for name, counts in (("cxr.new", True), ("stages.new", True), ("elsewhere", False)):
-        module = types.ModuleType(name)
-        module.__file__ = str(path)
-        monkeypatch.setitem(sys.modules, name, module)
-        before = resume_key([1], [])
-        path.write_text(f"two of {name}")
-        assert (resume_key([1], []) != before) is counts
-        monkeypatch.delitem(sys.modules, name)
-    before = resume_key([1], [])
-    monkeypatch.setattr(torch, "__version__", "0.0")
-    assert resume_key([1], []) != before
-
-
 def test_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = checkpoint_path("key", 3)
@@ -170,4 +139,4 @@ def test_killed_training_ends_with_the_same_bytes(tmp_path, monkeypatch):
     # Finished epochs are not trained again: each kill costs at most the epoch in progress, and one that was
     # logged but not yet saved.
     assert 2 * both <= logged_epochs(killed) <= 2 * both + 3 * 2
-    assert not (killed / checkpoints.FOLDER).exists()
+    assert not (killed / resuming.FOLDER).exists()

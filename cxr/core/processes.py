@@ -24,6 +24,8 @@ from cxr.params import Compute
 T = TypeVar("T")
 Tick = Callable[[], None]  # a task calls it after each step that the progress bar counts
 
+CPUS = "PYTHON_CPU_COUNT"  # CPUs that a process may use, as Python 3.13 and newer read it
+
 _progress: "SimpleQueue[None]"  # in a worker process: to the progress bar of the parent
 
 
@@ -32,16 +34,19 @@ def worker_count(compute: Compute) -> int:
     if compute.workers != "auto":
         return compute.workers
     # Python 3.11 can ask on Linux alone which cores a process may use, of a container for example.
+    stated = os.environ.get(CPUS, "")
+    if stated.isdecimal():
+        return max(1, int(stated) // compute.threads)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // compute.threads)
 
 
-def side_by_side(task: Callable[[int, Tick], T], count: int, compute: Compute, bar: tqdm) -> list[T]:
-    """[task(0, tick), ..., task(count - 1, tick)], as many at a time as `compute` says; one on a GPU.
+def in_processes(task: Callable[[int, Tick], T], count: int, compute: Compute, bar: tqdm) -> list[T]:
+    """`cxr.core.engine.side_by_side` on this machine: as many tasks at a time as `compute` says, and one on
+    a GPU.
 
-    With one worker the tasks run in this process, otherwise `task` and its results must be picklable. PyTorch
-    is configured in the same way in either. The first exception of a task is raised here, and the other tasks
-    are ended. Raises `UserError` if a worker is killed.
+    With one worker the tasks run in this process. PyTorch is configured in the same way in either. Raises
+    `UserError` if a worker is killed.
     """
     device = configure(compute.device, compute.threads)
     workers = 1 if device.type == "cuda" else min(count, worker_count(compute))

@@ -13,8 +13,8 @@ import torch
 from tqdm import tqdm
 
 from cxr.core.errors import UserError
+from cxr.core.processes import Tick, in_processes, worker_count
 from cxr.params import Compute
-from cxr.training.parallel import Tick, side_by_side, worker_count
 from tests.builders import refused, settings
 
 # Seconds that a task would take if nothing ended it; on a busy machine a worker needs minutes to start.
@@ -61,7 +61,7 @@ def test_results_in_order_with_every_step_counted(workers: int, threads: int) ->
     before = torch.get_num_threads()
     torch.use_deterministic_algorithms(False)
     with tqdm(total=9, disable=False) as bar:
-        results = side_by_side(square, 3, on(workers, threads), bar)
+        results = in_processes(square, 3, on(workers, threads), bar)
     torch.set_num_threads(before)
     assert results == [(0, threads, True), (1, threads, True), (4, threads, True)]
     assert bar.n == 9
@@ -69,13 +69,22 @@ def test_results_in_order_with_every_step_counted(workers: int, threads: int) ->
 
 def test_nothing_to_do_takes_no_worker() -> None:
     with tqdm(disable=True) as bar:
-        assert side_by_side(square, 0, on("auto"), bar) == []
+        assert in_processes(square, 0, on("auto"), bar) == []
 
 
 def test_a_gpu_does_one_task_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxr.training.parallel.configure", lambda device, threads: torch.device("cuda"))
+    monkeypatch.setattr("cxr.core.processes.configure", lambda device, threads: torch.device("cuda"))
     with tqdm(disable=True) as bar:
-        assert side_by_side(lambda number, tick: os.getpid(), 2, on(2), bar) == [os.getpid()] * 2
+        assert in_processes(lambda number, tick: os.getpid(), 2, on(2), bar) == [os.getpid()] * 2
+
+
+def test_a_process_may_be_told_how_many_cores_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Python 3.13 and newer are told, and the experiments of a sweep."""
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "6")
+    assert [worker_count(on("auto", threads)) for threads in (1, 2, 9)] == [6, 3, 1]
+    assert worker_count(on(2)) == 2
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "default")
+    assert worker_count(on("auto")) == len(os.sched_getaffinity(0))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot withhold cores")
@@ -94,14 +103,14 @@ def test_as_many_workers_as_there_are_cores_for() -> None:
 def test_an_error_in_one_task_ends_all_at_once() -> None:
     start = time.monotonic()
     with tqdm(disable=True) as bar, pytest.raises(UserError, match="the second one fails"):
-        side_by_side(fail_second, 2, on(2), bar)
+        in_processes(fail_second, 2, on(2), bar)
     assert time.monotonic() - start < LONG
 
 
 def test_a_killed_worker_is_one_line() -> None:
     start = time.monotonic()
     with tqdm(disable=True) as bar, refused("a worker process was killed", "lower compute.workers"):
-        side_by_side(kill_second, 2, on(2), bar)
+        in_processes(kill_second, 2, on(2), bar)
     assert time.monotonic() - start < LONG
 
 
@@ -120,7 +129,7 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     parent = os.fork()
     if parent == 0:
         with tqdm(disable=True) as bar:
-            side_by_side(Linger(tmp_path), 2, on(2), bar)
+            in_processes(Linger(tmp_path), 2, on(2), bar)
         os._exit(0)
     wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
     os.kill(parent, 9)

@@ -1,0 +1,28 @@
+"""Run a command that ends when the process that asked for it ends, as one killed by SIGKILL cannot see to.
+
+    python guard.py COMMAND [ARGUMENT...]
+
+Has to lead a process group of its own: the command, what it started, and this process end together.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+
+SECONDS = 0.5  # between two looks at the parent
+
+
+def main() -> None:
+    parent = os.getppid()
+    process = subprocess.Popen(sys.argv[1:])
+    while True:
+        try:
+            sys.exit(process.wait(SECONDS))
+        except subprocess.TimeoutExpired:
+            if os.getppid() != parent:
+                os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""`cxr sweep` in the queue of DVC; on a cluster: test_ray.py. Slow, DVC starts a process for each step."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxr.core.files import read_json
+from tests.sweeps import experiments_in, write_repository
+
+pytestmark = pytest.mark.slow
+
+
+def test_experiments_of_the_queue_of_dvc(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    write_repository(tmp_path)
+    sweep = ("sweep", "-S", "train.lr=0.5,0.25,2", "--name", "rates")
+    code, out, err = run(*sweep)
+    assert code == 1
+    assert err[-1] == "error: 1 of 3 experiments failed; `--retry` runs them again"
+    assert [line.split()[1:3] for line in out[2:4]] == [["done", "0.2500"], ["done", "0.5000"]]
+    assert any("error: the loss is no longer finite" in line for line in out)
+    assert set(experiments_in(tmp_path)) == {line.split()[0] for line in out[2:4]}
+
+    # The failed one is queued again, alone; it fails again.
+    code, out, _ = run(*sweep, "--retry")
+    assert code == 1
+    assert out[0].startswith("3 experiments, 1 to run")
+    assert len(list(Path("build/sweep").glob("*/*.json"))) == 3
+    assert {read_json(path)["state"] for path in Path("build/sweep").glob("*/*.json")} == {"done", "failed"}
