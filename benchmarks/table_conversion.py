@@ -4,7 +4,8 @@
 
 The files are PNG, in a temporary folder: `DRAWN` synthetic radiographs, copied with a number in their first
 pixels, so that no two are equal. The stage download reads them twice, once killed (SIGKILL) after `KILLED_AT`
-of them and started again; then the stage split. Peak memory is the largest resident set of a process.
+of them and started again; then the stage split. Peak memory is the largest resident set of a process,
+of the stage split with the two arrays that it maps, whose pages the system can take back.
 """
 
 import argparse
