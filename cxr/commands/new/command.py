@@ -61,7 +61,9 @@ def check_committed(path: Path) -> None:
         raise UserError(f"{path}: is not in a Git repository, so a change could not be undone")
 
 
-def proposal_lines(proposal: Proposal, found: Found, report: FileReport, proposed: params.Params) -> list[str]:
+def proposal_lines(
+    proposal: Proposal, found: Found, report: FileReport, proposed: params.Params
+) -> list[str]:
     """What was recognised, found and written, and what to run next, a line each."""
     splits = [split for split in SPLITS if split in found.splits]
     counts = {split: found.counts(split) for split in splits} or {"all together": found.counts()}
