@@ -86,12 +86,12 @@ def apply_recipe(recipe: Path, target: Path = params.PATH) -> None:
     changes = _read(_path(recipe))
     if not isinstance(changes, dict):
         raise UserError(f"{recipe}: must be sections with keys, as in params.yaml")
-    with changed_params({key: value for key, value in changes.items() if key != "about"}, target, recipe):
+    with changing_params({key: value for key, value in changes.items() if key != "about"}, target, recipe):
         pass
 
 
 @contextmanager
-def changed_params(changes: dict[str, Any], target: Path, blame: Path) -> Iterator[Params]:
+def changing_params(changes: dict[str, Any], target: Path, blame: Path) -> Iterator[Params]:
     """Yield the parameters of `target` with `changes`, sections with keys, which are written into it, with
     its comments as they are, if the block succeeds.
 

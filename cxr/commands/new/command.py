@@ -11,7 +11,7 @@ from cxr.commands.new.found import Found, find_images
 from cxr.commands.new.recognise import Proposal, recognise
 from cxr.core.dataset import SPLITS, small_classes
 from cxr.core.errors import UserError
-from cxr.recipes import changed_params
+from cxr.recipes import changing_params
 
 
 def add(commands: Any) -> None:
@@ -38,10 +38,10 @@ def call(arguments: argparse.Namespace) -> None:
         for part in names:
             section = section.setdefault(part, {})
         section[name] = value
-    with changed_params(sections, params.PATH, params.PATH) as proposed:
+    with changing_params(sections, params.PATH, params.PATH) as proposed:
         found = find_images(proposed)
         report = inspect_files(found.folder, found.paths)
-    print("\n".join(summary(proposal, found, report, proposed)))
+    print("\n".join(found_lines(proposal, found, report, proposed)))
 
 
 def check_committed(path: Path) -> None:
@@ -61,7 +61,7 @@ def check_committed(path: Path) -> None:
         raise UserError(f"{path}: is not in a Git repository, so a change could not be undone")
 
 
-def summary(proposal: Proposal, found: Found, report: FileReport, proposed: params.Params) -> list[str]:
+def found_lines(proposal: Proposal, found: Found, report: FileReport, proposed: params.Params) -> list[str]:
     """What was recognised, found and written, and what to run next, a line each."""
     splits = [split for split in SPLITS if split in found.splits]
     counts = {split: found.counts(split) for split in splits} or {"all together": found.counts()}
