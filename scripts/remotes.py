@@ -219,6 +219,7 @@ def _ssh(folder: Path) -> Iterator[tuple[Remote, dict[str, str]]]:
         }
         shown |= {
             f"{key['user']}@": "me@",
+            "2222~/storage": "2222/srv/storage",
             "~/user_key": "~/.ssh/id_ed25519",
             "~/stranger_key": "~/.ssh/id_other",
         }
@@ -234,7 +235,7 @@ def _http(folder: Path) -> Iterator[tuple[Remote, dict[str, str]]]:
         line = _line(stack, stack.enter_context(storage_servers.web(storage, "me", "right")))
         url = f"http://{HOST}:{line.port}"
         remote = Remote(url, {}, private, {"password": "mistyped"}, line, storage, read_only=True)
-        yield remote, {f"{HOST}:{line.port}": "localhost:8080"}
+        yield remote, {f"{HOST}:{line.port}": "localhost:8080", HOST: "localhost", str(line.port): "8080"}
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from cxr.core.errors import UserError
 
 # A line that is printed for each file.
 REPEATED = re.compile(
-    r"(?P<failed>ERROR: failed to transfer)|(?P<added>A {7})|(?P<missing>md5: )|(?P<path>[\w/]+\.\w+$)"
+    r"(?P<failed>ERROR: failed to transfer|  Not enough data)|(?P<added>A {7})|(?P<missing>md5: )"
+    r"|(?P<path>[\w/]+\.\w+$)"
 )
 TEMPORARY = re.compile(r"\.[\w-]{8,}\.tmp\b")  # names of files that are being written
 UP_TO_DATE = "Data and pipelines are up to date."
