@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo repro serve test test-slow test-ray mutate lint fresh reproduce test-long package test-nf4 environment readme plots-page ablation-clip review image
+.PHONY: help setup demo repro serve test test-slow test-ray mutate lint fresh reproduce test-long package test-nf4 environment readme plots-page ablation-clip review image remotes
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,3 +84,6 @@ image: setup ## run the steps of the Dockerfile without Docker, report the insta
 
 reproduce: setup ## run the pipeline twice from scratch, compare the outputs byte for byte
 	python -m scripts.reproduce
+
+remotes: setup ## push and pull the results by S3, SSH, HTTP and a folder on this machine, in docs/sharing.md; ten minutes
+	python -m scripts.remotes
