@@ -13,6 +13,15 @@ import sys
 SECONDS = 0.5  # between two looks at the parent
 
 
+def guarded(*command: str) -> list[str]:
+    """The arguments of a process to be started in a session of its own.
+
+    One guard starts another: when Ray ends a worker, it kills the processes that the worker started, but not
+    what those have started.
+    """
+    return [sys.executable, __file__, sys.executable, __file__, *command]
+
+
 def main() -> None:
     parent = os.getppid()
     process = subprocess.Popen(sys.argv[1:])

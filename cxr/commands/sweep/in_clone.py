@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.commands.sweep import guard
+from cxr.commands.sweep.guard import guarded
 from cxr.commands.sweep.outcomes import LINES, Outcome, on_val, outcome_path, save_outcome
 from cxr.commands.sweep.plan import Planned
 from cxr.core.engine import ADDRESS
@@ -51,7 +51,7 @@ def run_in_clone(experiment: Planned, revision: str, cpus: int) -> Outcome:
 
         def call(*command: str, folder: Path = clone) -> None:
             process = subprocess.Popen(
-                [sys.executable, guard.__file__, *command],
+                guarded(*command),
                 cwd=folder,
                 env=_environment(cpus),
                 stdout=file,

@@ -6,6 +6,7 @@ node's memory does not grow with the number of images, and a run that was killed
 shards.
 """
 
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,27 +83,28 @@ def embed_in_shards(
             gpus = int(device.type == "cuda")
             places = ray.cluster_resources()
             actors = places.get("GPU", 0) if gpus else places.get("CPU", 0) // compute.threads
-            resources = {
-                "concurrency": max(1, min(int(actors), len(missing))),
-                "num_cpus": compute.threads,
-                "num_gpus": gpus,
-            }
+            pool = max(1, min(int(actors), len(missing)))
             arguments = (make, shards, Driver.this(compute))
-            tell_processors(_write(missing, arguments, resources, bar), "shards")
+            resources = {"num_cpus": compute.threads, "num_gpus": gpus}
+            tell_processors(_write(missing, arguments, pool, resources, bar), "shards")
     embeddings = np.concatenate([np.load(shards.path(start), mmap_mode="r") for start in starts])
     shutil.rmtree(shards.folder)
     return embeddings
 
 
 def _write(
-    missing: list[int], arguments: tuple[object, ...], resources: dict[str, int], bar: tqdm
+    missing: list[int], arguments: tuple[object, ...], pool: int, resources: dict[str, int], bar: tqdm
 ) -> dict[int, str]:
-    """The type of the processor that computed each of the `missing` shards."""
+    """The type of the processor that computed each of the `missing` shards. pool: actors that do."""
     import ray.data
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = ray.data.from_items([{"start": start} for start in missing], override_num_blocks=len(missing))
-    done = rows.map_batches(ShardWriter, fn_constructor_args=arguments, batch_size=1, **resources)
+    actors = ray.data.ActorPoolStrategy(size=pool)
+    done = rows.map_batches(
+        ShardWriter, fn_constructor_args=arguments, batch_size=1, compute=actors, **resources
+    )
     where = {}
     with user_errors():
         for row in done.iter_rows():
