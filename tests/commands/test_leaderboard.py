@@ -129,12 +129,6 @@ def test_runs_on_other_test_sets_are_not_ranked_together():
     assert len(lines) == 7
 
 
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        (["leaderboard"], "error: params.yaml: no such file; run from the repository's root"),
-        (["recipe", "--list"], "error: recipes/: no such folder; run from the repository's root"),
-    ],
-)
-def test_outside_of_the_repository_is_one_line(run, command, message):
-    assert run(*command) == (1, [], [message])
+def test_outside_of_the_repository_is_one_line(run):
+    message = "error: params.yaml: no such file; run from the repository's root"
+    assert run("leaderboard") == (1, [], [message])

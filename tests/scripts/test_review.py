@@ -67,7 +67,7 @@ def reviewed(repository, monkeypatch, capsys):
 
 
 def outcomes(summary: str) -> dict[str, str]:
-    return dict(re.findall(r"^\| (\w+) \| `.*` \| (.*) \|$", summary, re.MULTILINE))
+    return dict(re.findall(r"^\| ([\w-]+) \| `.*` \| (.*) \|$", summary, re.MULTILINE))
 
 
 def test_all_steps_as_in_a_pull_request(reviewed, repository, monkeypatch):
