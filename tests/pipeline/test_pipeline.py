@@ -62,6 +62,7 @@ def outputs(stages: dict[str, dict]) -> list[str]:
     return [out["path"] for stage in stages.values() for out in stage["outs"]]
 
 
+@pytest.mark.long
 def test_push_and_pull_restore_a_run(tiny_run: Repository, tmp_path: Path) -> None:
     remote = tmp_path / "remote"
     colleague = copy_of(tiny_run, tmp_path / "colleague")
@@ -85,6 +86,7 @@ def test_reviewer_compares_commits_without_a_cache(tiny_run: Repository, tmp_pat
     assert "Learning curve" in html
 
 
+@pytest.mark.long
 def test_test_pixels_reach_neither_classifier_nor_calibration(tiny_run: Repository, tmp_path: Path) -> None:
     twin = copy_of(tiny_run, tmp_path / "twin")
     shutil.copytree(tiny_run.path / "data", twin.path / "data", dirs_exist_ok=True)
