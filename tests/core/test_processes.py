@@ -114,6 +114,7 @@ def test_a_killed_worker_is_one_line() -> None:
     assert time.monotonic() - start < LONG
 
 
+@pytest.mark.long
 def test_a_worker_that_the_pool_does_not_watch_yet_is_missed_too(monkeypatch: pytest.MonkeyPatch) -> None:
     spawn = ProcessPoolExecutor._spawn_process
 
@@ -125,6 +126,7 @@ def test_a_worker_that_the_pool_does_not_watch_yet_is_missed_too(monkeypatch: py
     test_a_killed_worker_is_one_line()
 
 
+@pytest.mark.long
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     parent = os.fork()
     if parent == 0:

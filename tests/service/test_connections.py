@@ -123,6 +123,7 @@ def test_one_address_cannot_take_all_connections(running: Running) -> None:
             assert other.get(f"{running.address}/health").status_code == 200
 
 
+@pytest.mark.long
 def test_connections_without_a_head_are_closed(running: Running) -> None:
     with connect(running) as silent, connect(running) as begun:
         begun.sendall(b"GET / HTTP/1.1\r\n")

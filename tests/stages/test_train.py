@@ -135,5 +135,6 @@ def test_subclasses_of_other_images_are_an_error_of_the_stage(tmp_path, monkeypa
         train.main()
 
 
+@pytest.mark.long
 def test_number_of_workers_changes_no_byte(stage):
     assert stage(compute__workers=2, train__members=3) == stage(compute__workers=1, train__members=3)
