@@ -10,10 +10,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import (
     JPEG2000,
     UID,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -24,15 +22,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from cxr.data.dicom_pixels import NATIVE
 from tests.builders import dicom, dicom_bytes
 
 NEAR = 2  # the largest difference of a stored value that JPEG-LS is allowed
-NATIVE = (
-    ImplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
-)
 LOSSLESS = (*NATIVE, RLELossless, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
 
 

@@ -13,7 +13,6 @@ afterwards.
 """
 
 import argparse
-import socket
 import threading
 import time
 from collections import Counter
@@ -24,7 +23,7 @@ import numpy as np
 
 from benchmarks.attack_files import attack_files
 from benchmarks.broken_images import mutated, originals
-from benchmarks.service_attacks import CHUNKED, HEAD, PART, connection
+from benchmarks.service_attacks import CHUNKED, HEAD, PART, answered, connection
 from benchmarks.service_load import resident
 from cxr.core.errors import UserError, run
 from scripts.running_service import Running, serving
@@ -132,17 +131,7 @@ def on_connection(running: Running, number: int, generator: np.random.Generator)
             client.sendall(b"\r\n")
         except OSError:
             pass  # the answer came before all was sent
-        return f"{name}: {first_line(client)}"
-
-
-def first_line(client: socket.socket) -> str:
-    client.settimeout(12)
-    try:
-        return client.recv(4096).partition(b"\r\n")[0].decode() or "closed"
-    except TimeoutError:
-        return "no answer"
-    except OSError:
-        return "reset"
+        return f"{name}: {answered(client, 12)}"
 
 
 if __name__ == "__main__":
