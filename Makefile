@@ -43,7 +43,7 @@ test-nf4: setup ## run the tests of 4-bit language models, in an environment wit
 
 test-ray: setup ## run the tests on two nodes of a Ray cluster, which they start on this machine; minutes
 	.venv/bin/uv sync --frozen --quiet --inexact --extra ray
-	pytest -m slow tests/pipeline/test_ray.py
+	pytest -m slow tests/cluster
 
 mutate: setup ## put the errors of tests/mutations/ into the code, one by one: do its tests notice? (an hour)
 	python -m scripts.mutate --jobs 2

@@ -1,5 +1,5 @@
 """What keeps a task from a cluster, or a node from a task, is one line. What runs on real nodes is in
-tests/pipeline/test_ray.py."""
+tests/cluster/."""
 
 import ast
 import os

@@ -1,4 +1,4 @@
-"""`cxr sweep` in the queue of DVC; on a cluster: test_ray.py. Slow, DVC starts a process for each step."""
+"""`cxr sweep` in the queue of DVC; on a cluster: tests/cluster/. Slow, DVC starts a process for each step."""
 
 from pathlib import Path
 from typing import Any

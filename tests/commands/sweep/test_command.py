@@ -1,5 +1,5 @@
 """`cxr sweep` runs what has not run yet, and starts from HEAD alone. How experiments run on a cluster is in
-tests/pipeline/test_ray.py."""
+tests/cluster/."""
 
 import subprocess
 from pathlib import Path
