@@ -4,7 +4,8 @@
 
 Starts the service of this working tree, that of the commit, checked out into a temporary folder, and a third
 one: this with the same model in 8 bits (`benchmarks.service_int8`). wrk posts IMAGE to /predict of each in
-turn, so that load from other processes affects all alike; medians of ROUNDS.
+turn, so that load from other processes affects all alike. Medians of ROUNDS; of the ratios within a round
+also the smallest and the largest.
 """
 
 import argparse
@@ -41,7 +42,9 @@ def main() -> None:
             "this, 8 bits": stack.enter_context(serving(CXR_MODEL=str(model))),
         }
         script = write_script(folder, arguments.image)
-        print(f"| clients | {' | '.join(services)} | ratios |\n{'|---' * (len(services) + 2)}|")
+        _, *others = services
+        head = ["clients", *services, *(f"{name}: ratio" for name in others)]
+        print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
         for clients in arguments.clients:
             rates: dict[str, list[float]] = {name: [] for name in services}
             for number in range(arguments.rounds + 1):
@@ -51,9 +54,13 @@ def main() -> None:
                         raise UserError(f"{name}: not every request was answered with 200: {result}")
                     if number:  # the first round warms up
                         rates[name].append(result["requests"] / result["microseconds"] * 1e6)
-            medians = [float(np.median(values)) for values in rates.values()]
-            ratios = ", ".join(f"{rate / medians[0]:.2f}" for rate in medians[1:])
-            print(f"| {clients} | {' | '.join(f'{rate:.0f}/s' for rate in medians)} | {ratios} |", flush=True)
+            table = np.array(list(rates.values()))
+            cells = [f"{rate:.0f}/s" for rate in np.median(table, axis=1)]
+            cells += [
+                f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
+                for ratios in table[1:] / table[0]
+            ]
+            print(f"| {clients} | {' | '.join(cells)} |", flush=True)
 
 
 def check_out(commit: str, folder: Path) -> Path:

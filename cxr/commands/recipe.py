@@ -14,7 +14,7 @@ def add(commands: Any) -> None:
         "recipe",
         help="a published system as parameters",
         description="Prints the flags of `dvc exp run` that turn params.yaml into a recipe: "
-        "cxr recipe small_cnn | xargs dvc exp run --temp -S train.lr=1e-4",
+        "cxr recipe small_cnn | xargs dvc exp run --temp",
     )
     command.add_argument("name", nargs="?", metavar="NAME", help="one of `cxr recipe --list`")
     command.add_argument(
