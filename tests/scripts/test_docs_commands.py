@@ -16,7 +16,7 @@ from cxr.params import load_params
 from cxr.recipes import recipe_names
 from tests.builders import ROOT
 
-SIGN = re.compile(r"^ {4,}(?:\$ )?(?=(?:\w+=\S* )*\(?(?:cxr|dvc|python|make) )")
+SIGN = re.compile(r"^ {4,}(?:\$ )?(?=(?:\w+=\S* )*\(?(?:cxr|dvc|git|python|make) )")
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 
 
