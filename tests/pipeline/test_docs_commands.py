@@ -31,12 +31,29 @@ ELSEWHERE = (
     "../shared/data/films",
     "cxr validate chest_xray/test",
 )
+SMALL = " ".join(
+    f"-S {change}"
+    for change in (
+        "download.source=phantom",
+        "phantom.images=240",
+        "train.members=1",
+        "train.epochs=1",
+        "evaluate.bootstrap=200",
+        "compute.workers=1",
+    )
+)
 # For what takes long, or asks for what a fresh clone has: the same in small.
 SHORTER = {
+    "cxr recipe small_cnn |": f"(cxr recipe small_cnn; echo {SMALL}) |",
+    "echo -S train.lr": f"echo {SMALL} -S train.lr",
+    "cxr recipe --apply resnet18": "cxr recipe --apply resnet18 && git checkout --quiet params.yaml",
     "git commit --all": "git commit --allow-empty --all",  # the same results: nothing to commit
     "make repro": "dvc repro",  # as the Makefile has it, without the environment
     "range(0,5)": "range(0,2)",
     "train.lr=0.001,0.003": "train.lr=0.001",
+    "--trials 30": "--trials 1",
+    "int(interval(10,40))": "int(interval(1,2))",
+    "cxr sweep": "git commit --quiet --allow-empty --all --message 'all that was applied' && cxr sweep",
     "baseline rate other": "baseline rate main",
 }
 
