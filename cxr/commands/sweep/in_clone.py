@@ -7,7 +7,6 @@ pushes the experiment to it as a Git reference, where `dvc exp show` finds it.
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 from cxr.commands.sweep.guard import guarded
 from cxr.commands.sweep.outcomes import LINES, Outcome, on_val, outcome_path, save_outcome
 from cxr.commands.sweep.plan import Planned
+from cxr.core.cluster import node_name
 from cxr.core.engine import ADDRESS
 from cxr.core.processes import CPUS, Tick
 
@@ -113,7 +113,7 @@ def run_in_clone(experiment: Planned, revision: str, cpus: int, watch: Watch = n
 
 
 def _where(start: float) -> dict[str, Any]:
-    return {"seconds": time.monotonic() - start, "node": socket.gethostname()}
+    return {"seconds": time.monotonic() - start, "node": node_name()}
 
 
 def _clone(clone: Path, revision: str, call: Callable[..., None]) -> None:

@@ -78,7 +78,5 @@ def _check(space: Space) -> None:
         key: getattr(range_, "choices", None) or (range_.low, range_.high)
         for key, range_ in space.ranges.items()
     }
-    first = {key: values[0] for key, values in ends.items()}
-    for key, values in ends.items():
-        for value in values:
-            check_changes(space.changes(first | {key: value}))
+    for number in range(max(map(len, ends.values()))):
+        check_changes(space.changes({key: values[number % len(values)] for key, values in ends.items()}))
