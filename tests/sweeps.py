@@ -40,8 +40,8 @@ Path("metrics.json").write_text(json.dumps({"cpus": os.environ.get("PYTHON_CPU_C
 def write_repository(folder: Path) -> str:
     """One stage, train, that fails for train.lr above 1. Returns the commit HEAD.
 
-    Its log loss on val is the sum of train.lr and seed. CXR_TEST_SECONDS: that an epoch takes. CXR_TEST_RECORD: a
-    file to which each start of the stage adds the learning rate and its process.
+    Its log loss on val is the sum of train.lr and seed. CXR_TEST_SECONDS: that an epoch takes.
+    CXR_TEST_RECORD: a file to which each start of the stage adds the learning rate and its process.
     """
     write_params(folder, {"train.epochs": 3, "compute.workers": 1, "compute.device": "cpu"})
     for name, text in {"dvc.yaml": PIPELINE, "train.py": STAGE, ".gitignore": "/build/\n/logs/\n"}.items():

@@ -116,7 +116,7 @@ def connected() -> Iterator[Any]:
     answers."""
     address = os.environ["RAY_ADDRESS"]
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # The last 20 lines of a dead node's log, which the driver would print. That the node is dead is said anyway.
+    # Of a dead node the driver would also print the last 20 lines of its log.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^Raylet is terminated")
     try:
         import ray

@@ -1,8 +1,8 @@
-"""Experiments on two nodes of a Ray cluster (`make test-ray`), also when the driver or a node is killed. Slow,
-DVC starts a process for each step.
+"""Experiments on two nodes of a Ray cluster (`make test-ray`), also when the driver or a node is killed.
+
+Slow, DVC starts a process for each step.
 """
 
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -100,7 +100,7 @@ def test_a_killed_driver_goes_on_and_a_killed_node_is_made_up_for(
 
 
 def test_a_search_stops_bad_trials(cluster: Any, record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the log loss on val while they run: five may finish, of the others those above the median may not."""
+    """By their log loss on val while they run: five may finish, later only those below the median."""
     monkeypatch.setenv("CXR_TEST_SECONDS", "2")
     process = start("-S", "train.lr=interval(0.1,0.9)", "--trials", "9")
     printed, _ = process.communicate(timeout=LIMIT)
