@@ -79,6 +79,8 @@ def test_what_is_worse_than_the_median_is_stopped(search: Search, curve: tuple[f
     stops = min(curve) > statistics.median(each[1] for each in CURVES)
     assert watch(history, False) == (2 if stops else None)
     assert watch(history, False) is None  # one look decides for an epoch
+    save_history(history, (0.9, 0.9, 0.9), finished=True)
+    assert early_stopping(search.propose(6), epochs=3)(history, True) is None  # what is done stays
 
 
 def test_a_run_that_was_there_before_is_not_judged(search: Search) -> None:
