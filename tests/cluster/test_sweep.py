@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """In a repository with one stage: the file to which each of its starts adds a line."""
+    (tmp_path / "repository").mkdir()
     write_repository(tmp_path / "repository")
     monkeypatch.chdir(tmp_path / "repository")
     monkeypatch.setenv("CXR_TEST_RECORD", str(tmp_path / "record"))
