@@ -79,12 +79,12 @@ def _search(arguments: argparse.Namespace, compute: Compute) -> tuple[str, list[
         raise UserError("--trials N: N is the number of experiments, at least 1, and --list is not used")
     if find_spec("optuna") is None:
         raise UserError("--trials needs the package optuna; install the layer `tune`: `uv sync --extra tune`")
-    from cxr.commands.sweep.search import Search, TrialTask
+    from cxr.commands.sweep.search import ParameterSearch, TrialTask
     from cxr.commands.sweep.space import search_space
     from cxr.core.engine import side_by_side
 
     space = search_space(arguments.grid)
-    search = Search(arguments.name, _head(), space)
+    search = ParameterSearch(arguments.name, _head(), space)
     outcomes = [load_outcome(search.revision, search.experiment(each)) for each in range(arguments.trials)]
     waiting = [number for number, outcome in enumerate(outcomes) if _runs(outcome, arguments.retry)]
     for number, outcome in enumerate(outcomes):

@@ -20,7 +20,7 @@ NUMBER = "number"  # of a trial in the sweep: an attribute, since Optuna counts 
 
 
 @dataclass(frozen=True)
-class Search:
+class ParameterSearch:
     """name: how names of experiments start. revision: the commit from which they start. Picklable."""
 
     name: str
@@ -84,7 +84,7 @@ class Search:
 class TrialTask:
     """Runs each of the trials `numbers` of `search` in a clone, on `cpus` CPUs. Picklable."""
 
-    search: Search
+    search: ParameterSearch
     numbers: Sequence[int]
     cpus: int
 

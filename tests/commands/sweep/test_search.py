@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from cxr.commands.sweep.outcomes import Outcome
-from cxr.commands.sweep.search import Search, early_stopping
+from cxr.commands.sweep.search import ParameterSearch, early_stopping
 from cxr.commands.sweep.space import Space
 from cxr.core.files import write_csv
 from cxr.training.history import HISTORY_COLUMNS
@@ -18,9 +18,9 @@ CURVES = ((0.9, 0.5, 0.4), (0.8, 0.6, 0.3), (0.7, 0.7, 0.5), (0.6, 0.4, 0.2), (0
 
 
 @pytest.fixture
-def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
+def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ParameterSearch:
     monkeypatch.chdir(tmp_path)
-    return Search("rates", "a" * 40, SPACE)
+    return ParameterSearch("rates", "a" * 40, SPACE)
 
 
 def save_history(path: Path, curve: tuple[float, ...], finished: bool = False) -> None:
@@ -31,7 +31,7 @@ def save_history(path: Path, curve: tuple[float, ...], finished: bool = False) -
     write_csv(path, HISTORY_COLUMNS, [(*row, mark) for row, mark in zip(rows, released, strict=True)])
 
 
-def test_a_trial_goes_on_with_its_values_and_a_failed_one_runs_again(search: Search) -> None:
+def test_a_trial_goes_on_with_its_values_and_a_failed_one_runs_again(search: ParameterSearch) -> None:
     first = search.propose(0).params
     assert 1e-5 <= first["train.lr"] <= 1e-1
     assert search.propose(1).params != first
@@ -48,7 +48,7 @@ def test_a_trial_goes_on_with_its_values_and_a_failed_one_runs_again(search: Sea
     assert len(again.study.trials) == 3
 
 
-def test_the_search_moves_to_the_lowest_log_loss(search: Search) -> None:
+def test_the_search_moves_to_the_lowest_log_loss(search: ParameterSearch) -> None:
     """The best learning rate is 1e-2 here: those of TPE, after ten random ones, are nearer to it."""
     rates = []
     for number in range(25):
@@ -59,7 +59,7 @@ def test_the_search_moves_to_the_lowest_log_loss(search: Search) -> None:
 
 
 @pytest.mark.parametrize("curve", [(0.9, 0.61), (0.55, 0.9), (0.9, 0.6), (0.9, 0.59)])
-def test_what_is_worse_than_the_median_is_stopped(search: Search, curve: tuple[float, ...]) -> None:
+def test_what_is_worse_than_the_median_is_stopped(search: ParameterSearch, curve: tuple[float, ...]) -> None:
     history = Path("history.csv")
     for number, finished in enumerate(CURVES):
         watch = early_stopping(search.propose(number), epochs=3)
@@ -83,7 +83,7 @@ def test_what_is_worse_than_the_median_is_stopped(search: Search, curve: tuple[f
     assert early_stopping(search.propose(6), epochs=3)(history, True) is None  # what is done stays
 
 
-def test_a_run_that_was_there_before_is_not_judged(search: Search) -> None:
+def test_a_run_that_was_there_before_is_not_judged(search: ParameterSearch) -> None:
     """DVC checks out the history of HEAD before the stage train starts, and removes it then."""
     trial = search.propose(0)
     watch = early_stopping(trial, epochs=3)
