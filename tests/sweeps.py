@@ -17,22 +17,33 @@ stages:
     metrics: [{metrics.json: {cache: false}}]
 """
 STAGE = """\
-import json, os, sys
+import json, os, sys, time
 from pathlib import Path
 from cxr.params import load_params
 params = load_params()
 if params.train.lr > 1:
     sys.exit("error: the loss is no longer finite")
 Path("models").mkdir(exist_ok=True)
-Path("models/history.csv").write_text(
-    "val_nll,val_accuracy,released\\n%s,0.5,1\\n" % (params.train.lr + params.seed))
+if record := os.environ.get("CXR_TEST_RECORD"):
+    with open(record, "a") as file:
+        file.write("%s %s\\n" % (params.train.lr, os.getpid()))
+for epoch in range(1, params.train.epochs + 1):
+    time.sleep(float(os.environ.get("CXR_TEST_SECONDS", "0")))
+    rows = ["0,%s,%s,0.5,%d" % (number, params.train.lr + params.seed, epoch == params.train.epochs)
+            for number in range(1, epoch + 1)]
+    Path("models/history.new").write_text("\\n".join(["member,epoch,val_nll,val_accuracy,released", *rows]))
+    Path("models/history.new").replace("models/history.csv")
 Path("metrics.json").write_text(json.dumps({"cpus": os.environ.get("PYTHON_CPU_COUNT")}))
 """
 
 
 def write_repository(folder: Path) -> str:
-    """One stage, train, that fails for train.lr above 1. Returns the commit HEAD."""
-    write_params(folder, {})
+    """One stage, train, that fails for train.lr above 1. Returns the commit HEAD.
+
+    Its log loss on val is the sum of train.lr and seed. CXR_TEST_SECONDS: that an epoch takes.
+    CXR_TEST_RECORD: a file to which each start of the stage adds the learning rate and its process.
+    """
+    write_params(folder, {"train.epochs": 3, "compute.workers": 1, "compute.device": "cpu"})
     for name, text in {"dvc.yaml": PIPELINE, "train.py": STAGE, ".gitignore": "/build/\n/logs/\n"}.items():
         (folder / name).write_text(text)
     workspace.call(folder, "git", "init", "--quiet")

@@ -7,6 +7,7 @@ task reads the data set there, and saves there what it goes on from when Ray ret
 import os
 import pickle
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,6 +116,8 @@ def connected() -> Iterator[Any]:
     answers."""
     address = os.environ["RAY_ADDRESS"]
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Of a dead node the driver would also print the last 20 lines of its log.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^Raylet is terminated")
     try:
         import ray
         import ray.util.scheduling_strategies
@@ -161,6 +164,13 @@ def user_errors() -> Iterator[None]:
         raise UserError(str(cause)) from None
 
 
+def node_name() -> str:
+    """The host on which this runs and, in a task of Ray, the address of its node: a host may have several."""
+    ray = sys.modules.get("ray")
+    address = f"/{ray.util.get_node_ip_address()}" if ray and ray.is_initialized() else ""
+    return f"{socket.gethostname()}{address}"
+
+
 def tell_processors(where: Mapping[int, str], what: str) -> None:
     """Print a line if some ran on another type of processor than this machine's. where: the type by number.
     what: is numbered."""
@@ -203,7 +213,7 @@ def _follow(ray: Any, tasks: Sequence[Any], progress: Any, bar: tqdm) -> list[tu
 def _run(pickled: bytes, driver: Driver, number: int, progress: Any) -> tuple[Any, str]:
     """On a node: the result of task `number`, and the type of the processor it ran on."""
     driver.enter()
-    where = socket.gethostname(), os.getpid(), processor()
+    where = node_name(), os.getpid(), processor()
     open_log("cluster").info("task %d on %s, process %d, %s", number, *where)
     steps = 0
 

@@ -1,4 +1,4 @@
-"""`cxr sweep` in the queue of DVC; on a cluster: tests/cluster/. Slow, DVC starts a process for each step."""
+"""`cxr sweep` on this machine; on a cluster: tests/cluster/. Slow, DVC starts a process for each step."""
 
 from pathlib import Path
 from typing import Any
@@ -28,3 +28,22 @@ def test_experiments_of_the_queue_of_dvc(run: Any, tmp_path: Path, monkeypatch: 
     assert out[0].startswith("3 experiments, 1 to run")
     assert len(list(Path("build/sweep").glob("*/*.json"))) == 3
     assert {read_json(path)["state"] for path in Path("build/sweep").glob("*/*.json")} == {"done", "failed"}
+
+
+def test_a_search_in_clones_stops_bad_trials(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a cluster. By their log loss on val while they run: the first five may finish."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("CXR_TEST_SECONDS", "2")
+    write_repository(tmp_path)
+    code, out, err = run("sweep", "-S", "train.lr=interval(0.1,0.9)", "--trials", "8")
+    assert code == 0, err
+    outcomes = [read_json(path) for path in Path("build/sweep").glob("*/*.json")]
+    done = [outcome for outcome in outcomes if outcome["state"] == "done"]
+    stopped = [outcome for outcome in outcomes if outcome["state"] == "stopped"]
+    assert (len(done) + len(stopped), len(done) >= 5, len(stopped) >= 1) == (8, True, True)
+    assert {outcome["epoch"] for outcome in stopped} == {2}
+    assert sum("stopped at epoch 2" in line for line in out) == len(stopped)
+    assert len(experiments_in(tmp_path)) == len(done)
+    assert not [path for path in Path("build/sweep").glob("*/*") if path.is_dir()]

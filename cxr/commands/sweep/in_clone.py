@@ -7,20 +7,23 @@ pushes the experiment to it as a Git reference, where `dvc exp show` finds it.
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cxr.commands.sweep.guard import guarded
 from cxr.commands.sweep.outcomes import LINES, Outcome, on_val, outcome_path, save_outcome
 from cxr.commands.sweep.plan import Planned
+from cxr.core.cluster import node_name
 from cxr.core.engine import ADDRESS
 from cxr.core.processes import CPUS, Tick
 
+HISTORY = Path("models/history.csv")
+SECONDS = 1.0  # between two looks at it
 RESUME = ".resume"  # where a killed training goes on from (`cxr.training.checkpoints`)
 
 
@@ -41,8 +44,26 @@ class CloneTask:
         tick()
 
 
-def run_in_clone(experiment: Planned, revision: str, cpus: int) -> Outcome:
-    """`dvc exp run` of `experiment`, whose output is in a .log file beside that of its outcome."""
+Watch = Callable[[Path, bool], int | None]
+
+
+class StoppedError(Exception):
+    """epoch: after which."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
+def never(history: Path, finished: bool) -> None:
+    """A `Watch` that lets every experiment finish."""
+
+
+def run_in_clone(experiment: Planned, revision: str, cpus: int, watch: Watch = never) -> Outcome:
+    """`dvc exp run` of `experiment`, whose output is in a .log file beside that of its outcome.
+
+    watch: called with the path of models/history.csv, every second while the experiment runs and with True
+    when it is done; the experiment is stopped as soon as an epoch is returned.
+    """
     start = time.monotonic()
     log = outcome_path(revision, experiment.name).with_suffix(".log")
     clone = log.with_suffix("")
@@ -59,9 +80,16 @@ def run_in_clone(experiment: Planned, revision: str, cpus: int) -> Outcome:
                 start_new_session=True,
             )
             try:
-                code = process.wait()
+                code = None
+                while code is None:
+                    try:
+                        code = process.wait(SECONDS)
+                    except subprocess.TimeoutExpired:
+                        if epoch := watch(clone / HISTORY, False):
+                            raise StoppedError(epoch) from None
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
                 raise
             if code:
                 raise subprocess.CalledProcessError(code, command)
@@ -74,12 +102,18 @@ def run_in_clone(experiment: Planned, revision: str, cpus: int) -> Outcome:
             call(*dvc, "exp", "push", "--no-cache", "--force", "origin", experiment.name)
         except subprocess.CalledProcessError:
             lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-            return Outcome(
-                "failed", None, None, time.monotonic() - start, socket.gethostname(), lines[-LINES:]
-            )
-    nll, accuracy = on_val(clone / "models/history.csv")
+            return Outcome("failed", **_where(start), lines=lines[-LINES:])
+        except StoppedError as stopped:
+            shutil.rmtree(clone)
+            return Outcome("stopped", **_where(start), epoch=stopped.epoch)
+    watch(clone / HISTORY, True)
+    nll, accuracy = on_val(clone / HISTORY)
     shutil.rmtree(clone)
-    return Outcome("done", nll, accuracy, time.monotonic() - start, socket.gethostname())
+    return Outcome("done", nll, accuracy, **_where(start))
+
+
+def _where(start: float) -> dict[str, Any]:
+    return {"seconds": time.monotonic() - start, "node": node_name()}
 
 
 def _clone(clone: Path, revision: str, call: Callable[..., None]) -> None:

@@ -12,20 +12,23 @@ from cxr.commands.sweep.plan import Planned
 from cxr.core.files import read_csv, read_json, write_json
 
 FOLDER = Path("build/sweep")
+STATES = ("done", "stopped", "failed")  # in the order of the table
 LINES = 5  # of what a failed experiment printed last
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """val_nll, val_accuracy: of the released weights on val, mean over members; None of a failed one.
-    seconds: that it ran. node: on which machine. lines: the last ones that a failed one printed."""
+    """val_nll, val_accuracy: of the released weights on val, mean over members; None if it is not done.
+    seconds: that it ran. node: on which machine. lines: the last ones that a failed one printed. epoch: after
+    which a bad one was stopped."""
 
-    state: Literal["done", "failed"]
+    state: Literal["done", "stopped", "failed"]
     val_nll: float | None = None
     val_accuracy: float | None = None
     seconds: float | None = None
     node: str = ""
     lines: list[str] = field(default_factory=list)
+    epoch: int | None = None
 
 
 def outcome_path(revision: str, name: str) -> Path:
@@ -52,15 +55,31 @@ def on_val(history: Path) -> tuple[float, float]:
     )
 
 
+def first_curve(history: Path, finished: bool) -> dict[int, float]:
+    """Log loss on val of the first member after each of its epochs, from 1.
+
+    Not the mean over members, which would depend on when one looks. history: as in `on_val`. finished:
+    whether the training in question has ended; before it starts, the file can be that of another one. No
+    epoch is released while members train. {} if the file is missing or does not agree.
+    """
+    try:
+        rows = read_csv(history)
+    except FileNotFoundError:
+        return {}
+    if any(row["released"] == "1" for row in rows) != finished:
+        return {}
+    return {int(row["epoch"]): float(row["val_nll"]) for row in rows if row["member"] == "0"}
+
+
 def sweep_table(planned: Sequence[Planned], outcomes: Sequence[Outcome | None]) -> list[str]:
-    """Lines of text: finished experiments by their log loss on val, then the failed ones with their last
-    lines, then those that have not run."""
+    """Lines of text: finished experiments by their log loss on val, then those that were stopped, the failed
+    ones with their last lines, and those that have not run."""
 
     def order(row: tuple[Planned, Outcome | None]) -> tuple[int, float]:
         outcome = row[1]
         if outcome is None:
-            return 2, 0.0
-        return (1, 0.0) if outcome.val_nll is None else (0, outcome.val_nll)
+            return len(STATES), 0.0
+        return STATES.index(outcome.state), outcome.val_nll or 0.0
 
     rows = sorted(zip(planned, outcomes, strict=True), key=order)
     cells = [["experiment", "state", "val_nll", "val_accuracy", "minutes", "node", "changes"]]
@@ -70,6 +89,8 @@ def sweep_table(planned: Sequence[Planned], outcomes: Sequence[Outcome | None]) 
             values = (outcome.val_nll, 4), (outcome.val_accuracy, 4), (_minutes(outcome.seconds), 1)
             numbers = ["" if value is None else f"{value:.{digits}f}" for value, digits in values]
         state, node = (outcome.state, outcome.node) if outcome else ("missing", "")
+        if outcome and outcome.epoch:
+            state += f" at epoch {outcome.epoch}"
         cells.append([experiment.name, state, *numbers, node, shlex.join(experiment.changes)])
     lines = aligned(cells)
     for experiment, outcome in rows:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cxr import params
 from cxr.core.errors import UserError
-from cxr.params import load_params
+from cxr.params import Params, load_params
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def plan(sweep: str, grid: Sequence[str], listed: Path | None = None) -> list[Pl
     combinations = [tuple(each) for row in rows for each in _combinations([*row, *grid])]
     planned = [_named(sweep, changes) for changes in dict.fromkeys(combinations)]
     for experiment in planned:
-        _check(experiment.changes)
+        check_changes(experiment.changes)
     return planned
 
 
@@ -60,7 +60,9 @@ def _combinations(changes: Sequence[str]) -> list[list[str]]:
     try:
         return [sweep["params.yaml"] for sweep in get_hydra_sweeps({"params.yaml": list(changes)})]
     except HydraException:
-        raise UserError(f"-S {' '.join(changes)}: not of the form section.key=value,value") from None
+        raise UserError(
+            f"-S {' '.join(changes)}: not of the form section.key=value,value (an interval needs --trials)"
+        ) from None
 
 
 def _named(sweep: str, changes: tuple[str, ...]) -> Planned:
@@ -68,7 +70,8 @@ def _named(sweep: str, changes: tuple[str, ...]) -> Planned:
     return Planned(f"{sweep}-{digest[:8]}", changes)
 
 
-def _check(changes: Sequence[str]) -> None:
+def check_changes(changes: Sequence[str]) -> Params:
+    """The parameters of an experiment with `changes`. Raises `UserError` if they are not allowed."""
     from dvc.exceptions import DvcException
     from dvc.utils.hydra import apply_overrides
 
@@ -80,4 +83,4 @@ def _check(changes: Sequence[str]) -> None:
         except DvcException as error:
             cause: Any = error.__cause__ or error
             raise UserError(f"{blame}: {str(cause).splitlines()[0]}") from None
-        load_params(copy, blame=blame)
+        return load_params(copy, blame=blame)

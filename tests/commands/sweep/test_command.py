@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cxr.commands.sweep import in_queue
+from cxr.commands.sweep import in_queue, search
 from cxr.commands.sweep.outcomes import Outcome, save_outcome
 from scripts import workspace
 from tests.builders import write_params
@@ -66,3 +66,44 @@ def test_without_changes_it_says_how_to_name_them(run: Any, ran: list[str]) -> N
     code, _, err = run("sweep")
     assert (code, len(err)) == (1, 1)
     assert "cxr sweep -S train.lr=0.001,0.003" in err[0]
+
+
+def test_a_search_runs_as_many_trials_as_asked_for(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its outcomes are pretended: those of learning rates above 0.01 fail."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    write_params(tmp_path, {"compute.workers": 1, "compute.device": "cpu"})
+    workspace.call(tmp_path, "git", "init", "--quiet")
+    workspace.commit(tmp_path, "start")
+    done: list[tuple[str, float]] = []
+
+    def pretend(experiment: Any, revision: str, cpus: int, watch: Any) -> Outcome:
+        rate = float(experiment.changes[1].removeprefix("train.lr="))
+        done.append((experiment.name, rate))
+        return Outcome("failed", lines=["error: broken"]) if rate > 0.01 else Outcome("done", rate, 0.5)
+
+    monkeypatch.setattr(search, "run_in_clone", pretend)
+    sweep = ("sweep", "-S", "train.lr=tag(log,interval(1e-4,1))", "-S", "seed=1", "--trials")
+    code, out, err = run(*sweep, "4")
+    failed = [name for name, rate in done if rate > 0.01]
+    assert len({name for name, _ in done}) == len(done) == 4
+    assert 0 < len(failed) < 4
+    assert code == 1
+    assert err == [f"error: {len(failed)} of 4 experiments failed; `--retry` runs them again"]
+    best = min(done, key=lambda each: each[1])
+    assert out[2].split()[0] == best[0]
+    assert out[2].split()[-2:] == ["seed=1", f"train.lr={best[1]:.4g}"]
+
+    before = list(done)
+    code, out, _ = run(*sweep, "6", "--retry")
+    assert out[0].startswith(f"6 experiments, {2 + len(failed)} to run")
+    again = [each for each in before if each[0] in failed]
+    assert done[4 : 4 + len(failed)] == again  # with the same values
+
+
+@pytest.mark.parametrize("arguments", [("--trials", "0"), ("--trials", "2", "--list", "list.txt")])
+def test_a_search_takes_a_number_of_trials_and_no_list(run: Any, ran: list[str], arguments: Any) -> None:
+    code, _, err = run("sweep", "-S", "seed=range(0,5)", *arguments)
+    assert (code, len(err)) == (1, 1)
+    assert "--trials N" in err[0]

@@ -22,22 +22,24 @@ def test_on_val_are_the_released_epochs(tmp_path: Path) -> None:
 
 
 def test_the_best_on_val_comes_first_and_failures_say_why() -> None:
-    planned = [
-        Planned(name, (f"seed={number}",)) for number, name in enumerate(("worse", "bad", "best", "new"))
-    ]
+    names = ("worse", "bad", "best", "new", "poor")
+    planned = [Planned(name, (f"seed={number}",)) for number, name in enumerate(names)]
     outcomes = [
         Outcome("done", 0.5, 0.8, 90.0, "here"),
         Outcome("failed", seconds=30.0, node="there", lines=["error: the loss is no longer finite"]),
         Outcome("done", 0.25, 0.9, 60.0, "there"),
         None,
+        Outcome("stopped", seconds=45.0, node="here", epoch=3),
     ]
     lines = sweep_table(planned, outcomes)
-    assert [line.split()[:2] for line in lines[1:5]] == [
+    assert [line.split()[:2] for line in lines[1:6]] == [
         ["best", "done"],
         ["worse", "done"],
+        ["poor", "stopped"],
         ["bad", "failed"],
         ["new", "missing"],
     ]
+    assert "poor        stopped at epoch 3" in lines[3]
     assert lines[1].split()[2:] == ["0.2500", "0.9000", "1.0", "there", "seed=2"]
     assert lines[-2:] == ["bad failed; its last lines:", "    error: the loss is no longer finite"]
 
