@@ -1,11 +1,12 @@
 """`RAY_ADDRESS=10.0.0.1:6379 python -m service.on_ray [--host 127.0.0.1] [--port 8000] [--replicas 2 8]`: the
-service on a Ray cluster, by Ray Serve, in processes that answer as `python -m service` does.
+service on a Ray cluster, in processes of Ray Serve that answer as `python -m service` does.
 
-It returns when all replicas answer. Run again, after the model has changed, it replaces the model in one
-replica after the other, without failing a request. `serve status` and `serve shutdown` are Ray's own.
+The command ends when all replicas answer. Run again after the model has changed, it replaces the model in one
+replica after the other, and no request fails.
 """
 
 import argparse
+import logging
 import os
 import socket
 import time
@@ -28,7 +29,9 @@ LIMIT = 600.0  # seconds for all replicas to be ready
 def main() -> None:
     """Raises `UserError` if a setting is invalid, there is no model, Ray is not installed, the cluster cannot
     be reached, or a replica does not start."""
-    parser = argparse.ArgumentParser(prog="python -m service.on_ray", description="Serve the classifier by Ray.")
+    parser = argparse.ArgumentParser(
+        prog="python -m service.on_ray", description="Serve the classifier over HTTP, from a Ray cluster."
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="(default: %(default)s)")
     parser.add_argument(
@@ -37,12 +40,17 @@ def main() -> None:
         nargs="+",
         default=[2],
         metavar="N",
-        help="how many; two numbers are the fewest and the most, by load (default: 2)",
+        help="how many; of two numbers the fewest and the most, by load; 0 ends the service (default: 2)",
     )
     arguments = parser.parse_args()
     least, most = arguments.replicas[0], arguments.replicas[-1]
-    if len(arguments.replicas) > 2 or not 1 <= least <= most:
-        raise UserError("--replicas: a whole number of 1 or more, or two: the fewest and the most")
+    end = arguments.replicas == [0]
+    if len(arguments.replicas) > 2 or not (end or 1 <= least <= most):
+        raise UserError("--replicas: a whole number, or two of 1 or more: the fewest and the most")
+    if end:
+        with connected() as serve:
+            serve.shutdown()
+        return
     settings = Settings.from_environment({**DEFAULTS, **os.environ})
     sha256 = load_served(settings).model.sha256
     listening = {"host": arguments.host, "port": arguments.port}
@@ -95,14 +103,16 @@ def configuration(
 
 @contextmanager
 def connected() -> Iterator[Any]:
-    """The module `ray.serve`, connected to the cluster of RAY_ADDRESS. Raises `UserError` if there is none."""
+    """The module `ray.serve`, connected to the cluster of RAY_ADDRESS. Raises `UserError` if there is none,
+    or Ray is not installed."""
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         raise UserError(
-            "RAY_ADDRESS is not set: host and port of a Ray cluster, or auto for the one on this machine; without "
-            "a cluster use `python -m service`"
+            "RAY_ADDRESS is not set: host and port of a Ray cluster, or auto for the one on this machine; "
+            "`python -m service` needs no cluster"
         )
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
         import ray
         from ray import serve
@@ -126,10 +136,10 @@ def connected() -> Iterator[Any]:
 
 
 def deploy(serve: Any, wanted: dict[str, Any]) -> int:
-    """The number of replicas, once all of them answer as `wanted` says, see `configuration`. Raises `UserError`
-    if Serve runs something else, which would end, or listens somewhere else, or if a replica cannot start."""
-    # As `serve run FILE` does: of the functions that Ray documents `serve.run` would start all replicas again,
-    # and the REST interface needs Ray's dashboard, over which anybody can run code.
+    """The number of replicas, once all of them answer. wanted: see `configuration`. Raises `UserError` if
+    Serve runs something else, which would end, or listens somewhere else, or if a replica cannot start."""
+    # As the command `serve run FILE` does. Of what Ray documents for programs, `serve.run` would start all
+    # replicas again, and the REST interface needs Ray's dashboard, through which anybody can run code.
     from ray.serve.context import _get_global_client
     from ray.serve.schema import ServeDeploySchema
 
@@ -137,12 +147,14 @@ def deploy(serve: Any, wanted: dict[str, Any]) -> int:
     serve.start(**options)
     client = _get_global_client()
     if others := sorted(set(serve.status().applications) - {NAME}):
-        raise UserError(f"Ray Serve of this cluster runs {', '.join(others)}, which would end; use another cluster")
+        raise UserError(
+            f"Ray Serve of this cluster runs {', '.join(others)}, which would end; use another cluster"
+        )
     at = {name: getattr(client.http_config, name) for name in wanted["http_options"]}
     if at != wanted["http_options"]:
+        listens = f"--host {at['host']} --port {at['port']}"
         raise UserError(
-            f"Ray Serve listens on {at['host']}:{at['port']} already; say --host {at['host']} --port {at['port']}, "
-            "or end it first, with --replicas 0"
+            f"Ray Serve listens on {listens} already; use that, or end it first with --replicas 0"
         )
     client.deploy_apps(ServeDeploySchema.model_validate(wanted))
     end = time.monotonic() + LIMIT

@@ -10,7 +10,6 @@ from fastapi import FastAPI
 from ray import serve
 
 from service.app import create_app
-from service.pool import WORKERS
 from service.protocol import MAX_CONNECTIONS
 from service.settings import Settings
 from service.state import State
