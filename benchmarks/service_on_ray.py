@@ -30,6 +30,7 @@ from cxr.core.errors import UserError, run
 from cxr.inference.onnx_session import PATH
 from scripts.running_service import ROOT, serving
 
+PORT = 8123
 NODE = "127.0.0.2"  # Ray replaces 127.0.0.1 by the machine's outer address
 CLIENTS = 8  # while the model is replaced, or a replica killed
 HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="image"\r\n\r\n'
@@ -115,7 +116,7 @@ def one_node(cpus: int) -> Iterator[None]:
         cluster.shutdown()
 
 
-def deployed(replicas: int, port: int = 8123, **variables: str) -> str:
+def deployed(replicas: int, port: int = PORT, **variables: str) -> str:
     """The address of the service, once it has been deployed with the model of the folder this is called in.
     Raises `UserError` if it is not. variables: of its environment."""
     command = [sys.executable, "-m", "service.on_ray", "--port", str(port), "--replicas", str(replicas)]

@@ -112,7 +112,6 @@ def connected() -> Iterator[Any]:
             "`python -m service` needs no cluster"
         )
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
         import ray
         from ray import serve
@@ -120,6 +119,7 @@ def connected() -> Iterator[Any]:
         raise UserError(
             f"RAY_ADDRESS is {address}, but Ray is not installed; run `uv sync --extra serve --extra ray`"
         ) from None
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
         if address != "auto":  # Ray itself would try for minutes
             host, _, port = address.rpartition(":")

@@ -1,13 +1,9 @@
-"""The application as a deployment of Ray Serve; `python -m service.on_ray` deploys it.
-
-Serve imports this module on the nodes of its cluster, where Ray is installed; nothing else imports it.
-"""
+"""The application as a deployment of Ray Serve, which `python -m service.on_ray` asks for."""
 
 import asyncio
 from typing import Any
 
 from fastapi import FastAPI
-from ray import serve
 
 from service.app import create_app
 from service.protocol import MAX_CONNECTIONS
@@ -17,42 +13,26 @@ from service.state import State
 RETRY_AFTER = 10  # seconds, as `service.protocol` says when there are too many connections
 
 
-def build() -> FastAPI:
-    """In a replica: settings from the environment that the service was deployed with."""
-    return create_app(Settings.from_environment())
-
-
-# Serve holds requests back that would be more than the connections of `python -m service`, and rejects when
-# as many wait; a replica itself rejects far earlier those for which its queue has no place.
-@serve.deployment(
-    max_ongoing_requests=MAX_CONNECTIONS,
-    max_queued_requests=MAX_CONNECTIONS,
-    backpressure_config={"retry_after_s": RETRY_AFTER},
-    health_check_period_s=5,
-)
-@serve.ingress(build)
 class Replica:
     """One process with a model, a queue and limits of its own, as `python -m service` is.
 
-    Requests never wait for `reconfigure`: they are answered by the previous model while the next is loaded.
+    No request waits for `reconfigure`: the previous model answers while the next one is loaded.
     """
 
     app: FastAPI  # set by Serve, from `build`
 
     def __init__(self, needs_key: bool) -> None:
-        """Raises `RuntimeError` on a node whose environment lacks the API key."""
+        """Raises `UserError` if a setting is invalid, and `RuntimeError` if the node lacks the API key."""
         if needs_key and not Settings.from_environment().api_key:
             raise RuntimeError(
-                "CXR_API_KEY is not set on this node, but where the service was deployed; set it before "
+                "CXR_API_KEY is set where the service was deployed, but not on this node; set it before "
                 "`ray start`"
             )
-        self.sha256 = ""
 
     async def reconfigure(self, wanted: dict[str, Any]) -> None:
-        """Load the model with the hash `wanted["model_sha256"]`: at the start, and one replica after the
-        other when the service is deployed again. Raises `UserError` if that is not the model file."""
+        """Load the model with the hash `wanted["model_sha256"]`: at the start, and in one replica after the
+        other when the service is deployed again. Raises `UserError` if the model file is another."""
         await asyncio.to_thread(self.state.load, wanted["model_sha256"])
-        self.sha256 = wanted["model_sha256"]
 
     def check_health(self) -> None:
         """Raises `Problem` if no model is loaded."""
@@ -60,9 +40,29 @@ class Replica:
 
     @property
     def state(self) -> State:
-        return self.app.state.service
+        state: State = self.app.state.service
+        return state
 
 
-def application(arguments: dict[str, Any]) -> serve.Application:
-    """arguments: needs_key, whether requests have to send an API key."""
-    return Replica.bind(arguments["needs_key"])
+def build() -> FastAPI:
+    """In a replica: the application, with the settings that the service was deployed with."""
+    return create_app(Settings.from_environment())
+
+
+def application(arguments: dict[str, Any]) -> Any:
+    """The `ray.serve.Application` that Serve builds on its cluster. arguments: needs_key, whether requests
+    have to send an API key."""
+    from ray import serve
+
+    deployment = serve.deployment(
+        serve.ingress(build)(Replica),
+        name="Replica",
+        # As many as `python -m service` takes connections, so that a replica itself rejects those for which
+        # its queue has no place. Serve rejects when all replicas have so many, and so many wait.
+        max_ongoing_requests=MAX_CONNECTIONS,
+        max_queued_requests=MAX_CONNECTIONS,
+        backpressure_config={"retry_after_s": RETRY_AFTER},
+        health_check_period_s=5,
+        max_constructor_retry_count=3,
+    )
+    return deployment.bind(arguments["needs_key"])
