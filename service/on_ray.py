@@ -21,6 +21,8 @@ from service.served import load_served
 from service.settings import Settings
 
 NAME = "cxr"  # of the application, in Ray Serve
+# Else Serve uses replicas of other nodes only when each of its own has as many requests as Serve allows.
+ROUTING = {"RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0"}
 DEFAULTS = {"CXR_THREADS": "1"}  # replicas of a node share its cores
 POLL = 0.5  # seconds
 LIMIT = 600.0  # seconds for all replicas to be ready
@@ -72,6 +74,7 @@ def configuration(
     code = {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     return {
         "proxy_location": "HeadOnly",
+        "controller_options": {"runtime_env": {"env_vars": ROUTING}},
         "http_options": listening,
         # It has raw paths, which may name a patient; `service.telemetry` logs requests.
         "logging_config": {"enable_access_log": False},
@@ -143,8 +146,7 @@ def deploy(serve: Any, wanted: dict[str, Any]) -> int:
     from ray.serve.context import _get_global_client
     from ray.serve.schema import ServeDeploySchema
 
-    options = {name: wanted[name] for name in ("proxy_location", "http_options", "logging_config")}
-    serve.start(**options)
+    serve.start(**{name: value for name, value in wanted.items() if name != "applications"})
     client = _get_global_client()
     if others := sorted(set(serve.status().applications) - {NAME}):
         raise UserError(
