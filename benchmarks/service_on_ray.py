@@ -5,8 +5,8 @@
 Starts a Ray node of two CPUs, and `python -m service`, on the model in models/, and posts IMAGE to /predict.
 First wrk asks the service, and Serve with one and with two replicas, in turn, so that load from other
 processes affects all alike: medians of ROUNDS, with latencies p50 and p99. Then two replicas and 8 clients,
-each with one request after the other: the model is replaced twice, and a replica is killed. Prints the
-answers by status and model.
+each with one request after the other: the model is replaced twice, and a replica is killed three times.
+Prints the answers by status and model.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from scripts.running_service import ROOT, serving
 
 PORT = 8123
 NODE = "127.0.0.2"  # Ray replaces 127.0.0.1 by the machine's outer address
+KILLS = 3
 CLIENTS = 8  # while the model is replaced, or a replica killed
 HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="image"\r\n\r\n'
 COLUMNS = ("clients", "`python -m service`", "1 replica", "2 replicas", "ratios")
@@ -94,11 +95,17 @@ def under_load(image: bytes, model: Path) -> None:
         time.sleep(5)
         print(f"then, for 5 s: {load.words()}", flush=True)
         load.answers.clear()
-        os.kill(replicas()[0], signal.SIGKILL)
-        start = time.monotonic()
-        while len(replicas()) < 2:
-            time.sleep(0.2)
-        print(f"a replica killed, and there again after {time.monotonic() - start:.1f} s: {load.words()}")
+        for _ in range(KILLS):
+            killed = replicas()[0]
+            os.kill(killed, signal.SIGKILL)
+            start = time.monotonic()
+            while killed in (now := replicas()) or len(now) < 2:
+                time.sleep(0.2)
+            print(
+                f"a replica killed, two again after {time.monotonic() - start:.1f} s: {load.words()}",
+                flush=True,
+            )
+            load.answers.clear()
 
 
 @contextmanager

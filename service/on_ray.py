@@ -21,8 +21,9 @@ from service.served import load_served
 from service.settings import Settings
 
 NAME = "cxr"  # of the application, in Ray Serve
-# Else Serve uses replicas of other nodes only when each of its own has as many requests as Serve allows.
-ROUTING = {"RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0"}
+# Of Serve's own processes. By default it takes replicas of its node alone, until each of these has as many
+# requests as Serve allows; and gives its HTTP process 15 s to start, which a busy machine exceeds.
+SERVE = {"RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 DEFAULTS = {"CXR_THREADS": "1"}  # replicas of a node share its cores
 POLL = 0.5  # seconds
 LIMIT = 600.0  # seconds for all replicas to be ready
@@ -56,7 +57,7 @@ def main() -> None:
     settings = Settings.from_environment({**DEFAULTS, **os.environ})
     sha256 = load_served(settings).model.sha256
     listening = {"host": arguments.host, "port": arguments.port}
-    with connected() as serve:
+    with connected() as serve, serve_errors():
         count = deploy(serve, configuration(settings, sha256, listening, least, most))
     where = f"http://{arguments.host}:{arguments.port}"
     print(f"{where}: {count} replicas with the model of SHA-256 {sha256}")
@@ -74,7 +75,7 @@ def configuration(
     code = {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     return {
         "proxy_location": "HeadOnly",
-        "controller_options": {"runtime_env": {"env_vars": ROUTING}},
+        "controller_options": {"runtime_env": {"env_vars": SERVE}},
         "http_options": listening,
         # It has raw paths, which may name a patient; `service.telemetry` logs requests.
         "logging_config": {"enable_access_log": False},
@@ -169,6 +170,18 @@ def deploy(serve: Any, wanted: dict[str, Any]) -> int:
             raise UserError(f"Ray Serve: {reason(replica.message if replica else application.message)}")
         time.sleep(POLL)
     raise UserError(f"not all replicas are ready after {LIMIT:.0f} s; do the nodes have as many free CPUs?")
+
+
+@contextmanager
+def serve_errors() -> Iterator[None]:
+    """Raises `UserError` in place of what Ray raises when processes of Serve do not start."""
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        yield
+    except (RayError, RayServeException, TimeoutError) as error:
+        raise UserError(f"Ray Serve: {reason(str(error))}") from None
 
 
 def reason(message: str) -> str:
