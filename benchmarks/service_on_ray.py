@@ -140,9 +140,9 @@ def replicas() -> list[int]:
     """The process IDs of the replicas that answer."""
     from ray.serve.context import _get_global_client
 
-    from service.on_ray import NAME, connected
+    from service.on_ray import NAME, ray_serve
 
-    with connected():
+    with ray_serve():
         details = _get_global_client().get_serve_details()["applications"][NAME]["deployments"]["Replica"]
     return [replica["pid"] for replica in details["replicas"] if replica["state"] == "RUNNING"]
 

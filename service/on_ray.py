@@ -51,13 +51,13 @@ def main() -> None:
     if len(arguments.replicas) > 2 or not (end or 1 <= least <= most):
         raise UserError("--replicas: a whole number, or two of 1 or more: the fewest and the most")
     if end:
-        with connected() as serve:
+        with ray_serve() as serve:
             serve.shutdown()
         return
     settings = Settings.from_environment({**DEFAULTS, **os.environ})
     sha256 = load_served(settings).model.sha256
     listening = {"host": arguments.host, "port": arguments.port}
-    with connected() as serve, serve_errors():
+    with ray_serve() as serve, serve_errors():
         count = deploy(serve, configuration(settings, sha256, listening, least, most))
     where = f"http://{arguments.host}:{arguments.port}"
     print(f"{where}: {count} replicas with the model of SHA-256 {sha256}")
@@ -106,7 +106,7 @@ def configuration(
 
 
 @contextmanager
-def connected() -> Iterator[Any]:
+def ray_serve() -> Iterator[Any]:
     """The module `ray.serve`, connected to the cluster of RAY_ADDRESS. Raises `UserError` if there is none,
     or Ray is not installed."""
     address = os.environ.get("RAY_ADDRESS")

@@ -86,7 +86,7 @@ def test_without_a_cluster_or_ray_one_line_says_what_to_do(
 def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with refused("RAY_ADDRESS is 127.0.0.1:1, but no Ray cluster answers there"), on_ray.connected():
+    with refused("RAY_ADDRESS is 127.0.0.1:1, but no Ray cluster answers there"), on_ray.ray_serve():
         pass
 
 
