@@ -105,16 +105,19 @@ def measure(
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    words = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script)]
-    output = subprocess.run(
-        [*words, f"{running.address}/predict"], capture_output=True, text=True, check=True
-    ).stdout
+    result = wrk(running.address, script, clients, seconds)
     finished.set()
     watcher.join()
-    line = next(line for line in output.splitlines() if line.startswith("RESULT "))
     half_way = samples[len(samples) // 2]
-    memory = (samples[0], half_way, max(samples), resident(pid))
-    return json.loads(line.removeprefix("RESULT ")), memory
+    return result, (samples[0], half_way, max(samples), resident(pid))
+
+
+def wrk(address: str, script: Path, clients: int, seconds: int) -> dict:
+    """The results of wrk: see the last lines of `SCRIPT`."""
+    words = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script)]
+    output = subprocess.run([*words, f"{address}/predict"], capture_output=True, text=True, check=True).stdout
+    line = next(line for line in output.splitlines() if line.startswith("RESULT "))
+    return json.loads(line.removeprefix("RESULT "))
 
 
 def resident(pid: int) -> float:

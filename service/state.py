@@ -1,5 +1,6 @@
 """State of the application: the model served, the pool of workers, the metrics."""
 
+import contextlib
 import hmac
 import logging
 import os
@@ -51,17 +52,29 @@ class State:
         with self._loading:
             if self._asked:
                 self._asked = False
-                self._load()
+                with contextlib.suppress(UserError):  # logged
+                    self._load(None)
 
-    def _load(self) -> None:
+    def load(self, sha256: str) -> None:
+        """Load the model file anew. Raises `UserError` if it is not valid, or not the one with this hash; the
+        model loaded before then stays in service."""
+        with self._loading:
+            self._load(sha256)
+
+    def _load(self, sha256: str | None) -> None:
         try:
             served = load_served(self.settings)
+            if sha256 not in (None, served.model.sha256):
+                raise UserError(
+                    f"{self.settings.model}: its SHA-256 is {served.model.sha256}, not {sha256} as when the "
+                    "service was deployed; deploy it again"
+                )
         except UserError as error:
             log.error("model not loaded", extra={"fields": {"reason": str(error)}})
             if isinstance(self._served, str):
                 # Without the folder, which is nobody's business who may only ask for /health.
                 self._served = str(error).replace(f"{self.settings.model}:", f"{self.settings.model.name}:")
-            return
+            raise
         self._served = served
         self.metrics.loaded.set(1)
         log.info("model loaded", extra={"fields": {"sha256": served.model.sha256}})
