@@ -80,7 +80,8 @@ class Phase:
                 self.average.update_parameters(self.module)
             total += loss.detach()
         self.done += 1
-        if not all(self.share.gathered(bool(torch.isfinite(total)))):
+        total = torch.stack(self.share.gathered(total.cpu())).sum()
+        if not torch.isfinite(total):
             raise UserError(
                 f"params.yaml: at a learning rate of {rate:.3g} epoch {self.done} has no finite loss; lower "
                 "train.lr (or finetune.lr)"
@@ -99,12 +100,12 @@ class Phase:
         with autocast(self.inputs.device, self.precision):
             logits = self.parallel(self.share.own(x)).float()
 
-        def loss_for(truth: Tensor) -> Tensor:
-            own = self.share.own(truth)
+        def loss_for(labels: Tensor) -> Tensor:
+            truth = self.share.own(labels)
             loss = classification_loss(
-                logits, own, self.weights, self.offsets, self.gamma, self.settings.label_smoothing
+                logits, truth, self.weights, self.offsets, self.gamma, self.settings.label_smoothing
             )
-            return self.share.scaled(loss, self.weights[truth])
+            return self.share.scaled(loss, self.weights[labels])
 
         loss = loss_for(labels)
         return loss if partner is None else weight * loss + (1 - weight) * loss_for(labels[partner])
