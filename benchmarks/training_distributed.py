@@ -4,13 +4,13 @@
     python -m benchmarks.training_distributed --backbone timm:vit_small_patch16_224 --batch 8
 
 One epoch of random radiographs of 28 pixels with the augmentation of params.yaml, in float32. Seconds are of
-the fastest batch but the first, which allocates; `input` is the augmentation of the whole batch, which every
-process does; `all-reduce` the sum over processes of as many float32 as the network has parameters, alone,
-while training overlaps it with the backward pass. Memory is the highest resident size of one process.
+the fastest batch but the first, which allocates; CPU seconds, those of one process, depend less on what else
+the machine does. `input` is the augmentation of the whole batch, which every process does; `all-reduce` the
+sum over processes of as many float32 as the network has parameters, alone, while training overlaps it with
+the backward pass. Memory is the highest resident size of one process.
 """
 
 import argparse
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -41,6 +41,7 @@ LAYOUTS = ((1, 2), (2, 1))  # processes, threads of each
 class Measured:
     parameters: int
     step: float
+    processor: float
     input: float
     all_reduce: float
     memory: int
@@ -83,18 +84,20 @@ class Epoch:
         )
         settings = params.train.replace(batch_size=self.batch, epochs=1)
         phase = Phase(network, inputs, targets, settings, "float32", 0, share)
-        ends: list[float] = []
-        phase.optimiser.register_step_post_hook(lambda *_: ends.append(time.perf_counter()))
+        ends: list[tuple[float, float]] = []
+        phase.optimiser.register_step_post_hook(
+            lambda *_: ends.append((time.perf_counter(), time.process_time()))
+        )
         phase.epoch()
         parameters = sum(weight.numel() for weight in network.parameters())
         gradients = torch.zeros(parameters)
         rows = torch.arange(self.batch)
         return Measured(
             parameters,
-            float(np.diff(ends).min()),
+            *np.diff(ends, axis=0).min(axis=0).tolist(),
             min(_seconds(lambda: inputs(rows, phase.generator)) for _ in range(3)),
             min(_seconds(lambda: dist.all_reduce(gradients)) for _ in range(5)) if share.count > 1 else 0.0,
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            _peak_memory(),
         )
 
 
@@ -114,6 +117,7 @@ def main() -> None:
         first = results[0]
         rate = arguments.batch / first.step
         line = f"{first.step:.3f} s a batch, {rate:.1f} images/s, input {first.input:.3f} s"
+        line += f", {first.processor:.3f} CPU s a process"
         memory = max(result.memory for result in results) / 2**20
         print(f"{count} x {threads} threads: {line}, {memory:,.0f} MiB a process")
     volume = 4 * first.parameters * 2 * (count - 1) / count
@@ -126,6 +130,12 @@ def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def _peak_memory() -> int:
+    """Bytes. Not by `resource`, which counts what the process was before it became this program."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":
