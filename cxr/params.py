@@ -162,6 +162,7 @@ ScheduleName = Literal["one_cycle", "cosine", "plateau", "step", "none"]
 
 class Train(Section):
     members: Annotated[int, Field(ge=1, le=100)]
+    processes: Annotated[int, Field(ge=1, le=1024)]
     trainable: Trainable
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]

@@ -4,7 +4,6 @@ import torch
 
 from cxr.core.dataset import IMAGES, LABELS, load_dataset
 from cxr.core.device import configure, has_bf16
-from cxr.core.engine import side_by_side
 from cxr.core.errors import run
 from cxr.core.files import write_csv
 from cxr.core.log import open_log
@@ -12,6 +11,7 @@ from cxr.core.resuming import resume_key
 from cxr.models.classifier import save_members
 from cxr.params import load_params
 from cxr.training.checkpoints import checkpoint_path, clear_checkpoints
+from cxr.training.distributed import train_members
 from cxr.training.history import HISTORY, HISTORY_COLUMNS, HistoryBar
 from cxr.training.member import MemberTask, prepare
 from cxr.training.probe import ProbeTask
@@ -41,7 +41,9 @@ def main() -> None:
     epochs = 1 if spec.encoder else params.train.epochs + params.finetune.epochs
     steps = spec.members * epochs
     with HistoryBar(resume, spec.members, total=steps, desc="train", unit="epoch", disable=None) as bar:
-        trained = side_by_side(task, spec.members, params.compute, bar)
+        trained = train_members(task, bar)
+    if not trained:
+        return  # the first process of torchrun does the rest
 
     save_members(spec, [member.state for member in trained])
     write_csv(HISTORY, HISTORY_COLUMNS, [row for member in trained for row in member.history])

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from cxr.core.device import configure, processor
 from cxr.core.errors import UserError
 from cxr.core.log import open_log
-from cxr.core.processes import Tick
+from cxr.core.processes import TOGETHER, Tick
 from cxr.params import Compute
 
 RETRIES = 3  # of a task whose process or node has ended; a task that raises is not retried
@@ -76,18 +76,24 @@ class Progress:
         return sum(self.done.values())
 
 
-def on_cluster(task: Callable[[int, Tick], T], count: int, compute: Compute, bar: tqdm) -> list[T]:
-    """`cxr.core.engine.side_by_side` on the cluster: as many tasks at a time as its cores, or GPUs, allow.
+def on_cluster(
+    task: Callable[[int, Tick], T], count: int, compute: Compute, bar: tqdm, together: bool = False
+) -> list[T]:
+    """`cxr.core.engine.side_by_side` on the cluster: as many tasks at a time as its cores, or GPUs, allow;
+    with `together` `cxr.core.engine.all_at_once`.
 
-    A task whose node or process ends is retried, `RETRIES` times. A line is printed if tasks ran on another
-    type of processor than this one, where last digits may differ; logs/cluster.log says where each ran.
-    Raises `UserError` if the cluster cannot be reached or lacks the folder, or if the processes of a task
-    were killed again and again.
+    A task whose node or process ends is retried, `RETRIES` times, unless `together`. A line is printed if
+    tasks ran on another type of processor than this one, where last digits may differ; logs/cluster.log says
+    where each ran. Raises `UserError` if the cluster cannot be reached or lacks the folder, or if the
+    processes of a task were killed again and again.
     """
     if not count:
         return []
     device = configure(compute.device, compute.threads)
+    retries = 0 if together else RETRIES
     with connected() as ray:
+        if together:
+            _check_room(ray, count, compute.threads, device)
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
@@ -95,13 +101,13 @@ def on_cluster(task: Callable[[int, Tick], T], count: int, compute: Compute, bar
         remote = ray.remote(_run).options(
             num_cpus=compute.threads,
             num_gpus=int(device.type == "cuda"),
-            max_retries=RETRIES,
+            max_retries=retries,
         )
         # Pickled here, so that a node without the folder can say so before it imports what is in it.
         shared = ray.put(ray.cloudpickle.dumps(task)), Driver.this(compute)
         tasks = [remote.remote(*shared, number, progress) for number in range(count)]
         try:
-            results = _follow(ray, tasks, progress, bar)
+            results = _follow(ray, tasks, progress, bar, retries)
         except BaseException:
             for each in tasks:
                 ray.cancel(each, force=True)
@@ -184,7 +190,18 @@ def tell_processors(where: Mapping[int, str], what: str) -> None:
         print(line)
 
 
-def _follow(ray: Any, tasks: Sequence[Any], progress: Any, bar: tqdm) -> list[tuple[Any, str]]:
+def _check_room(ray: Any, count: int, threads: int, device: torch.device) -> None:
+    """Tasks that wait for one another would wait for ever for one that finds no place."""
+    kind, each = ("GPU", 1) if device.type == "cuda" else ("CPU", threads)
+    there = int(ray.cluster_resources().get(kind, 0))
+    if there < count * each:
+        raise UserError(
+            f"{count} processes that train together need {count * each} {kind}s, but the Ray cluster has "
+            f"{there}; lower train.processes in params.yaml, or add nodes"
+        )
+
+
+def _follow(ray: Any, tasks: Sequence[Any], progress: Any, bar: tqdm, retries: int) -> list[tuple[Any, str]]:
     """What each task returns, fetched as soon as it has ended, before its node may end. Raises the first
     exception of one."""
     results: dict[Any, tuple[Any, str]] = {}
@@ -203,9 +220,10 @@ def _follow(ray: Any, tasks: Sequence[Any], progress: Any, bar: tqdm) -> list[tu
                 ray.exceptions.OutOfMemoryError,
                 ray.exceptions.NodeDiedError,
             ):
+                times = f"killed {retries + 1} times" if retries else "killed"
                 raise UserError(
-                    f"the process of a task was killed {RETRIES + 1} times, as happens when memory is short; "
-                    "give the nodes fewer CPUs (`ray start --num-cpus`)"
+                    f"the process of a task was {times}, as happens when memory is short; "
+                    + ("give the nodes fewer CPUs (`ray start --num-cpus`)" if retries else TOGETHER)
                 ) from None
     return [results[task] for task in tasks]
 

@@ -32,6 +32,19 @@ def side_by_side(task: Callable[[int, Tick], T], count: int, compute: Compute, b
     return in_processes(task, count, compute, bar)
 
 
+def all_at_once(task: Callable[[int, Tick], T], count: int, compute: Compute, bar: tqdm) -> list[T]:
+    """As `side_by_side`, for tasks that wait for one another: each has a process of its own from the start,
+    whatever `compute.workers` says, and on a cluster none is retried alone.
+
+    Raises `UserError` if the process of a task is killed, or if the cluster has not enough CPUs or GPUs.
+    """
+    if on_ray():
+        from cxr.core.cluster import on_cluster
+
+        return on_cluster(task, count, compute, bar, together=True)
+    return in_processes(task, count, compute, bar, together=True)
+
+
 def on_ray() -> bool:
     """Whether the environment names a Ray cluster."""
     return bool(os.environ.get(ADDRESS))

@@ -24,6 +24,9 @@ from cxr.params import Compute
 T = TypeVar("T")
 Tick = Callable[[], None]  # a task calls it after each step that the progress bar counts
 
+# What to do when a worker was killed.
+APART = "lower compute.workers in params.yaml"
+TOGETHER = "run again, which goes on after the last epoch, or lower train.batch_size in params.yaml first"
 CPUS = "PYTHON_CPU_COUNT"  # CPUs that a process may use, as Python 3.13 and newer read it
 
 _progress: "SimpleQueue[None]"  # in a worker process: to the progress bar of the parent
@@ -41,15 +44,19 @@ def worker_count(compute: Compute) -> int:
     return max(1, cores // compute.threads)
 
 
-def in_processes(task: Callable[[int, Tick], T], count: int, compute: Compute, bar: tqdm) -> list[T]:
+def in_processes(
+    task: Callable[[int, Tick], T], count: int, compute: Compute, bar: tqdm, together: bool = False
+) -> list[T]:
     """`cxr.core.engine.side_by_side` on this machine: as many tasks at a time as `compute` says, and one on
-    a GPU.
+    a GPU; with `together` `cxr.core.engine.all_at_once`, in as many workers as there are tasks.
 
     With one worker the tasks run in this process. PyTorch is configured in the same way in either. Raises
     `UserError` if a worker is killed.
     """
     device = configure(compute.device, compute.threads)
     workers = 1 if device.type == "cuda" else min(count, worker_count(compute))
+    if together:
+        workers = count
     if workers <= 1:
         return [task(number, bar.update) for number in range(count)]
     context = multiprocessing.get_context(
@@ -59,7 +66,7 @@ def in_processes(task: Callable[[int, Tick], T], count: int, compute: Compute, b
     with ProcessPoolExecutor(workers, context, _start_worker, (progress, compute, os.getpid())) as pool:
         futures = [pool.submit(_run, task, number) for number in range(count)]
         try:
-            _follow(pool, futures, progress, bar)
+            _follow(pool, futures, progress, bar, TOGETHER if together else APART)
         except BaseException:
             running = list(pool._processes.values())  # there is no public function that ends a running task
             pool.shutdown(wait=False, cancel_futures=True)
@@ -70,12 +77,9 @@ def in_processes(task: Callable[[int, Tick], T], count: int, compute: Compute, b
 
 
 def _follow(
-    pool: ProcessPoolExecutor, futures: list[Future], progress: "SimpleQueue[None]", bar: tqdm
+    pool: ProcessPoolExecutor, futures: list[Future], progress: "SimpleQueue[None]", bar: tqdm, advice: str
 ) -> None:
-    killed = UserError(
-        "a worker process was killed, as the system does when memory is short; lower compute.workers in "
-        "params.yaml"
-    )
+    killed = UserError(f"a worker process was killed, as the system does when memory is short; {advice}")
     pending = set(futures)
     while pending:
         # The pool notices the end of a worker that starts after it last looked only at the next result.

@@ -19,6 +19,7 @@ from cxr.models.network import Network
 from cxr.models.preprocess import Preprocess, to_grey
 from cxr.params import Augment
 from cxr.training.augment import augment
+from cxr.training.share import ALONE, Share
 
 FEATURE_BATCH = 64  # images that the frozen base takes at a time
 
@@ -102,6 +103,7 @@ def augmented_features(
     preprocess: Preprocess,
     precision: Precision,
     seed: int,
+    share: Share = ALONE,
 ) -> AugmentedFeatures:
     """Features of `augmentation.views` augmented copies of each image.
 
@@ -110,22 +112,28 @@ def augmented_features(
     generator = torch.Generator(images.device).manual_seed(seed)
     copies = []
     for number in range(1, augmentation.views + 1):
-        with tqdm(total=len(images), desc=f"frozen features, copy {number}", disable=None) as bar:
-            parts = []
-            for batch in images.split(FEATURE_BATCH):
-                x = augmented_input(batch, augmentation, preprocess, generator)
-                parts.append(_features(network, x, precision))
-                bar.update(len(batch))
-        copies.append(torch.cat(parts))
+        quiet = None if share.first else True
+        with tqdm(total=len(images), desc=f"frozen features, copy {number}", disable=quiet) as bar:
+
+            def compute(x: Tensor, bar: tqdm = bar) -> Tensor:
+                bar.update(len(x))
+                return _features(network, x, precision)
+
+            batches = images.split(FEATURE_BATCH)
+            inputs = (augmented_input(batch, augmentation, preprocess, generator) for batch in batches)
+            copies.append(share.each(inputs, compute).to(images.device))
     return AugmentedFeatures(torch.stack(copies))
 
 
 def unaugmented_features(
-    network: Network, images: Tensor, preprocess: Preprocess, precision: Precision
+    network: Network, images: Tensor, preprocess: Preprocess, precision: Precision, share: Share = ALONE
 ) -> Tensor:
     """(N, d) float32. images: (N, H, W) uint8 on the device."""
-    batches = images.split(FEATURE_BATCH)
-    return torch.cat([_features(network, preprocess(to_grey(batch)), precision) for batch in batches])
+
+    def compute(batch: Tensor) -> Tensor:
+        return _features(network, preprocess(to_grey(batch)), precision)
+
+    return share.each(images.split(FEATURE_BATCH), compute).to(images.device)
 
 
 @torch.no_grad()  # not inference_mode, whose tensors cannot be trained on

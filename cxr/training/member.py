@@ -30,6 +30,7 @@ from cxr.training.inputs import (
 )
 from cxr.training.loop import Phase
 from cxr.training.selection import Selection, measure_epoch
+from cxr.training.share import ALONE, Share
 from cxr.training.targets import Subclasses, Targets, make_targets
 
 ENCODER = "encoder"  # of model.backbone: the encoder of clip_embed, frozen (see `cxr.training.probe`)
@@ -61,10 +62,10 @@ class MemberTask:
     device: torch.device
     resume: str | None = None
 
-    def __call__(self, number: int, tick: Tick) -> Trained:
+    def __call__(self, number: int, tick: Tick, share: Share = ALONE) -> Trained:
         """`train_member`. Raises `UserError` if it needs more memory than the device has."""
         try:
-            return train_member(number, self, tick)
+            return train_member(number, self, tick, share)
         except torch.OutOfMemoryError:
             raise UserError(
                 f"params.yaml: train.batch_size is {self.params.train.batch_size}, too large for the memory "
@@ -144,21 +145,24 @@ def member_seed(seed: int, member: int, *phase: int) -> int:
     return int(np.random.SeedSequence([seed, member, *phase]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
+def train_member(number: int, task: MemberTask, tick: Tick, share: Share = ALONE) -> Trained:
     """Train member `number` on the images `task.rows` of the packed data set, and select its weights on val.
 
-    Calls `tick` after each epoch. With a key `task.resume`, a training that was killed is continued after its
-    last finished epoch (see `cxr.training.checkpoints`). Raises `UserError` before the first epoch if the
-    backbone cannot take the input size or the weights file, or has no module that `trainable` of a phase
-    names; later if the loss is no longer finite, or the disk is full.
+    share: what this process does of it; every process returns the same. Calls `tick` after each epoch. With a
+    key `task.resume`, a training that was killed is continued after its last finished epoch (see
+    `cxr.training.checkpoints`). Raises `UserError` before the first epoch if the backbone cannot take the
+    input size or the weights file, has no module that `trainable` of a phase names, or cannot be trained by
+    several processes; later if the loss is no longer finite, or the disk is full.
     """
     params, spec, device, precision = task.params, task.spec, task.device, task.spec.precision
     log = open_log("train")
 
     torch.manual_seed(member_seed(params.seed, number))
-    network = build_member(spec, params.model).to(device).to(memory_format=torch.channels_last)
+    network = share.prepared(build_member(spec, params.model).to(device))
+    network = network.to(memory_format=torch.channels_last)
     for section, settings in phases(params).items():
         freeze(network, settings.trainable, f"{section}.trainable")  # an unknown module is an error now
+        share.check(network, spec.backbone)
 
     data = load_dataset()
     val = data.rows("val")
@@ -174,6 +178,10 @@ def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
     path = checkpoint_path(task.resume, number) if task.resume else None
     saved = load_checkpoint(path) if path else None
     history: list[tuple[float, ...]] = saved["history"] if saved else []
+    if len(set(share.gathered(len(history)))) > 1:
+        raise UserError(
+            f"{path}: not every process finds the same epochs there; the machines need one shared folder"
+        )
     best = saved["best"] if saved else None  # score and weights selected in the phases before
     for _ in history:
         tick()
@@ -191,12 +199,14 @@ def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
         curve_inputs: list[Iterable[Tensor]] = [UnaugmentedImages(x, spec.preprocess) for x in curve_images]
         if settings.trainable == "head" and params.augment.views:
             module = HeadOnly(network)
-            inputs = augmented_features(network, images, params.augment, spec.preprocess, precision, seed)
+            inputs = augmented_features(
+                network, images, params.augment, spec.preprocess, precision, seed, share
+            )
             curve_inputs = [
-                [unaugmented_features(network, x, spec.preprocess, precision)] for x in curve_images
+                [unaugmented_features(network, x, spec.preprocess, precision, share)] for x in curve_images
             ]
 
-        phase = Phase(module, inputs, task.targets, settings, precision, seed)
+        phase = Phase(module, inputs, task.targets, settings, precision, seed, share)
         selection = Selection(settings.select)
         if saved:
             phase.load_state_dict(saved["training"])
@@ -205,18 +215,20 @@ def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
         while phase.done < settings.epochs and not selection.exhausted(settings.early_stopping):
             lr = phase.epoch()
             on_train, on_val = (
-                measure_epoch(class_probabilities(phase.released, x, spec), labels)
+                measure_epoch(class_probabilities(phase.released, x, spec, share), labels)
                 for x, labels in zip(curve_inputs, curve_labels, strict=True)
             )
             phase.schedule.after_epoch(on_val.nll)
             measures = (on_train.nll, on_val.nll, on_train.accuracy, on_val.accuracy)
             history.append((number, len(history) + 1, lr, *measures))
             selection.offer(phase.released, on_val, len(history))
-            log.info("member %d epoch %d lr %.2e nll %.4f val %.4f accuracy %.4f val %.4f", *history[-1])
+            if share.first:
+                log.info("member %d epoch %d lr %.2e nll %.4f val %.4f accuracy %.4f val %.4f", *history[-1])
             if path and task.resume:
-                save_epochs(task.resume, number, history)
                 states = {"training": phase.state_dict(), "selection": selection.state_dict()}
-                save_checkpoint(path, {"phase": index, "best": best, "history": history, **states})
+                if share.first:
+                    save_epochs(task.resume, number, history)
+                    save_checkpoint(path, {"phase": index, "best": best, "history": history, **states})
             tick()
 
         module.load_state_dict(selection.state)
@@ -229,10 +241,12 @@ def train_member(number: int, task: MemberTask, tick: Tick) -> Trained:
 
 
 @torch.inference_mode()
-def class_probabilities(module: nn.Module, batches: Iterable[Tensor], spec: Spec) -> np.ndarray:
+def class_probabilities(
+    module: nn.Module, batches: Iterable[Tensor], spec: Spec, share: Share = ALONE
+) -> np.ndarray:
     """(N, classes) float32 of all N inputs in `batches`, sub-classes summed."""
     module.eval()
     device = next(module.parameters()).device
     with autocast(device, spec.precision):
-        outputs = torch.cat([binary_to_two_logits(module(x).float()).softmax(dim=-1) for x in batches])
+        outputs = share.each(batches, lambda x: binary_to_two_logits(module(x).float()).softmax(dim=-1))
     return outputs.cpu().numpy() @ spec.summing

@@ -16,6 +16,7 @@ from cxr.training.inputs import unaugmented_features
 from cxr.training.logistic import FOLDS, fit_head
 from cxr.training.member import MemberTask, Trained, class_probabilities
 from cxr.training.selection import measure_epoch
+from cxr.training.share import ALONE, Share
 from cxr.training.targets import Targets
 
 
@@ -23,7 +24,7 @@ from cxr.training.targets import Targets
 class ProbeTask(MemberTask):
     """Fits the one member of a probe. Takes no augmentation, and of the section train the precision alone."""
 
-    def __call__(self, number: int, tick: Tick) -> Trained:
+    def __call__(self, number: int, tick: Tick, share: Share = ALONE) -> Trained:
         """Raises `UserError` if the loss is the focal one, or if there are too few images for the folds."""
         check_loss(self.params)
         data, spec, targets = load_dataset(), self.spec, self.targets
