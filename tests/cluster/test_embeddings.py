@@ -36,7 +36,7 @@ def test_embeddings_in_shards_are_those_of_one_process(
         patch.delenv(ADDRESS)
         alone = embed_dataset(images, np.arange(0), chosen, COMPUTE)
     rmtree = in_shards.shutil.rmtree
-    monkeypatch.setattr(in_shards.shutil, "rmtree", lambda folder: None)
+    monkeypatch.setattr(in_shards.shutil, "rmtree", lambda folder, **_: None)
     assert embed_dataset(images, np.arange(0), chosen, COMPUTE).tobytes() == alone.tobytes()
     shards = sorted(Path(".resume").glob("*/shard_*.npy"))
     assert [len(np.load(shard)) for shard in shards] == [128, 128, 44]
