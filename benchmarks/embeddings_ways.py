@@ -50,7 +50,7 @@ def two_nodes() -> Iterator[tuple[str, Callable[[], dict[str, list[psutil.Proces
         for process in psutil.Process().children(recursive=True):
             try:
                 line = process.cmdline()
-                if line and line[0].startswith("ray::"):
+                if line and line[0].startswith("ray::") and not line[0].endswith("Agent"):
                     parent = process.parent()
                     address = (
                         SECOND_NODE if parent and SECOND_NODE in " ".join(parent.cmdline()) else HEAD_NODE

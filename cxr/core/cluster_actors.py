@@ -13,10 +13,8 @@ from tqdm import tqdm
 
 from cxr.core.cluster import Driver, connected, tell_processors, user_errors
 from cxr.core.device import configure, processor
-from cxr.core.processes import Tick
+from cxr.core.processes import Work
 from cxr.params import Compute
-
-Work = Callable[[int, Tick], None]
 
 
 class Actor:

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cxr.core.cluster_actors import Work, on_actors
+from cxr.core.cluster_actors import on_actors
 from cxr.core.dataset import ImageRows
 from cxr.core.device import configure
 from cxr.core.files import write_npy
-from cxr.core.processes import Tick
+from cxr.core.processes import Tick, Work
 from cxr.core.resuming import FOLDER, resume_key
 from cxr.params import Compute
 
