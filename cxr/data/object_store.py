@@ -52,7 +52,8 @@ class Store:
         files whose name ends in no suffix or in a number. Hidden files and folders are skipped. Memory grows
         with the largest folder, not with the number of files.
 
-        Raises `UserError` if a folder cannot be listed, or is a link.
+        Raises `UserError` if a folder cannot be listed or is a link, and for a FIFO, a device or a broken
+        link that has the suffix of a radiograph.
         """
         yield from self._below(self._root)
 
@@ -74,11 +75,15 @@ class Store:
             name = path.rpartition("/")[2]
             if name.startswith(HIDDEN) or path == folder:
                 continue
+            if entry.get("islink") and self._files.isdir(path):
+                raise UserError(f"{path}: a link to a folder, which is not followed; put the folder there")
             if entry["type"] == "directory":
-                if entry.get("islink"):
-                    raise UserError(f"{path}: a link to a folder, which is not followed; name it itself")
                 yield from self._below(path)
-            elif entry["type"] == "file" and self._is_radiograph(path, name):
+                continue
+            file = entry["type"] == "file" or self._files.isfile(path)  # a link to one
+            if not file and Path(name).suffix.lower() in SUFFIXES:
+                raise UserError(f"{path}: a FIFO, a device or a broken link, not a file; remove it")
+            if file and self._is_radiograph(path, name):
                 stamps = (str(entry[key]) for key in STAMPS if key in entry)
                 yield StoredFile(path[len(self._root) + 1 :], f"{entry['size']} {next(stamps, '')}")
 
