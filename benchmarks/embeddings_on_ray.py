@@ -165,19 +165,23 @@ class Runner:
 
     def measure(self) -> None:
         assert self.process
-        for found in (*self.nodes().values(), [self.process]):
-            sums = [0.0, 0.0]
-            for process in found:
-                try:
-                    times = process.cpu_times()
-                    used = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-                except (psutil.Error, OSError):  # it has ended
-                    continue
-                self.spent[process.pid] = times.user + times.system
-                for place, field in enumerate(("Anonymous:", "Rss:")):
-                    sums[place] += 1024 * int(used.partition(field)[2].split()[0])
-            if process is not self.process or self.name != ways.RAY:
-                self.peaks = [max(pair) for pair in zip(self.peaks, sums, strict=True)]
+        self.used([self.process])
+        for processes in self.nodes().values():
+            self.peaks = [max(pair) for pair in zip(self.peaks, self.used(processes), strict=True)]
+
+    def used(self, processes: list[psutil.Process]) -> list[float]:
+        """The sums of `peaks` now; keeps the CPU seconds."""
+        sums = [0.0, 0.0]
+        for process in processes:
+            try:
+                times = process.cpu_times()
+                memory = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+            except (psutil.Error, OSError):  # it has ended
+                continue
+            self.spent[process.pid] = times.user + times.system
+            for place, field in enumerate(("Anonymous:", "Rss:")):
+                sums[place] += 1024 * int(memory.partition(field)[2].split()[0])
+        return sums
 
 
 def kill_and_resume(folder: Path, count: int, address: str) -> None:
