@@ -8,6 +8,7 @@ import shtab
 import cxr
 from cxr.commands import leaderboard, predict, push, recipe, search
 from cxr.commands.compare import command as compare
+from cxr.commands.embed import command as embed
 from cxr.commands.new import command as new
 from cxr.commands.sweep import command as sweep
 from cxr.commands.validate import command as validate
@@ -37,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     shtab.add_argument_to(parser, "--print-completion", help="print the completion of a shell and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (new, predict, search, validate, push, recipe, sweep, leaderboard, compare):
+    for module in (new, predict, search, embed, validate, push, recipe, sweep, leaderboard, compare):
         module.add(commands)
     for command in commands.choices.values():
         for action in command._actions:

@@ -108,10 +108,10 @@ class _HubName(Setting):
         return UserError(f"{self.value}: {text}")
 
 
-def load(model: Path | str = ".") -> ReleasedModel:
+def load(model: Path | str = ".", threads: int | None = None) -> ReleasedModel:
     """model: a file that the stage export wrote, the folder of a run or of an export (`cxr push --dry-run`),
     or ORG/NAME of the Hugging Face hub, which is looked for in CXR_MIRROR and the hub's cache first;
-    ORG/NAME@REVISION is a commit, tag or branch of it.
+    ORG/NAME@REVISION is a commit, tag or branch of it. threads: of ONNX Runtime; None: one for each core.
 
     Raises `UserError` if there is no such model, or if another program wrote it.
     """
@@ -121,7 +121,7 @@ def load(model: Path | str = ".") -> ReleasedModel:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     home = path.parent.parent if path.parent.name == onnx_session.PATH.parent.name else path.parent
-    return ReleasedModel(OnnxModel(content, os.cpu_count() or 1, path), home)
+    return ReleasedModel(OnnxModel(content, threads or os.cpu_count() or 1, path), home)
 
 
 def _find(model: Path | str) -> Path:

@@ -2,8 +2,8 @@
 
 from cxr.core.dataset import load_dataset
 from cxr.core.errors import run
-from cxr.core.files import write_npy
-from cxr.embeddings.encoders.embed import embed_dataset
+from cxr.core.files import write_npy_parts
+from cxr.embeddings.encoders.embed import embedded_parts
 from cxr.params import load_params
 
 OUTPUT = "data/embeddings.npy"
@@ -12,9 +12,9 @@ OUTPUT = "data/embeddings.npy"
 def main() -> None:
     params = load_params()
     data = load_dataset()
-    embeddings = embed_dataset(data.images, data.rows("train"), params.clip_embed, params.compute)
-    write_npy(OUTPUT, embeddings)
-    print(f"{embeddings.shape[0]:,} embeddings of {embeddings.shape[1]} numbers")
+    with embedded_parts(data.images, data.rows("train"), params.clip_embed, params.compute) as parts:
+        write_npy_parts(OUTPUT, parts)
+        print(f"{sum(map(len, parts)):,} embeddings of {parts[0].shape[1]} numbers")
 
 
 if __name__ == "__main__":

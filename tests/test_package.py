@@ -73,17 +73,20 @@ def test_what_the_base_layer_is_for_needs_no_other(
         f"predict {radiographs} --model {exported_run} --explain maps.png",
         f"search {radiographs} --model {exported_run} --picture neighbours.png",
         f"validate {radiographs} --model {exported_run} --page page.html",
+        f"embed {radiographs} --out vectors --model {exported_run}",
+        f"search {radiographs} --model {exported_run} --gallery vectors",
         "recipe --list",
     ]
     done = subprocess.run(
         [sys.executable, "-c", ONLY_THE_LAYER, " ".join(layer), *commands],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHON_CPU_COUNT": "1"},
         capture_output=True,
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert {path.name for path in tmp_path.iterdir()} == {"maps.png", "neighbours.png", "page.html"}
+    written = {"maps.png", "neighbours.png", "page.html", "vectors"}
+    assert {path.name for path in tmp_path.iterdir()} == written
     assert "small_cnn" in done.stdout
 
 

@@ -38,8 +38,13 @@ def add(commands: Any) -> None:
         "-k", type=_k, default=5, metavar="K", help=f"neighbours of each radiograph, 1 to {MOST}; default: 5"
     )
     command.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    command.add_argument("--picture", type=Path, metavar="FILE", help=f"PNG to write; default: {PICTURE}")
     command.add_argument(
-        "--picture", type=Path, default=PICTURE, metavar="FILE", help=f"PNG to write; default: {PICTURE}"
+        "--gallery",
+        type=Path,
+        metavar="FOLDER",
+        help="search the radiographs that `cxr embed` has embedded, instead of the training images; prints "
+        "their names, draws nothing",
     )
     command.set_defaults(call=call)
 
@@ -53,29 +58,35 @@ def _k(text: str) -> int:
 def call(arguments: argparse.Namespace) -> None:
     """Raises `UserError` if there is no model, gallery or data set, or if the figure cannot be drawn,
     SystemExit with code 1 if a radiograph could not be read."""
+    if arguments.gallery:
+        from cxr.commands.embed.nearest import search_folder
+
+        search_folder(arguments)
+        return
     from cxr.commands import figures
     from cxr.core.dataset import load_dataset
     from cxr.embeddings.gallery import Gallery
     from cxr.model import load
 
+    picture = arguments.picture or PICTURE
     model = load(arguments.model)
     gallery = Gallery.load(model.home)
     data = load_dataset(model.home)
     gallery.check(data)
     files = NamedFiles(arguments.images)
-    files.check_figure(arguments.picture, "--picture")
+    files.check_figure(picture, "--picture")
     drawn = max(1, figures.ROWS // figures.rows_of(arguments.k))
     radiographs = list(files.read(data.images.shape[1], data.reading, squares=drawn))
     results = []
     if radiographs:
         results = _results(radiographs, model, gallery, arguments.k)
-        _draw(arguments.picture, radiographs[:drawn], results[:drawn], gallery, data)
+        _draw(picture, radiographs[:drawn], results[:drawn], gallery, data)
     if arguments.json:
-        print(json.dumps(_document(files, gallery, results, arguments.picture), indent=2, allow_nan=False))
+        print(json.dumps(_document(files, gallery, results, picture), indent=2, allow_nan=False))
     elif results:
         _print(results, gallery)
         first = f" (the first {drawn} radiographs)" if len(results) > drawn else ""
-        print(f"Picture: {arguments.picture}{first}")
+        print(f"Picture: {picture}{first}")
         print(NOTICE)
     files.end()
 

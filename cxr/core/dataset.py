@@ -43,6 +43,21 @@ class Dataset:
         return np.flatnonzero(np.isin(self.splits, splits))
 
 
+class ImageRows:
+    """`images[rows]` of a memory map, (n, S, S) uint8, of which a slice is read when it is asked for, so that
+    memory does not grow with the number of rows."""
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
+        self.images, self.rows = images, rows
+        self.shape = (len(rows), *images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return self.images[self.rows[part]]
+
+
 def hash_images(images: np.ndarray) -> list[str]:
     """SHA-256 of the grey levels of each image, (N, H, W) uint8, as 64 hexadecimal digits."""
     return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]

@@ -5,12 +5,13 @@ of date.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from cxr.core.processes import Tick, in_processes
+from cxr.core.processes import Tick, Work, in_processes, in_workers, worker_count
 from cxr.params import Compute
 
 ADDRESS = "RAY_ADDRESS"  # Ray's own variable: host:port of a cluster, or auto for the one on this machine
@@ -43,6 +44,31 @@ def all_at_once(task: Callable[[int, Tick], T], count: int, compute: Compute, ba
 
         return on_cluster(task, count, compute, bar, together=True)
     return in_processes(task, count, compute, bar, together=True)
+
+
+def by_loaded(make: Callable[[], Work], numbers: Sequence[int], compute: Compute, bar: tqdm) -> None:
+    """`make()(number, tick)` for each of `numbers`, several at a time, with `make` called once in each
+    process; `bar` advances with each `tick()`. Without a cluster PyTorch is neither needed nor configured.
+
+    make: picklable, and equal to what another process unpickles. Raises `UserError` as it and what it returns
+    do, or if a process is killed.
+    """
+    if on_ray():
+        from cxr.core.cluster_actors import on_actors
+
+        on_actors(make, numbers, compute, bar, "shards")
+    else:
+        workers = min(len(numbers), worker_count(compute))
+        in_workers(partial(_by_loaded, make, numbers), len(numbers), workers, bar)
+
+
+def _by_loaded(make: Callable[[], Work], numbers: Sequence[int], index: int, tick: Tick) -> None:
+    _loaded(make)(numbers[index], tick)
+
+
+@lru_cache(maxsize=1)
+def _loaded(make: Callable[[], Work]) -> Work:
+    return make()
 
 
 def on_ray() -> bool:

@@ -74,6 +74,14 @@ def write_npy_rows(path: Path | str, array: np.ndarray, rows: np.ndarray) -> Non
             file.write(array[rows[start : start + 256]].tobytes())
 
 
+def write_npy_parts(path: Path | str, parts: Sequence[np.ndarray]) -> None:
+    """Write what `np.concatenate(parts)` gives, a part at a time. parts: at least one, of one dtype."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        file.write(npy_header(parts[0].dtype, (sum(map(len, parts)), *parts[0].shape[1:])))
+        for part in parts:
+            file.write(np.ascontiguousarray(part).data)
+
+
 def npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
     """What `np.save` writes before the numbers of an array; it is as long for any `shape[0]`."""
     header = io.BytesIO()

@@ -11,18 +11,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import connection
 from multiprocessing.queues import SimpleQueue
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from cxr.core.device import configure
 from cxr.core.errors import UserError
 from cxr.params import Compute
 
 T = TypeVar("T")
 Tick = Callable[[], None]  # a task calls it after each step that the progress bar counts
+Work = Callable[[int, Tick], None]
 
 # What to do when a worker was killed.
 APART = "lower compute.workers in params.yaml"
@@ -53,20 +54,32 @@ def in_processes(
     With one worker the tasks run in this process. PyTorch is configured in the same way in either. Raises
     `UserError` if a worker is killed.
     """
-    device = configure(compute.device, compute.threads)
-    workers = 1 if device.type == "cuda" else min(count, worker_count(compute))
-    if together:
-        workers = count
+    cuda = _configure(compute) == "cuda"
+    workers = count if together else 1 if cuda else min(count, worker_count(compute))
+    advice = TOGETHER if together else APART
+    return in_workers(task, count, workers, bar, partial(_configure, compute), advice)
+
+
+def in_workers(
+    task: Callable[[int, Tick], T],
+    count: int,
+    workers: int,
+    bar: tqdm,
+    start: Callable[[], object] | None = None,
+    advice: str = APART,
+) -> list[T]:
+    """`in_processes` of tasks that need no PyTorch. start: called in each worker before its first task, but
+    not in this process, where the tasks run if there is one worker. advice: if a worker is killed."""
     if workers <= 1:
         return [task(number, bar.update) for number in range(count)]
     context = multiprocessing.get_context(
         "spawn"
     )  # PyTorch can hang in a forked process if it has used threads before
     progress = context.SimpleQueue()
-    with ProcessPoolExecutor(workers, context, _start_worker, (progress, compute, os.getpid())) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (progress, start, os.getpid())) as pool:
         futures = [pool.submit(_run, task, number) for number in range(count)]
         try:
-            _follow(pool, futures, progress, bar, TOGETHER if together else APART)
+            _follow(pool, futures, progress, bar, advice)
         except BaseException:
             running = list(pool._processes.values())  # there is no public function that ends a running task
             pool.shutdown(wait=False, cancel_futures=True)
@@ -74,6 +87,13 @@ def in_processes(
                 process.terminate()
             raise
         return [future.result() for future in futures]
+
+
+def _configure(compute: Compute) -> str:
+    """The type of the device: cpu or cuda."""
+    from cxr.core.device import configure  # PyTorch, which a task of `in_workers` need not have
+
+    return configure(compute.device, compute.threads).type
 
 
 def _follow(
@@ -97,10 +117,11 @@ def _follow(
             raise killed
 
 
-def _start_worker(progress: "SimpleQueue[None]", compute: Compute, parent: int) -> None:
+def _start_worker(progress: "SimpleQueue[None]", start: Callable[[], object] | None, parent: int) -> None:
     global _progress
     _progress = progress
-    configure(compute.device, compute.threads)
+    if start:
+        start()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

@@ -3,10 +3,11 @@ or without train, val and test.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -14,6 +15,9 @@ from tqdm import tqdm
 from cxr.core.dataset import SPLITS
 from cxr.core.errors import UserError
 from cxr.data.radiograph import KINDS, SUFFIXES, is_dicom, read_radiograph
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 AHEAD = 64  # files that are read before the first of them is needed
 HIDDEN = (".", "__MACOSX")  # how names of hidden files start, and of the folder that macOS puts into archives
@@ -123,13 +127,18 @@ def read_radiographs(files: Sequence[RadiographFile], size: int) -> np.ndarray:
 
 
 def read_in_order(paths: Sequence[Path], size: int) -> Iterator[np.ndarray | UserError]:
-    """For each of `paths` its image, (size, size) uint8, or why it cannot be read. A pool of threads reads a
-    few files ahead, so that memory does not grow with their number."""
+    """For each of `paths` its image, (size, size) uint8, or why it cannot be read."""
+    return ahead(partial(_read_or_error, size=size), paths)
+
+
+def ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """`read` of each of `items`, in their order. A pool of threads reads a few ahead, so that memory does not
+    grow with their number."""
     pool = ThreadPoolExecutor()  # Pillow decodes and resizes without holding the GIL
-    waiting: deque[Future[np.ndarray | UserError]] = deque()
+    waiting: deque[Future[Result]] = deque()
     try:
-        for path in paths:
-            waiting.append(pool.submit(_read_or_error, path, size))
+        for item in items:
+            waiting.append(pool.submit(read, item))
             if len(waiting) > AHEAD:
                 yield waiting.popleft().result()
         while waiting:

@@ -95,7 +95,12 @@ def is_dicom(file: BinaryIO) -> bool:
     """Whether a DICOM file starts here: 128 bytes, then DICM (PS3.10 7.1). Leaves `file` where it was."""
     start = file.read(132)
     file.seek(-len(start), io.SEEK_CUR)
-    return start[128:] == b"DICM"
+    return is_dicom_start(start)
+
+
+def is_dicom_start(start: bytes) -> bool:
+    """`is_dicom` of the first 132 bytes of a file."""
+    return start[128:132] == b"DICM"
 
 
 def _read(file: BinaryIO, name: str, max_pixels: int) -> Original:

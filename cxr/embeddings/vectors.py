@@ -1,12 +1,16 @@
 """Vectors of images, for a gallery and for queries to it, and the hash that identifies what made them."""
 
 import hashlib
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
 from cxr.core import dataset
-from cxr.core.dataset import Dataset, load_dataset
+from cxr.core.dataset import Dataset, ImageRows, load_dataset
+from cxr.core.device import configure
+from cxr.core.engine import on_ray
 from cxr.core.errors import UserError
 from cxr.core.files import sha256
 from cxr.embeddings.encoders.embed import embed_by_network
@@ -14,8 +18,8 @@ from cxr.embeddings.encoders.pixels import fit_components
 from cxr.embeddings.gallery import Embedding, Meta, Vectors
 from cxr.embeddings.index_kinds import Metric
 from cxr.models import classifier
-from cxr.models.classifier import Classifier, embed_images, load_classifier
-from cxr.params import ClipEmbed, Params
+from cxr.models.classifier import Classifier, batch_size, embed_images, load_classifier, load_spec
+from cxr.params import ClipEmbed, Compute, Params
 
 STORED = "data/embeddings.npy"
 
@@ -48,13 +52,15 @@ def embed_rows(
     device: torch.device,
 ) -> Vectors:
     """Vectors of the data set's images `rows`, (N,) int, to be compared by `metric`; the encoder's are read
-    from data/embeddings.npy.
+    from data/embeddings.npy, the classifier's are computed, on a cluster in shards.
 
     Raises `UserError` if the model is missing or data/embeddings.npy belongs to other images.
     """
     if embedding == "classifier":
-        return classifier_vectors(load_classifier(), data.images[rows], device, metric)
-    stored = np.load(STORED)
+        if on_ray() and isinstance(data.images, np.memmap):
+            return Vectors(_on_cluster(data.images, rows, metric, params.compute), sha256(classifier.WEIGHTS))
+        return classifier_vectors(load_classifier(), ImageRows(data.images, rows), device, metric)
+    stored = np.load(STORED, mmap_mode="r")
     if len(stored) != len(data.labels):
         raise UserError(
             f"{STORED} holds {len(stored):,} radiographs, {dataset.LABELS} {len(data.labels):,}; "
@@ -65,8 +71,25 @@ def embed_rows(
     return Vectors(stored[rows], source)
 
 
+def _on_cluster(images: np.memmap, rows: np.ndarray, metric: Metric, compute: Compute) -> np.ndarray:
+    """The values of `classifier_vectors` of `images[rows]`, (N, d) float32."""
+    from cxr.embeddings.encoders.in_shards import Source, embedded_shards
+
+    spec, files = load_spec(classifier.SPEC), [classifier.WEIGHTS, classifier.SPEC]
+    make = partial(_classifier_embedder, metric, compute)
+    batch = batch_size(spec.input_size)
+    with embedded_shards(make, Source.of(images, rows), batch, [metric], files, compute) as parts:
+        return np.concatenate(parts)
+
+
+def _classifier_embedder(metric: Metric, compute: Compute) -> Callable[[ImageRows], np.ndarray]:
+    """On a node: the classifier, loaded once."""
+    model, device = load_classifier(), configure(compute.device, compute.threads)
+    return lambda images: classifier_vectors(model, images, device, metric).values
+
+
 def classifier_vectors(
-    model: Classifier, images: np.ndarray, device: torch.device, metric: Metric = "cosine"
+    model: Classifier, images: np.ndarray | ImageRows, device: torch.device, metric: Metric = "cosine"
 ) -> Vectors:
     """Penultimate features of `model`, whose weights are models/classifier.safetensors; for the cosine each
     member's are L2-normalised, for l2 they are as they are.

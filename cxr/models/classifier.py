@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from cxr.core.dataset import Reading
+from cxr.core.dataset import ImageRows, Reading
 from cxr.core.device import Precision
 from cxr.core.errors import UserError
 from cxr.core.files import atomic, read_json, write_json
@@ -139,7 +139,7 @@ def batch_size(input_size: int) -> int:
     return max(32, min(512, 2**21 // input_size**2))
 
 
-def predict(classifier: Classifier, images: np.ndarray, device: torch.device) -> Outputs:
+def predict(classifier: Classifier, images: np.ndarray | ImageRows, device: torch.device) -> Outputs:
     """The classifier's outputs on images, (N, size, size) uint8. Computed on `device` in batches, in float32
     unless autocast is on.
 
@@ -162,7 +162,7 @@ def predict(classifier: Classifier, images: np.ndarray, device: torch.device) ->
 
 
 def embed_images(
-    classifier: Classifier, images: np.ndarray, device: torch.device, normalised: bool = True
+    classifier: Classifier, images: np.ndarray | ImageRows, device: torch.device, normalised: bool = True
 ) -> np.ndarray:
     """(N, d) float32: the embeddings of `predict`, for the search of similar images; its features if not
     `normalised`.

@@ -8,6 +8,7 @@ import pytest
 from cxr.core.dataset import (
     LABELS,
     SMALL,
+    ImageRows,
     class_order,
     count_levels,
     hash_images,
@@ -84,3 +85,12 @@ def test_grey_levels_are_those_of_all_images():
     counts = count_levels(images)
     assert counts.tolist() == np.bincount(images.ravel(), minlength=256).tolist()
     assert mean_and_std(counts) == pytest.approx((images.mean(), images.std()))
+
+
+def test_rows_of_a_memory_map_are_those_of_an_array(tmp_path):
+    np.save(tmp_path / "images.npy", noise_images(20))
+    mapped, rows = np.load(tmp_path / "images.npy", mmap_mode="r"), np.array([19, 3, 3, 7, 0])
+    found = ImageRows(mapped, rows)
+    assert (len(found), found.shape) == (5, (5, 16, 16))
+    for part in (slice(0, 2), slice(2, 9), slice(None)):
+        np.testing.assert_array_equal(found[part], noise_images(20)[rows][part])

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from cxr.core.errors import UserError, run
-from cxr.core.files import atomic, read_csv, read_json, write_csv, write_json, write_npy, write_npy_rows
+from cxr.core.files import (
+    atomic,
+    read_csv,
+    read_json,
+    write_csv,
+    write_json,
+    write_npy,
+    write_npy_parts,
+    write_npy_rows,
+)
 from tests.builders import files_below, refused
 
 
@@ -142,3 +151,11 @@ def test_rows_of_an_array_are_written_as_numpy_would(tmp_path, count, dtype):
     write_npy(tmp_path / "whole.npy", array[rows])
     write_npy_rows(tmp_path / "blocks.npy", array, rows)
     assert (tmp_path / "blocks.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_parts_are_written_as_one_array(tmp_path):
+    whole = np.random.default_rng(0).random((11, 3)).astype(np.float32)
+    write_npy(tmp_path / "whole.npy", whole)
+    for parts in ([whole], [whole[:4], whole[4:8], whole[8:]], [whole[:0], whole]):
+        write_npy_parts(tmp_path / "parts.npy", parts)
+        assert (tmp_path / "parts.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()

@@ -73,7 +73,7 @@ def test_nothing_to_do_takes_no_worker() -> None:
 
 
 def test_a_gpu_does_one_task_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxr.core.processes.configure", lambda device, threads: torch.device("cuda"))
+    monkeypatch.setattr("cxr.core.device.configure", lambda device, threads: torch.device("cuda"))
     with tqdm(disable=True) as bar:
         assert in_processes(lambda number, tick: os.getpid(), 2, on(2), bar) == [os.getpid()] * 2
 

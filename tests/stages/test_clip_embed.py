@@ -8,8 +8,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cxr.core.dataset import load_dataset
+from cxr.embeddings.encoders.embed import network_batch
 from cxr.embeddings.encoders.pixels import fit_components
-from cxr.models.classifier import embed_images
+from cxr.models.classifier import batch_size, embed_images
 from cxr.models.encoders.load import frozen_encoder
 from cxr.params import load_params
 from stages import clip_embed
@@ -134,5 +135,6 @@ def test_an_own_classifier_is_an_encoder(tmp_path, monkeypatch):
     expected = embed_images(model, data.images, torch.device("cpu"))
     np.testing.assert_allclose(np.load("data/embeddings.npy"), expected, atol=1e-6)
     assert expected.shape == (70, 256)
+    assert network_batch(load_params().clip_embed) == batch_size(16)
     with refused("clip_embed.encoder is classifier:own/first.safetensors", "no published network"):
         frozen_encoder(load_params().clip_embed, None)

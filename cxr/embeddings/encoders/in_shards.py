@@ -1,113 +1,103 @@
-"""Embeddings of many images on a Ray cluster, by Ray Data (https://docs.ray.io/en/latest/data/data.html).
+"""Embeddings of many images on a Ray cluster.
 
-Row numbers alone pass through Ray: an actor on each core or GPU maps the file of images, which lies in the
-folder that all nodes share, and writes the embeddings of a shard of its rows to a file beside the others. A
-node's memory does not grow with the number of images, and a run that was killed goes on with the missing
-shards.
+An actor on each core or GPU maps the file of images, which lies in the folder that all nodes share, and
+writes the embeddings of a shard of its rows to a file beside the others. A node's memory does not grow with
+the number of images, and a run that was killed goes on with the missing shards.
 """
 
-import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from cxr.core.cluster import Driver, connected, tell_processors, user_errors
-from cxr.core.device import processor
+from cxr.core.cluster_actors import on_actors
+from cxr.core.dataset import ImageRows
+from cxr.core.device import configure
 from cxr.core.files import write_npy
+from cxr.core.processes import Tick, Work
 from cxr.core.resuming import FOLDER, resume_key
 from cxr.params import Compute
 
-Embed = Callable[[np.ndarray], np.ndarray]  # (n, S, S) uint8 to (n, d) float32
+Embed = Callable[[ImageRows], np.ndarray]  # (n, S, S) uint8 to (n, d) float32
 
 SHARD = 4096  # images
 
 
 @dataclass(frozen=True)
-class Shards:
-    """images: (N, S, S) uint8, a .npy file. size: images in a shard, a whole number of an encoder's batches,
-    so that batches are those of one process. folder: of the shards."""
+class Source:
+    """What is embedded: the `rows`, (n,) int, of `images`, a .npy file of (N, S, S) uint8."""
 
     images: Path
+    rows: np.ndarray
+
+    @classmethod
+    def of(cls, images: np.memmap, rows: np.ndarray | None = None) -> "Source":
+        """rows: None for all."""
+        return cls(Path(str(images.filename)), np.arange(len(images)) if rows is None else rows)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """size: images in a shard. folder: of the shards."""
+
+    source: Source
     size: int
     folder: Path
 
-    def path(self, start: int) -> Path:
-        return self.folder / f"shard_{start:09}.npy"
+    def path(self, number: int) -> Path:
+        return self.folder / f"shard_{number:06}.npy"
 
-    def starts(self) -> range:
-        """The first row of each shard."""
-        return range(0, len(np.load(self.images, mmap_mode="r")), self.size)
+    def numbers(self) -> range:
+        return range(-(-len(self.source.rows) // self.size))
 
-
-class ShardWriter:
-    """A Ray actor: loads an encoder once, and embeds shard after shard."""
-
-    def __init__(self, make: Callable[[], Embed], shards: Shards, driver: Driver) -> None:
-        driver.enter()
-        self.embed, self.shards = make(), shards
-
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """batch: `start`, the first rows of shards. Returns it with `processor`, the type of this node's."""
-        images = np.load(self.shards.images, mmap_mode="r")
-        for start in batch["start"].tolist():
-            write_npy(self.shards.path(start), self.embed(images[start : start + self.shards.size]))
-        return batch | {"processor": np.array([processor()] * len(batch["start"]))}
+    def rows(self, number: int) -> np.ndarray:
+        return self.source.rows[number * self.size : (number + 1) * self.size]
 
 
-def embed_in_shards(
+@contextmanager
+def embedded_shards(
     make: Callable[[], Embed],
-    images: Path,
+    source: Source,
     batch: int,
-    settings: list[object],
-    device: torch.device,
+    settings: Sequence[object],
+    files: Sequence[Path],
     compute: Compute,
-) -> np.ndarray:
-    """`make()` of all images in the file `images`, (N, S, S) uint8, as one process computes it in batches of
-    `batch`. Returns (N, d) float32.
+) -> Iterator[list[np.ndarray]]:
+    """`make()` of the images of `source`, as one process computes it in batches of `batch`: memory maps of
+    (n, d) float32, in the order of the images. Their files are removed when the block ends without an error.
 
-    settings: what else determines the result. Raises `UserError` as `make` does, or if there is no cluster.
+    settings, files: what else determines the result. Raises `UserError` as `make` does, or if there is no
+    cluster.
     """
-    key = resume_key([*settings, device.type, compute.threads, batch], [images])
-    shards = Shards(images, batch * max(1, SHARD // batch), FOLDER / key)
-    starts = shards.starts()
-    missing = [start for start in starts if not shards.path(start).is_file()]
-    if len(missing) < len(starts):
-        print(f"going on with {len(missing)} of {len(starts)} shards")
+    device = configure(compute.device, compute.threads)
+    determining = [*settings, device.type, compute.threads, batch, sha256(source.rows.tobytes()).hexdigest()]
+    key = resume_key(determining, [source.images, *files])
+    # A whole number of batches, so that batches are those of one process.
+    shards = Shards(source, batch * max(1, SHARD // batch), FOLDER / key)
+    numbers = shards.numbers()
+    missing = [number for number in numbers if not shards.path(number).is_file()]
+    if len(missing) < len(numbers):
+        print(f"going on with {len(missing)} of {len(numbers)} shards")
     if missing:
-        with connected() as ray, tqdm(total=len(missing), unit="shard", disable=None) as bar:
-            gpus = int(device.type == "cuda")
-            places = ray.cluster_resources()
-            actors = places.get("GPU", 0) if gpus else places.get("CPU", 0) // compute.threads
-            pool = max(1, min(int(actors), len(missing)))
-            arguments = (make, shards, Driver.this(compute))
-            resources = {"num_cpus": compute.threads, "num_gpus": gpus}
-            tell_processors(_write(missing, arguments, pool, resources, bar), "shards")
-    embeddings = np.concatenate([np.load(shards.path(start), mmap_mode="r") for start in starts])
-    shutil.rmtree(shards.folder)
-    return embeddings
+        with tqdm(total=len(missing), unit="shard", disable=None) as bar:
+            on_actors(partial(shard_writer, make, shards), missing, compute, bar, "shards")
+    yield [np.load(shards.path(number), mmap_mode="r") for number in numbers]
+    shutil.rmtree(shards.folder, ignore_errors=not numbers)
 
 
-def _write(
-    missing: list[int], arguments: tuple[object, ...], pool: int, resources: dict[str, int], bar: tqdm
-) -> dict[int, str]:
-    """The type of the processor that computed each of the `missing` shards. pool: actors that do."""
-    import ray.data
+def shard_writer(make: Callable[[], Embed], shards: Shards) -> Work:
+    """Loads an encoder once. What it returns writes the shard of a number."""
+    embed = make()
+    images = np.load(shards.source.images, mmap_mode="r")
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    rows = ray.data.from_items([{"start": start} for start in missing], override_num_blocks=len(missing))
-    actors = ray.data.ActorPoolStrategy(size=pool)
-    done = rows.map_batches(
-        ShardWriter, fn_constructor_args=arguments, batch_size=1, compute=actors, **resources
-    )
-    where = {}
-    with user_errors():
-        for row in done.iter_rows():
-            where[int(row["start"])] = str(row["processor"])
-            bar.update()
-    return where
+    def write(number: int, tick: Tick) -> None:
+        write_npy(shards.path(number), embed(ImageRows(images, shards.rows(number))))
+        tick()
+
+    return write

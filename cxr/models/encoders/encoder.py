@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from tqdm import tqdm
 
+from cxr.core.dataset import ImageRows
 from cxr.core.errors import UserError
 from cxr.models.encoders.resizing import Resizing, resize_square
 
@@ -58,7 +59,9 @@ class Encoder:
 
 
 @torch.inference_mode()
-def encode(network: Encoder, images: np.ndarray, device: torch.device, precision: str) -> np.ndarray:
+def encode(
+    network: Encoder, images: np.ndarray | ImageRows, device: torch.device, precision: str
+) -> np.ndarray:
     """images: (N, S, S) uint8, read a batch at a time. precision: bf16 (autocast) or float32.
 
     Returns (N, dimensions) float32. Raises `UserError` if the images are not square.
