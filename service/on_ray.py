@@ -8,13 +8,13 @@ replica after the other, and no request fails.
 import argparse
 import logging
 import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cxr.core.connection import connected
 from cxr.core.errors import UserError, run
 from service.pool import WORKERS
 from service.served import load_served
@@ -109,34 +109,16 @@ def configuration(
 def ray_serve() -> Iterator[Any]:
     """The module `ray.serve`, connected to the cluster of RAY_ADDRESS. Raises `UserError` if there is none,
     or Ray is not installed."""
-    address = os.environ.get("RAY_ADDRESS")
-    if not address:
+    if not os.environ.get("RAY_ADDRESS"):
         raise UserError(
             "RAY_ADDRESS is not set: host and port of a Ray cluster, or auto for the one on this machine; "
             "`python -m service` needs no cluster"
         )
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        import ray
-        from ray import serve
-    except ImportError:
-        raise UserError(
-            f"RAY_ADDRESS is {address}, but Ray is not installed; run `uv sync --extra serve --extra ray`"
-        ) from None
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    try:
-        if address != "auto":  # Ray itself would try for minutes
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), timeout=5).close()
-        ray.init(address, log_to_driver=False, logging_level="error")
-    except (OSError, RuntimeError, ValueError, OverflowError):
-        raise UserError(
-            f"RAY_ADDRESS is {address}, but no Ray cluster answers there; start one with `ray start --head`"
-        ) from None
-    try:
+    with connected():
+        from ray import serve
+
         yield serve
-    finally:
-        ray.shutdown()
 
 
 def deploy(serve: Any, wanted: dict[str, Any]) -> int:

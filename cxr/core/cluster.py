@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
+from cxr.core.connection import connected
 from cxr.core.device import configure, processor
 from cxr.core.errors import UserError
 from cxr.core.log import open_log
@@ -114,44 +115,6 @@ def on_cluster(
             raise
     tell_processors({number: where for number, (_, where) in enumerate(results)}, "tasks")
     return [result for result, _ in results]
-
-
-@contextmanager
-def connected() -> Iterator[Any]:
-    """Ray, connected to the cluster of RAY_ADDRESS. Raises `UserError` if Ray is not installed or no cluster
-    answers."""
-    address = os.environ["RAY_ADDRESS"]
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # Of a dead node the driver would also print the last 20 lines of its log.
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^Raylet is terminated")
-    try:
-        import ray
-        import ray.util.scheduling_strategies
-    except ImportError:
-        raise UserError(
-            f"RAY_ADDRESS is {address}, but Ray is not installed; run `uv sync --extra ray`, or unset the "
-            "variable"
-        ) from None
-    if ray.is_initialized():
-        yield ray
-        return
-    unreachable = f"RAY_ADDRESS is {address}, but no Ray cluster answers there"
-    if address != "auto":
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except (OSError, ValueError, OverflowError):
-            raise UserError(
-                f"{unreachable}; start one with `ray start --head`, or unset the variable"
-            ) from None
-    try:
-        ray.init(address, log_to_driver=False, logging_level="error")
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise UserError(f"{unreachable} for this machine: {str(error).strip().splitlines()[0]}") from None
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

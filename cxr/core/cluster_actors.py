@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from cxr.core.cluster import Driver, connected, tell_processors, user_errors
+from cxr.core.cluster import Driver, tell_processors, user_errors
+from cxr.core.connection import connected
 from cxr.core.device import configure, processor
 from cxr.core.processes import Work
 from cxr.params import Compute

@@ -14,7 +14,8 @@ import torch
 from tqdm import tqdm
 
 from cxr.core import engine
-from cxr.core.cluster import Driver, Progress, connected, tell_processors
+from cxr.core.cluster import Driver, Progress, tell_processors
+from cxr.core.connection import connected
 from cxr.core.device import processor
 from tests.builders import ROOT, refused, settings
 
@@ -39,7 +40,8 @@ def test_without_the_extra_nothing_imports_ray() -> None:
     """An import inside a function is run where a cluster is asked for, and nowhere else."""
     paths = [path for top in ("cxr", "stages", "service") for path in ROOT.glob(f"{top}/**/*.py")]
     inside = {path for path in paths if names_ray(list(ast.walk(ast.parse(path.read_text()))))}
-    assert inside == {ROOT / name for name in ("cxr/core/cluster.py", "cxr/embeddings/encoders/in_shards.py")}
+    core = {ROOT / f"cxr/core/{name}.py" for name in ("cluster", "cluster_actors", "connection")}
+    assert inside == core | {ROOT / "service/on_ray.py", ROOT / "service/replica.py"}
     for path in inside:
         assert not names_ray(ast.parse(path.read_text()).body), path
 
@@ -54,7 +56,7 @@ def names_ray(nodes: Sequence[ast.AST]) -> bool:
 def test_a_cluster_without_the_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(engine.ADDRESS, "127.0.0.1:1")
     monkeypatch.setitem(sys.modules, "ray", None)
-    with refused("RAY_ADDRESS is 127.0.0.1:1", "Ray is not installed", "uv sync --extra ray"), connected():
+    with refused("RAY_ADDRESS is 127.0.0.1:1", "Ray is not installed", "--extra ray"), connected():
         pass
 
 
