@@ -8,6 +8,7 @@ replica after the other, and no request fails.
 import argparse
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ def main() -> None:
     with ray_serve() as serve, serve_errors():
         count = deploy(serve, configuration(settings, sha256, listening, least, most))
     where = f"http://{arguments.host}:{arguments.port}"
-    print(f"{where}: {count} replicas with the model of SHA-256 {sha256}")
+    print(f"{where}: model of SHA-256 {sha256}, replicas: {count}")
 
 
 def configuration(
@@ -167,9 +168,9 @@ def serve_errors() -> Iterator[None]:
 
 
 def reason(message: str) -> str:
-    """The last line of a traceback, or of what else Serve says."""
+    """The last line of a traceback, without the name of the exception, or of what else Serve says."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given"
+    return re.sub(r"^[\w.]+Error: ", "", lines[-1]) if lines else "no reason given"
 
 
 if __name__ == "__main__":

@@ -90,6 +90,18 @@ def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPa
         pass
 
 
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("Traceback:\n  File a\ncxr.core.errors.UserError: m.onnx: no model here\n", "m.onnx: no model here"),
+        ("2 replicas wait for CPUs.", "2 replicas wait for CPUs."),
+        ("", "no reason given"),
+    ],
+)
+def test_of_what_serve_says_one_line_is_shown(message: str, line: str) -> None:
+    assert on_ray.reason(message) == line
+
+
 def test_the_service_imports_no_ray() -> None:
     code = "import sys, service.on_ray, service.replica, service.__main__; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
