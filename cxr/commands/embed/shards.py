@@ -9,7 +9,7 @@ from cxr.core.errors import UserError
 from cxr.core.files import read_csv, write_csv
 from cxr.core.processes import Tick, Work
 from cxr.data.object_store import Store, StoredFile
-from cxr.embeddings.vector_shards import Entry, VectorShards
+from cxr.embeddings.vector_shards import ShardEntry, VectorShards
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def planned(folder: Path, shard: int) -> Path:
     return folder / f"planned_{shard:06}.csv"
 
 
-def plan(store: Store, shards: VectorShards) -> Plan:
+def plan_shards(store: Store, shards: VectorShards) -> Plan:
     """Lists the files of `store`, and writes the table `planned` of each missing shard. The list is never in
     memory as a whole."""
     for path in shards.folder.glob(planned(Path(), 0).name.replace("000000", "*")):
@@ -77,9 +77,9 @@ class ShardEmbedder:
             images = store.read([file.name for file in files], meta.size, meta.reading)
             for file, image in zip(files, images, strict=True):
                 if isinstance(image, UserError):
-                    entries.append(Entry(*file, str(image)))
+                    entries.append(ShardEntry(*file, str(image)))
                 else:
-                    entries.append(Entry(*file))
+                    entries.append(ShardEntry(*file))
                     vectors.append(onnx.answer_each(image[None]).embedding[0])
                 tick()
             shards.write(number, vectors, entries)
