@@ -119,10 +119,10 @@ def tables(constants: dict[str, dict[str, str | float]]) -> list[str]:
         *lines,
         "",
         "- The originals pass the network link of one node (images x original_bytes / link_bytes_s) in "
-        f"{network:.2g} hours.",
-        f"- DVC hashes the stored images (images x stored_side^2 / md5_bytes_s) in {hashed:.2g} hours.",
-        f"- `train` holds memory_bytes / stored_side^2 = {held / 1e6:.2g} million images on one machine.",
-        f"- An exact search (images x search_flat_s) takes {flat:.2g} s of one core for each query.",
+        f"{rounded(network)} hours.",
+        f"- DVC hashes the stored images (images x stored_side^2 / md5_bytes_s) in {rounded(hashed)} hours.",
+        f"- `train` holds memory_bytes / stored_side^2 = {rounded(held / 1e6)} million images on one machine.",
+        f"- An exact search (images x search_flat_s) takes {rounded(flat)} s of one core for each query.",
     ]
 
 
