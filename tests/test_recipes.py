@@ -173,7 +173,7 @@ def assert_untouched(target: Path) -> None:
     [
         (
             "train:\n  rate: 0.1\n",
-            "unknown key train.rate; allowed here: members, trainable, epochs, batch_size",
+            "unknown key train.rate; allowed here: members, processes, trainable, epochs, batch_size",
         ),
         (
             "split:\n  ratios:\n    tran: 0.1\n",

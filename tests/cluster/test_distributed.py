@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cxr.core.dataset import load_dataset
 from cxr.core.engine import ADDRESS
 from cxr.core.files import write_csv
 from stages import train
@@ -27,7 +28,8 @@ def outputs_of(folder: Path, processes: int) -> list[bytes]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_packed({"train": (30, 30), "val": (8, 8), "test": (6, 6)}, ["normal", "sick"])
-        write_csv("data/subclasses.csv", ("row", "subclass", "conflicting"), [(n, "x", 0) for n in range(60)])
+        rows = [(row, "x", 0) for row in load_dataset().rows("train")]
+        write_csv("data/subclasses.csv", ("row", "subclass", "conflicting"), rows)
         changes = {
             "processes": processes,
             "members": 2,
