@@ -41,7 +41,7 @@ class ShardsMeta:
     count: int | None = None
 
 
-class Entry(NamedTuple):
+class ShardEntry(NamedTuple):
     """A file. stamp: see `cxr.data.object_store.StoredFile`. reason: why it has no vector, or empty."""
 
     name: str
@@ -81,7 +81,7 @@ class VectorShards:
     def table(self, shard: int) -> Path:
         return self.folder / f"shard_{shard:06}.csv"
 
-    def write(self, shard: int, vectors: Sequence[np.ndarray], entries: Iterable[Entry]) -> None:
+    def write(self, shard: int, vectors: Sequence[np.ndarray], entries: Iterable[ShardEntry]) -> None:
         """vectors: (d,) float32 of each entry without a reason, in their order. The table comes last: where
         it is, the shard is complete."""
         values = np.array(vectors, self.meta.dtype).reshape(len(vectors), self.meta.dimensions)
@@ -90,11 +90,13 @@ class VectorShards:
         lines = [(*each[:2], "" if each.reason else next(rows), each.reason) for each in entries]
         write_csv(self.table(shard), COLUMNS, lines)
 
-    def entries(self, shard: int) -> list[Entry]:
+    def entries(self, shard: int) -> list[ShardEntry]:
         """Empty if the shard is not complete."""
         if not self.table(shard).is_file():
             return []
-        return [Entry(each["name"], each["stamp"], each["reason"]) for each in read_csv(self.table(shard))]
+        return [
+            ShardEntry(each["name"], each["stamp"], each["reason"]) for each in read_csv(self.table(shard))
+        ]
 
     def search(self, queries: np.ndarray, classifier_sha256: str, k: int) -> Nearest:
         """The `k` vectors of the largest cosine with each of `queries`, (Q, d) float32, made by the model

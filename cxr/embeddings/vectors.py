@@ -73,12 +73,12 @@ def embed_rows(
 
 def _on_cluster(images: np.memmap, rows: np.ndarray, metric: Metric, compute: Compute) -> np.ndarray:
     """The values of `classifier_vectors` of `images[rows]`, (N, d) float32."""
-    from cxr.embeddings.encoders.in_shards import Source, embedded_shards
+    from cxr.embeddings.encoders.in_shards import RowsOfFile, embedded_shards
 
     spec, files = load_spec(classifier.SPEC), [classifier.WEIGHTS, classifier.SPEC]
     make = partial(_classifier_embedder, metric, compute)
     batch = batch_size(spec.input_size)
-    with embedded_shards(make, Source.of(images, rows), batch, [metric], files, compute) as parts:
+    with embedded_shards(make, RowsOfFile.of(images, rows), batch, [metric], files, compute) as parts:
         return np.concatenate(parts)
 
 

@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     """Raises `UserError` if there is no model, source or radiograph, or if the folder is of others."""
-    from cxr.commands.embed.shards import ShardEmbedder, plan
+    from cxr.commands.embed.shards import ShardEmbedder, plan_shards
     from cxr.core.engine import by_loaded
     from cxr.data.object_store import Store
     from cxr.params import Compute
@@ -51,7 +51,7 @@ def call(arguments: argparse.Namespace) -> None:
     model = str(Path(arguments.model).resolve()) if Path(arguments.model).exists() else arguments.model
     store = Store(source)
     shards = _started(arguments, store.url, model)
-    todo = plan(store, shards)
+    todo = plan_shards(store, shards)
     if not todo.files:
         raise UserError(f"{arguments.source}: no {KINDS} radiograph below it")
     if len(todo.missing) < todo.shards:

@@ -9,11 +9,11 @@ from cxr.core.errors import UserError
 from cxr.core.files import read_csv, write_csv
 from cxr.core.processes import Tick, Work
 from cxr.data.object_store import Store, StoredFile
-from cxr.embeddings.vector_shards import Entry, VectorShards
+from cxr.embeddings.vector_shards import ShardEntry, VectorShards
 
 
 @dataclass(frozen=True)
-class Plan:
+class ShardPlan:
     """shards, files: in all. missing: the shards without vectors of their files as they are now, and how many
     files these have."""
 
@@ -28,7 +28,7 @@ def planned(folder: Path, shard: int) -> Path:
     return folder / f"planned_{shard:06}.csv"
 
 
-def plan(store: Store, shards: VectorShards) -> Plan:
+def plan_shards(store: Store, shards: VectorShards) -> ShardPlan:
     """Lists the files of `store`, and writes the table `planned` of each missing shard. The list is never in
     memory as a whole."""
     for path in shards.folder.glob(planned(Path(), 0).name.replace("000000", "*")):
@@ -42,7 +42,7 @@ def plan(store: Store, shards: VectorShards) -> Plan:
             write_csv(planned(shards.folder, number - 1), StoredFile._fields, part)
             missing.append(number - 1)
             missing_files += len(part)
-    return Plan(number, files, missing, missing_files)
+    return ShardPlan(number, files, missing, missing_files)
 
 
 def _parts(store: Store, size: int) -> Iterator[list[StoredFile]]:
@@ -77,9 +77,9 @@ class ShardEmbedder:
             images = store.read([file.name for file in files], meta.size, meta.reading)
             for file, image in zip(files, images, strict=True):
                 if isinstance(image, UserError):
-                    entries.append(Entry(*file, str(image)))
+                    entries.append(ShardEntry(*file, str(image)))
                 else:
-                    entries.append(Entry(*file))
+                    entries.append(ShardEntry(*file))
                     vectors.append(onnx.answer_each(image[None]).embedding[0])
                 tick()
             shards.write(number, vectors, entries)

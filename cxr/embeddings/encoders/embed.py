@@ -45,10 +45,10 @@ def embedded_parts(
 
     device = configure(compute.device, compute.threads)
     if on_ray() and isinstance(images, np.memmap):
-        from cxr.embeddings.encoders.in_shards import Source, embedded_shards
+        from cxr.embeddings.encoders.in_shards import RowsOfFile, embedded_shards
 
         make, batch = partial(network_embedder, settings, device), network_batch(settings)
-        with embedded_shards(make, Source.of(images), batch, [settings], [], compute) as parts:
+        with embedded_shards(make, RowsOfFile.of(images), batch, [settings], [], compute) as parts:
             yield parts
     else:
         yield [embed_by_network(images, settings, device)]

@@ -30,14 +30,14 @@ SHARD = 4096  # images
 
 
 @dataclass(frozen=True)
-class Source:
+class RowsOfFile:
     """What is embedded: the `rows`, (n,) int, of `images`, a .npy file of (N, S, S) uint8."""
 
     images: Path
     rows: np.ndarray
 
     @classmethod
-    def of(cls, images: np.memmap, rows: np.ndarray | None = None) -> "Source":
+    def of(cls, images: np.memmap, rows: np.ndarray | None = None) -> "RowsOfFile":
         """rows: None for all."""
         return cls(Path(str(images.filename)), np.arange(len(images)) if rows is None else rows)
 
@@ -46,7 +46,7 @@ class Source:
 class Shards:
     """size: images in a shard. folder: of the shards."""
 
-    source: Source
+    source: RowsOfFile
     size: int
     folder: Path
 
@@ -63,7 +63,7 @@ class Shards:
 @contextmanager
 def embedded_shards(
     make: Callable[[], Embed],
-    source: Source,
+    source: RowsOfFile,
     batch: int,
     settings: Sequence[object],
     files: Sequence[Path],

@@ -234,7 +234,7 @@ def test_the_list_of_files_is_not_in_memory_as_a_whole(run, source, monkeypatch)
     longest = []
     monkeypatch.setattr(shards, "write_csv", lambda path, header, rows: longest.append(len(rows)))
     store = shards.Store(str(source))
-    shards.plan(store, vector_shards.VectorShards(Path("vectors"), _meta()))
+    shards.plan_shards(store, vector_shards.VectorShards(Path("vectors"), _meta()))
     assert longest == [2, 2, 2]
 
 
