@@ -121,7 +121,7 @@ def tables(constants: dict[str, dict[str, str | float]]) -> list[str]:
         "- The originals pass the network link of one node (images x original_bytes / link_bytes_s) in "
         f"{rounded(network)} hours.",
         f"- DVC hashes the stored images (images x stored_side^2 / md5_bytes_s) in {rounded(hashed)} hours.",
-        f"- `train` holds memory_bytes / stored_side^2 = {rounded(held / 1e6)} million images on one machine.",
+        f"- `train` holds memory_bytes / stored_side^2 = {rounded(held / 1e6)} million images in a machine.",
         f"- An exact search (images x search_flat_s) takes {rounded(flat)} s of one core for each query.",
     ]
 
