@@ -2,7 +2,7 @@
 copy of the pipeline; docs/walkthrough.md has a test of its own.
 
 Long: a dozen experiments. Not run here: commands that need published weights or another data set
-(tests/pipeline/test_clip.py, tests/data/ and others run these on stand-ins), or a server.
+(tests/pipeline/test_clip.py, tests/data/ and others run these on stand-ins), a cluster or a server.
 """
 
 import re
@@ -25,6 +25,8 @@ ELSEWHERE = (
     "openai/clip",
     "chest_xray_",
     "medgemma",
+    "vit_large",
+    "RAY_ADDRESS",
     "make serve",
     "docker",
     "curl",
@@ -70,7 +72,7 @@ def prepare(folder: Path) -> None:
     (folder / "study.dcm").write_bytes(dicom_bytes(dicom(images[test[1]])))
     lines = ["path,label"]
     for row in test:
-        for top in ("my_radiographs", "radiographs"):
+        for top in ("archive", "my_radiographs", "radiographs"):
             path = folder / top / table[row]["class"] / f"{row}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(images[row]).save(path)
@@ -104,6 +106,11 @@ def printed(repository: Repository) -> dict[str, str]:
                 shell += waiting if "queue start" in shell else ""
                 done[command] = repository.run("bash", "-o", "pipefail", "-c", shell)
     return done
+
+
+def test_every_page_is_followed(printed: dict[str, str]) -> None:
+    for start in ("dvc metrics diff", "cxr compare", "cxr sweep --trials", "cxr predict", "cxr validate"):
+        assert any(command.startswith(start) for command in printed)
 
 
 def test_a_recipe_with_one_change_has_the_change(printed: dict[str, str], repository: Repository) -> None:
