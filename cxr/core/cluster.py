@@ -196,11 +196,16 @@ def _run(pickled: bytes, driver: Driver, number: int, progress: Any) -> tuple[An
     driver.enter()
     where = node_name(), os.getpid(), processor()
     open_log("cluster").info("task %d on %s, process %d, %s", number, *where)
-    steps = 0
+    steps, reported = 0, None
 
     def tick() -> None:
-        nonlocal steps
+        nonlocal steps, reported
         steps += 1
-        progress.report.remote(number, steps)
+        reported = progress.report.remote(number, steps)
 
-    return pickle.loads(pickled)(number, tick), processor()
+    result = pickle.loads(pickled)(number, tick)
+    if reported:
+        import ray
+
+        ray.get(reported)  # else the bar could lack the last step
+    return result, processor()
