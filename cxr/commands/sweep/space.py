@@ -43,7 +43,7 @@ def search_space(changes: Sequence[str]) -> Space:
                 ranges[override.key_or_group] = _distribution(override)
             else:
                 fixed.append(change)
-        except (HydraException, ValueError, AssertionError, NotImplementedError) as error:
+        except (HydraException, ValueError) as error:
             reason = str(error).strip().splitlines()
             raise UserError(f"-S {change}: not a range to search ({reason[0] if reason else ''})") from None
     if not ranges:
