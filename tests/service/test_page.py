@@ -163,6 +163,7 @@ def test_the_radiograph_is_enlarged_and_put_back(page: Page, service: str) -> No
     assert before["width"] < large["width"] == large["height"] <= 800
     page.keyboard.press("Escape")
     expect(page.locator("#large")).to_be_hidden()
+    expect(page.locator("#stack")).to_be_visible()  # the dialog closes before it gives the radiograph back
     after = page.locator("#stack").bounding_box()
     assert after
     assert [after[key] for key in ("x", "width", "height")] == [
